@@ -1,0 +1,180 @@
+//! The tables this store knows, and which of two definitions of one table holds.
+//!
+//! Invariant: which definition holds depends only on the set of definitions seen. For one id the
+//! greater (dropped, created, attachment, bytes) wins; a drop is therefore final. Of two live
+//! tables with one name the smaller (created, owner, id) is visible.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::Version;
+use crate::error::{Error, Result};
+use crate::ids::TableId;
+use crate::key::KeyEncoder;
+use crate::mem::ShardMem;
+use crate::table::TableDef;
+
+/// What never changes about a table, and its rows.
+#[derive(Debug)]
+pub(crate) struct TableState {
+    pub(crate) id: TableId,
+    pub(crate) name: String,
+    pub(crate) schema: SchemaRef,
+    pub(crate) key_schema: SchemaRef,
+    pub(crate) primary_key: Vec<usize>,
+    pub(crate) shards: u32,
+    pub(crate) encoder: KeyEncoder,
+    /// Set once; from then on there are no rows.
+    pub(crate) dropped: AtomicBool,
+    /// One lock for all shards: snapshots are consistent over the table.
+    pub(crate) mem: Mutex<Vec<ShardMem>>,
+}
+
+impl TableState {
+    fn new(def: &TableDef) -> Result<Self> {
+        Ok(Self {
+            id: def.id,
+            name: def.name.clone(),
+            schema: def.schema.clone(),
+            key_schema: def.key_schema(),
+            primary_key: def.primary_key.clone(),
+            shards: def.shards,
+            encoder: KeyEncoder::new(def)?,
+            dropped: AtomicBool::new(false),
+            mem: Mutex::new((0..def.shards).map(|_| ShardMem::default()).collect()),
+        })
+    }
+
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    /// The shards, unless the table was dropped.
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Vec<ShardMem>>> {
+        let shards = self.mem.lock();
+        if self.is_dropped() {
+            return Err(Error::not_found(format!(
+                "table \"{}\" was dropped",
+                self.name
+            )));
+        }
+        Ok(shards)
+    }
+
+    /// Frees all rows; returns the bytes they held.
+    fn drop_rows(&self) -> usize {
+        let mut shards = self.mem.lock();
+        self.dropped.store(true, Ordering::Release);
+        let freed = shards.iter().map(ShardMem::bytes).sum();
+        *shards = (0..self.shards).map(|_| ShardMem::default()).collect();
+        freed
+    }
+}
+
+/// A definition and the table it defines.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    pub(crate) def: Arc<TableDef>,
+    pub(crate) state: Arc<TableState>,
+}
+
+/// What `install` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// Nothing: an equal or greater definition is known.
+    Unchanged,
+    /// The definition now holds; so many bytes of rows were freed.
+    Changed { freed: usize },
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    by_id: HashMap<TableId, Table>,
+    visible: HashMap<String, Arc<TableDef>>,
+}
+
+impl Catalog {
+    pub(crate) fn by_id(&self, id: TableId) -> Option<&Table> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<TableDef>> {
+        self.visible.get(name)
+    }
+
+    /// Live, visible tables, by name.
+    pub(crate) fn visible(&self) -> Vec<Arc<TableDef>> {
+        let mut tables: Vec<_> = self.visible.values().cloned().collect();
+        tables.sort_by(|a, b| a.name.cmp(&b.name));
+        tables
+    }
+
+    /// Every table, by name, then id.
+    pub(crate) fn all(&self) -> Vec<Table> {
+        let mut tables: Vec<_> = self.by_id.values().cloned().collect();
+        tables.sort_by(|a, b| (&a.def.name, a.def.id).cmp(&(&b.def.name, b.def.id)));
+        tables
+    }
+
+    /// Whether `def` would change anything. Fails with `Conflict` if the id is known with another
+    /// shape.
+    pub(crate) fn wins(&self, def: &TableDef) -> Result<bool> {
+        let Some(known) = self.by_id.get(&def.id) else {
+            return Ok(true);
+        };
+        if !known.def.same_shape(def) {
+            return Err(Error::conflict(format!(
+                "table \"{}\": id {} is known with other columns, keys or shard count; give a \
+                 changed table a new id",
+                def.name, def.id
+            )));
+        }
+        match order(def).cmp(&order(&known.def)) {
+            std::cmp::Ordering::Equal => Ok(def.to_bytes()? > known.def.to_bytes()?),
+            unequal => Ok(unequal.is_gt()),
+        }
+    }
+
+    pub(crate) fn install(&mut self, def: TableDef) -> Result<Installed> {
+        if !self.wins(&def)? {
+            return Ok(Installed::Unchanged);
+        }
+        let state = match self.by_id.get(&def.id) {
+            Some(known) => known.state.clone(),
+            None => Arc::new(TableState::new(&def)?),
+        };
+        let freed = match def.dropped {
+            Some(_) => state.drop_rows(),
+            None => 0,
+        };
+        let def = Arc::new(def);
+        self.by_id.insert(def.id, Table { def, state });
+        self.find_visible();
+        Ok(Installed::Changed { freed })
+    }
+
+    fn find_visible(&mut self) {
+        let mut live: Vec<_> = self
+            .by_id
+            .values()
+            .map(|table| &table.def)
+            .filter(|def| def.dropped.is_none())
+            .collect();
+        // The last one inserted stays, so the smallest comes last.
+        live.sort_by_key(|def| Reverse((def.created, def.owner.clone(), def.id)));
+        self.visible = live
+            .into_iter()
+            .map(|def| (def.name.clone(), def.clone()))
+            .collect();
+    }
+}
+
+/// What decides between two definitions of one id.
+fn order(def: &TableDef) -> (Option<Version>, Version, &[u8]) {
+    (def.dropped, def.created, &def.attachment)
+}

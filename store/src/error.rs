@@ -1,0 +1,137 @@
+//! The one error type of the store.
+//!
+//! Purpose: tell the caller what to do (`kind`), and the reader what happened and how to get out
+//! of it (the text). Invariant: at most seven kinds; each says whether a retry can help.
+//! Non-goal: the text is not an interface; never match on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::error::ArrowError;
+
+/// The result of every fallible operation of the store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The arguments are wrong. Retrying the same call fails again.
+    InvalidInput,
+    /// The named thing does not exist. Retry only after creating it.
+    NotFound,
+    /// The input contradicts itself or what is stored. Retrying the same call fails again.
+    Conflict,
+    /// A configured or built-in limit is reached. Free something or raise the limit, then retry.
+    Capacity,
+    /// The store is closed, or its folder is used by another process. Retry later.
+    Unavailable,
+    /// Stored bytes are damaged. Do not retry; follow the way out in the text.
+    Corrupt,
+    /// The operating system refused. The store takes no more writes; reopen it.
+    Io,
+}
+
+/// An error of the store: a kind for programs, a text for people.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+#[non_exhaustive]
+pub struct Error(Box<Repr>);
+
+#[derive(Debug, thiserror::Error)]
+enum Repr {
+    #[error("{text}")]
+    Plain { kind: ErrorKind, text: String },
+    #[error("{context}: {source}")]
+    Io { context: String, source: io::Error },
+    #[error("{context}: {source}")]
+    Arrow { context: String, source: ArrowError },
+    #[error("{}: damaged at byte {offset}: {reason}. Restore this file from a copy or another replica; to give up everything from that byte on, cut the file there and remove the files after it", .file.display())]
+    Log {
+        file: PathBuf,
+        offset: u64,
+        reason: String,
+    },
+}
+
+impl Error {
+    /// An error of `kind` whose text is `text`. For backends supplied from outside.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self(Box::new(Repr::Plain {
+            kind,
+            text: text.into(),
+        }))
+    }
+
+    /// What the caller can do about this error.
+    pub fn kind(&self) -> ErrorKind {
+        match &*self.0 {
+            Repr::Plain { kind, .. } => *kind,
+            Repr::Io { .. } => ErrorKind::Io,
+            Repr::Arrow { .. } => ErrorKind::InvalidInput,
+            Repr::Log { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, text)
+    }
+
+    pub(crate) fn not_found(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, text)
+    }
+
+    pub(crate) fn conflict(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, text)
+    }
+
+    pub(crate) fn capacity(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Capacity, text)
+    }
+
+    pub(crate) fn corrupt(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, text)
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::new(
+            ErrorKind::Unavailable,
+            "the store is closed; open it again to use it",
+        )
+    }
+
+    pub(crate) fn io(context: impl Into<String>, source: io::Error) -> Self {
+        Self(Box::new(Repr::Io {
+            context: context.into(),
+            source,
+        }))
+    }
+
+    pub(crate) fn arrow(context: impl Into<String>, source: ArrowError) -> Self {
+        Self(Box::new(Repr::Arrow {
+            context: context.into(),
+            source,
+        }))
+    }
+
+    pub(crate) fn log(file: &Path, offset: u64, reason: impl Into<String>) -> Self {
+        Self(Box::new(Repr::Log {
+            file: file.to_path_buf(),
+            offset,
+            reason: reason.into(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_the_thing_and_the_way_out() {
+        let error = Error::log(Path::new("log/000001.log"), 24, "checksum differs");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let text = error.to_string();
+        assert!(text.contains("log/000001.log") && text.contains("24") && text.contains("Restore"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Durable local storage of netabase: a commit log, rows in memory as Arrow, and an index.
+//!
+//! A [`Store`] keeps the shards of many tables on one machine. A [`write`](Store::write) is one
+//! atomic frame in an append-only log; when it returns, it is on disk and visible. Readers take
+//! [`snapshot`](Store::snapshot)s, which writers never block or change.
+//!
+//! Guarantees:
+//!
+//! - Nothing acknowledged is lost by a crash of the process or, with [`Durability::Durable`], of
+//!   the machine. Damaged files are an error that says where; they are never silently shortened.
+//! - Conflicts are decided by the greatest (version, author): stores that have seen the same
+//!   batches, in any order and any number of times, hold the same rows and the same digests.
+//! - The log is the truth: a lost or damaged index is rebuilt from it on open.
+//!
+//! Left out on purpose: SQL, the network, signatures, and trust in whoever wrote a row.
+
+#![forbid(unsafe_code)]
+
+mod backend;
+mod catalog;
+mod clock;
+mod digest;
+mod error;
+mod ids;
+mod key;
+mod log;
+mod mem;
+mod payload;
+mod settings;
+mod snapshot;
+mod store;
+mod table;
+mod write;
+
+pub use arrow;
+pub use arrow_row;
+
+pub use backend::{
+    Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, SledBackend,
+};
+pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
+pub use digest::Digest;
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{Author, Stamp, TableId};
+pub use key::KeyEncoder;
+pub use log::{MAX_FRAME_BYTES, TornTail};
+pub use settings::{BackendKind, Durability, Settings};
+pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
+pub use store::{MAX_META_KEY, MAX_META_VALUE, OpenReport, Store, StoreStats};
+pub use table::{
+    MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,
+    MAX_TABLE_DEF_BYTES, TableDef,
+};
+pub use write::{Applied, Change, ShardBatch};

@@ -1,0 +1,183 @@
+//! Reading a log file from its start, and telling a torn tail from damage.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::file::{FILE_HEADER_BYTES, file_header, file_path};
+use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind};
+use crate::error::{Error, Result};
+
+/// Buffer in front of a log file that is read.
+const READ_BUFFER_BYTES: usize = 1 << 20;
+
+/// The end of the log that was cut off on open: a write that was never acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The log file.
+    pub file: PathBuf,
+    /// Where its good part ends, in bytes.
+    pub offset: u64,
+    /// How many bytes were cut off.
+    pub bytes: u64,
+}
+
+/// A good frame.
+#[derive(Debug)]
+pub(crate) struct ScannedFrame {
+    pub(crate) kind: FrameKind,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) offset: u64,
+    pub(crate) disk_len: u64,
+}
+
+/// What `scan_file` found at the end.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// Length of the good part, in bytes.
+    pub(crate) len: u64,
+    /// What follows it; only ever in the last file.
+    pub(crate) torn: Option<TornTail>,
+}
+
+/// Reads file `number` of `dir` and gives every frame to `each`, in order. `last` says whether a
+/// torn tail is possible. Fails with `Corrupt` on damage.
+pub(crate) fn scan_file(
+    dir: &Path,
+    number: u64,
+    last: bool,
+    mut each: impl FnMut(ScannedFrame) -> Result<()>,
+) -> Result<Scanned> {
+    let path = file_path(dir, number);
+    let failed = |error| Error::io(format!("read {}", path.display()), error);
+    let file = File::open(&path).map_err(failed)?;
+    let total = file.metadata().map_err(failed)?.len();
+    let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+    let mut offset = 0;
+    let mut header = [0; FILE_HEADER_BYTES];
+    let good_header =
+        read_whole(&mut reader, &mut header).map_err(failed)? && header == file_header(number);
+    if good_header {
+        offset = FILE_HEADER_BYTES as u64;
+        while let Some(frame) = read_frame(&mut reader, offset, total).map_err(failed)? {
+            offset += frame.disk_len;
+            each(frame)?;
+        }
+    }
+    if offset == total && good_header {
+        return Ok(Scanned {
+            len: offset,
+            torn: None,
+        });
+    }
+    let reason = if good_header {
+        "this frame is incomplete or its checksum differs"
+    } else {
+        "the file's header is wrong"
+    };
+    if !last || acknowledged_beyond(&path, offset).map_err(failed)? {
+        return Err(Error::log(&path, offset, reason));
+    }
+    Ok(Scanned {
+        len: offset,
+        torn: Some(TornTail {
+            file: path.clone(),
+            offset,
+            bytes: total - offset,
+        }),
+    })
+}
+
+/// The first file that is needed according to the last checkpoint that file `number` of `dir` ends,
+/// if it ends one. Looks at the frames' headers alone, and stops at the first that is not one.
+pub(crate) fn find_checkpoint(dir: &Path, number: u64) -> Result<Option<u64>> {
+    let path = file_path(dir, number);
+    walk_checkpoints(&path).map_err(|error| Error::io(format!("read {}", path.display()), error))
+}
+
+fn walk_checkpoints(path: &Path) -> io::Result<Option<u64>> {
+    let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, File::open(path)?);
+    let mut found = None;
+    reader.seek_relative(FILE_HEADER_BYTES as i64)?;
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    while read_whole(&mut reader, &mut bytes)? {
+        let Some(header) = FrameHeader::parse(&bytes) else {
+            break;
+        };
+        if !header.may_be(FrameKind::Checkpoint) {
+            reader.seek_relative(header.len as i64)?;
+            continue;
+        }
+        let mut payload = vec![0; header.len];
+        if !read_whole(&mut reader, &mut payload)? || header.check(&payload).is_none() {
+            break;
+        }
+        let first = <[u8; 8]>::try_from(payload.as_slice()).map(u64::from_le_bytes);
+        found = first.ok().or(found);
+    }
+    Ok(found)
+}
+
+/// The frame at `offset`, or `None` if there is no good one.
+fn read_frame(reader: &mut impl Read, offset: u64, total: u64) -> io::Result<Option<ScannedFrame>> {
+    let mut bytes = [0; FRAME_HEADER_BYTES];
+    if !read_whole(reader, &mut bytes)? {
+        return Ok(None);
+    }
+    let Some(header) = FrameHeader::parse(&bytes) else {
+        return Ok(None);
+    };
+    let disk_len = (FRAME_HEADER_BYTES + header.len) as u64;
+    if offset + disk_len > total {
+        return Ok(None);
+    }
+    let mut payload = vec![0; header.len];
+    if !read_whole(reader, &mut payload)? {
+        return Ok(None);
+    }
+    Ok(header.check(&payload).map(|kind| ScannedFrame {
+        kind,
+        payload,
+        offset,
+        disk_len,
+    }))
+}
+
+/// Fills `bytes`; false at the end of the file.
+fn read_whole(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a good frame behind `offset` proves that the bytes at `offset` were on disk when it was
+/// written. Reads the rest of the file into memory: log files are bounded by rotation.
+fn acknowledged_beyond(path: &Path, offset: u64) -> io::Result<bool> {
+    let bytes = std::fs::read(path)?;
+    let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
+    while let Some(found) = bytes.get(at..).and_then(find_magic) {
+        at += found;
+        let frame = bytes.get(at..).and_then(good_frame);
+        match frame {
+            Some((header, _)) if header.durable > offset => return Ok(true),
+            Some((_, disk_len)) => at += disk_len,
+            None => at += 1,
+        }
+    }
+    Ok(false)
+}
+
+fn find_magic(bytes: &[u8]) -> Option<usize> {
+    bytes
+        .windows(FRAME_MAGIC.len())
+        .position(|window| window == FRAME_MAGIC)
+}
+
+fn good_frame(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
+    let (first, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let header = FrameHeader::parse(first)?;
+    header.check(rest.get(..header.len)?)?;
+    Some((header, FRAME_HEADER_BYTES + header.len))
+}

@@ -1,0 +1,112 @@
+//! How much memory batches hold, and copying those that hold too much.
+//!
+//! Arrays are often slices of something larger, or share one buffer; storing them as they are
+//! would keep all of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, UInt32Array, make_array};
+use arrow::compute::take;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+
+/// Excess that is not worth a copy, in bytes.
+const SLACK_BYTES: usize = 4 << 10;
+
+/// Bytes of the distinct allocations behind a batch.
+pub(super) fn held_bytes(batch: &RecordBatch) -> usize {
+    let mut seen = HashSet::new();
+    batch
+        .columns()
+        .iter()
+        .map(|column| held(&column.to_data(), &mut seen))
+        .sum()
+}
+
+fn held(data: &ArrayData, seen: &mut HashSet<usize>) -> usize {
+    let nulls = data.nulls().map(|nulls| nulls.buffer());
+    let own: usize = data
+        .buffers()
+        .iter()
+        .chain(nulls)
+        .filter(|buffer| seen.insert(buffer.data_ptr().as_ptr().addr()))
+        .map(|buffer| buffer.capacity())
+        .sum();
+    let children: usize = data
+        .child_data()
+        .iter()
+        .map(|child| held(child, seen))
+        .sum();
+    own + children
+}
+
+/// Bytes the values of an array need.
+fn needed(array: &ArrayRef) -> usize {
+    let fixed = array.to_data().get_slice_memory_size().unwrap_or_default();
+    let long = match array.data_type() {
+        DataType::Utf8View => array.as_string_view().total_buffer_bytes_used(),
+        DataType::BinaryView => array.as_binary_view().total_buffer_bytes_used(),
+        _ => 0,
+    };
+    fixed + long
+}
+
+/// The same batch, copied if it holds more than twice what it needs.
+pub(super) fn compact(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let needed: usize = batch.columns().iter().map(needed).sum();
+    if held_bytes(&batch) <= needed * 2 + SLACK_BYTES {
+        return Ok(batch);
+    }
+    let all = UInt32Array::from_iter_values(0..batch.num_rows() as u32);
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::Utf8View | DataType::BinaryView => collect_views(column),
+            _ => {
+                // `take` reserves too much for lists.
+                let mut taken = collect_views(&take(column, &all, None)?)?;
+                taken.shrink_to_fit();
+                Ok(taken)
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    RecordBatch::try_new(batch.schema(), columns)
+}
+
+/// The same array with the strings of its views, nested ones too, copied into buffers of their
+/// own. Arrays without views are shared.
+pub(super) fn collect_views(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match column.data_type() {
+        DataType::Utf8View => Ok(Arc::new(column.as_string_view().gc())),
+        DataType::BinaryView => Ok(Arc::new(column.as_binary_view().gc())),
+        nested if has_views(nested) => {
+            let data = column.to_data();
+            let children = data
+                .child_data()
+                .iter()
+                .map(|child| Ok(collect_views(&make_array(child.clone()))?.to_data()))
+                .collect::<Result<_, ArrowError>>()?;
+            Ok(make_array(
+                data.into_builder().child_data(children).build()?,
+            ))
+        }
+        _ => Ok(column.clone()),
+    }
+}
+
+fn has_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::ListView(field)
+        | DataType::LargeListView(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => has_views(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_views(field.data_type())),
+        DataType::Dictionary(_, values) => has_views(values),
+        _ => false,
+    }
+}

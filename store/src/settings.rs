@@ -1,0 +1,93 @@
+//! Plain settings of a store. Components (a backend of one's own) are passed beside them.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Default of [`Settings::memory_limit`]: 8 GiB.
+const DEFAULT_MEMORY_LIMIT: usize = 8 << 30;
+/// Default of [`Settings::log_file_bytes`]: 256 MiB.
+const DEFAULT_LOG_FILE_BYTES: u64 = 256 << 20;
+/// Default of [`Settings::index_cache_bytes`]: 64 MiB.
+const DEFAULT_INDEX_CACHE_BYTES: u64 = 64 << 20;
+/// Least memory a store accepts: 64 KiB.
+const MIN_MEMORY_LIMIT: usize = 64 << 10;
+/// Smallest log file after which the log rotates: 4 KiB.
+const MIN_LOG_FILE_BYTES: u64 = 4 << 10;
+/// Least cache of the index: 1 MiB.
+const MIN_INDEX_CACHE_BYTES: u64 = 1 << 20;
+
+/// When a write counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Durability {
+    /// When it is on disk: it survives the loss of power.
+    #[default]
+    Durable,
+    /// When the operating system has it: it survives the end of the process. What was written in
+    /// the last second may be lost with the machine's power.
+    Relaxed,
+}
+
+/// Which index stands beside the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum BackendKind {
+    /// sled, in the folder `index/`.
+    #[default]
+    Sled,
+    /// In memory: rebuilt from the log on every open; small state of the layers above is lost.
+    Memory,
+}
+
+/// How a store is opened. Data only: can be read from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The data folder; created if missing. `None`: everything in memory, gone on close.
+    /// Default: `None`.
+    pub data_dir: Option<PathBuf>,
+    /// Which index to use. Without a data folder it is always the one in memory. Default: sled.
+    pub backend: BackendKind,
+    /// When a write counts as done. Default: durable.
+    pub durability: Durability,
+    /// Most bytes of rows, keys and indexes held in memory; at least 64 KiB. Default: 8 GiB.
+    pub memory_limit: usize,
+    /// Length in bytes after which a new log file is begun; at least 4 KiB. Default: 256 MiB.
+    pub log_file_bytes: u64,
+    /// Cache of the index, in bytes; at least 1 MiB. Default: 64 MiB.
+    pub index_cache_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            backend: BackendKind::default(),
+            durability: Durability::default(),
+            memory_limit: DEFAULT_MEMORY_LIMIT,
+            log_file_bytes: DEFAULT_LOG_FILE_BYTES,
+            index_cache_bytes: DEFAULT_INDEX_CACHE_BYTES,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every bound. Fails with `InvalidInput`, naming the setting and its bound.
+    pub fn validate(&self) -> Result<()> {
+        if self.memory_limit < MIN_MEMORY_LIMIT {
+            return Err(below("memory_limit", MIN_MEMORY_LIMIT as u64));
+        }
+        if self.log_file_bytes < MIN_LOG_FILE_BYTES {
+            return Err(below("log_file_bytes", MIN_LOG_FILE_BYTES));
+        }
+        if self.index_cache_bytes < MIN_INDEX_CACHE_BYTES {
+            return Err(below("index_cache_bytes", MIN_INDEX_CACHE_BYTES));
+        }
+        Ok(())
+    }
+}
+
+fn below(setting: &str, least: u64) -> Error {
+    Error::invalid(format!("setting {setting} must be at least {least} bytes"))
+}

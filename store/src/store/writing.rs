@@ -1,0 +1,126 @@
+//! Changing tables and rows.
+
+use std::sync::Arc;
+
+use super::Store;
+use super::committer::Work;
+use crate::error::{Error, Result};
+use crate::log::{Frame, FrameKind, MAX_FRAME_BYTES};
+use crate::mem::{Incoming, Part, Preparer, Stamps};
+use crate::payload::{self, PartRef};
+use crate::table::TableDef;
+use crate::write::{Applied, ShardBatch};
+
+/// Memory that a row's entry in the key map takes at most, in bytes.
+const MAP_BYTES_PER_ROW: usize = 40;
+/// Most bytes of rows in one write before they are encoded; what is larger could not fit a frame.
+const MAX_WRITE_BYTES: usize = 4 * MAX_FRAME_BYTES;
+
+impl Store {
+    /// Makes a table known, or changes its definition; durable on return. Of two definitions of
+    /// one id the greater (dropped, created, attachment) wins, so a layer above that changes a
+    /// placement lets the attachment begin with a counter. False if nothing changed, because this
+    /// or a greater definition is known. A dropped definition frees the table's rows, for ever.
+    ///
+    /// Fails with `InvalidInput` if the definition is not valid, `Conflict` if the id is known
+    /// with other columns, keys or shard count, `Io` if the system refuses, `Unavailable` if the
+    /// store is closed.
+    pub fn put_table(&self, def: TableDef) -> Result<bool> {
+        self.core().check_open()?;
+        let bytes = def.to_bytes()?;
+        if !self.core().catalog.read().wins(&def)? {
+            return Ok(false);
+        }
+        let frame = Frame::new(FrameKind::Table, bytes)?;
+        let outcome = self.submit(Work::Table(Box::new(def)), Some(frame))?;
+        Ok(outcome.changed)
+    }
+
+    /// Writes all batches, or none: one frame in the log. When it returns, they are on disk (see
+    /// [`Durability`](crate::Durability)) and visible. Blocks; callers at the same time share one
+    /// sync.
+    ///
+    /// Everything is checked before anything is logged. Fails with
+    /// - `NotFound` if a table is not known, or dropped;
+    /// - `InvalidInput` if a shard does not exist or a key belongs to another one, columns differ
+    ///   from the table's, a key or a NOT NULL column has NULL, a version is more than
+    ///   [`MAX_CLOCK_DRIFT`](crate::MAX_CLOCK_DRIFT) ahead of this machine's clock, or the frame
+    ///   exceeds [`MAX_FRAME_BYTES`];
+    /// - `Conflict` if a key appears twice in one batch;
+    /// - `Capacity` if the memory limit is reached;
+    /// - `Io` if the system refuses: the store then takes no more writes;
+    /// - `Unavailable` if the store is closed.
+    pub fn write(&self, batches: Vec<ShardBatch>) -> Result<Applied> {
+        let core = self.core();
+        core.check_open()?;
+        core.check_failed()?;
+        let parts = self.prepare(batches)?;
+        if parts.is_empty() {
+            return Ok(Applied::default());
+        }
+        let bytes: usize = parts.iter().map(|part| part.bytes).sum();
+        if bytes > MAX_WRITE_BYTES {
+            return Err(Error::invalid(format!(
+                "this write has {bytes} bytes of rows; the limit is {MAX_WRITE_BYTES} (and \
+                 MAX_FRAME_BYTES = {MAX_FRAME_BYTES} once encoded): split it into smaller writes"
+            )));
+        }
+        let frame = match self.data_dir() {
+            Some(_) => Some(Frame::new(FrameKind::Write, encode(&parts)?)?),
+            None => None,
+        };
+        let rows: usize = parts.iter().map(|part| part.rows.num_rows()).sum();
+        let reserved = bytes + rows * MAP_BYTES_PER_ROW;
+        core.reserve(reserved)?;
+        for part in &parts {
+            core.clock.advance(part.stamps.newest());
+        }
+        let work = Work::Write { parts, reserved };
+        Ok(self.submit(work, frame)?.applied)
+    }
+
+    fn prepare(&self, batches: Vec<ShardBatch>) -> Result<Vec<Part>> {
+        let core = self.core();
+        let preparer = Preparer {
+            hasher: &core.hasher,
+            trusted: false,
+        };
+        let mut parts = Vec::with_capacity(batches.len());
+        for batch in batches {
+            let table = core.any_table(batch.table)?;
+            drop(table.state.lock()?);
+            if !core.clock.accepts(batch.stamp.version) {
+                return Err(Error::invalid(format!(
+                    "table \"{}\": version {} of author {} is too far ahead of this machine's \
+                     clock; check both clocks",
+                    table.def.name, batch.stamp.version, batch.stamp.author
+                )));
+            }
+            let incoming = Incoming {
+                table: batch.table,
+                shard: batch.shard,
+                change: batch.change,
+                stamps: Stamps::One(batch.stamp),
+                rows: batch.rows,
+            };
+            let part = preparer.prepare(&table.state, incoming)?;
+            if part.rows.num_rows() > 0 {
+                parts.push(part);
+            }
+        }
+        // Parts of one table follow each other, so that they become visible together.
+        parts.sort_by_key(|part| Arc::as_ptr(&part.table).addr());
+        Ok(parts)
+    }
+}
+
+fn encode(parts: &[Part]) -> Result<Vec<u8>> {
+    payload::encode(parts.iter().map(|part| PartRef {
+        table: part.table.id,
+        shard: part.shard,
+        change: part.change,
+        stamps: &part.stamps,
+        rows: &part.rows,
+        bytes: part.bytes,
+    }))
+}

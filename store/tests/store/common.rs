@@ -1,0 +1,148 @@
+//! Tables and batches for the tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use netabase_store::arrow::array::{AsArray, Int64Array, RecordBatch, StringViewArray};
+use netabase_store::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use netabase_store::{
+    Change, Digest, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef, TableId, Version,
+};
+
+/// A table `name(id BIGINT, text VARCHAR NOT NULL, note BIGINT)`.
+pub(crate) fn table(name: &str, shards: u32) -> TableDef {
+    TableDef {
+        id: TableId::derive(&[name.as_bytes()]),
+        name: name.to_owned(),
+        schema: Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("text", DataType::Utf8View, false),
+            Field::new("note", DataType::Int64, true),
+        ])),
+        primary_key: vec![0],
+        shard_key: vec![0],
+        shards,
+        replicas: 1,
+        local: false,
+        owner: "owner".into(),
+        created: Version(1),
+        dropped: None,
+        placement: Vec::new(),
+        attachment: Vec::new(),
+    }
+}
+
+pub(crate) fn stamp(version: u64, author: &str) -> Stamp {
+    Stamp {
+        version: Version(version),
+        author: author.into(),
+    }
+}
+
+/// Rows with these ids; the text tells the version.
+pub(crate) fn rows(def: &TableDef, ids: &[i64], version: u64) -> RecordBatch {
+    let text: StringViewArray = ids
+        .iter()
+        .map(|id| Some(format!("row {id} written at version {version}")))
+        .collect();
+    let note: Int64Array = ids.iter().map(|id| (id % 2 == 0).then_some(*id)).collect();
+    let id = Int64Array::from(ids.to_vec());
+    RecordBatch::try_new(
+        def.schema.clone(),
+        vec![Arc::new(id), Arc::new(text), Arc::new(note)],
+    )
+    .unwrap()
+}
+
+pub(crate) fn keys(def: &TableDef, ids: &[i64]) -> RecordBatch {
+    let id = Int64Array::from(ids.to_vec());
+    RecordBatch::try_new(def.key_schema(), vec![Arc::new(id)]).unwrap()
+}
+
+/// One batch per shard.
+pub(crate) fn batches(
+    def: &TableDef,
+    change: Change,
+    ids: &[i64],
+    stamp: &Stamp,
+) -> Vec<ShardBatch> {
+    let rows = match change {
+        Change::Upsert => rows(def, ids, stamp.version.0),
+        Change::Delete => keys(def, ids),
+    };
+    KeyEncoder::new(def)
+        .unwrap()
+        .split(&rows)
+        .unwrap()
+        .into_iter()
+        .map(|(shard, rows)| ShardBatch {
+            table: def.id,
+            shard,
+            change,
+            stamp: stamp.clone(),
+            rows,
+        })
+        .collect()
+}
+
+pub(crate) fn upsert(store: &Store, def: &TableDef, ids: &[i64], version: u64) {
+    store
+        .write(batches(def, Change::Upsert, ids, &stamp(version, "a")))
+        .unwrap();
+}
+
+pub(crate) fn settings(dir: &Path) -> Settings {
+    Settings {
+        data_dir: Some(dir.to_path_buf()),
+        ..Settings::default()
+    }
+}
+
+pub(crate) fn open(dir: &Path) -> Store {
+    Store::open(settings(dir)).unwrap()
+}
+
+/// The live rows: id to text.
+pub(crate) fn live(store: &Store, table: TableId) -> BTreeMap<i64, String> {
+    let snapshot = store.snapshot(table).unwrap();
+    let mut all = BTreeMap::new();
+    for shard in &snapshot.shards {
+        let mut of_shard = 0;
+        for batch in &shard.batches {
+            let ids = batch.rows.column(0).as_primitive::<Int64Type>();
+            let texts = batch.rows.column(1).as_string_view();
+            let mut of_batch = 0;
+            for row in 0..batch.rows.num_rows() {
+                if batch.live.as_ref().is_none_or(|live| live.value(row)) {
+                    let twice = all.insert(ids.value(row), texts.value(row).to_owned());
+                    assert!(twice.is_none(), "key {} is live twice", ids.value(row));
+                    of_batch += 1;
+                }
+            }
+            assert_eq!(of_batch, batch.live_rows);
+            of_shard += of_batch as u64;
+        }
+        assert_eq!(of_shard, shard.rows);
+    }
+    all
+}
+
+pub(crate) fn ids(store: &Store, table: TableId) -> Vec<i64> {
+    live(store, table).into_keys().collect()
+}
+
+pub(crate) fn digests(store: &Store, table: TableId) -> Vec<Digest> {
+    let stats = store.shard_stats(table).unwrap();
+    stats.into_iter().map(|shard| shard.digest).collect()
+}
+
+/// The only log file, or the last one.
+pub(crate) fn last_log_file(dir: &Path) -> std::path::PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(dir.join("log"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files.pop().unwrap()
+}

@@ -1,0 +1,13 @@
+//! The store as its users see it: one binary, one module per promise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bulk;
+mod commit;
+mod common;
+mod convergence;
+mod crash;
+mod input;
+mod lifecycle;
+mod log;
+mod types;
