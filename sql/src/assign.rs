@@ -1,0 +1,123 @@
+//! Which values an INSERT may put into a column.
+//!
+//! Purpose: DataFusion casts whatever it gets to the column's type, which would store `1.5` in an
+//! integer column as 1. Casts that silently change a value are refused here; who wants one writes
+//! it. A NULL written out for a NOT NULL column is named here too, because DataFusion would only know
+//! its position.
+//!
+//! Non-goal: values that do not fit (overflow, text that is no number) fail in the cast itself.
+
+use arrow::datatypes::DataType;
+use datafusion::common::{ExprSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use netabase_store::{Error, TableDef};
+
+use crate::error::{error_from_datafusion, invalid};
+use crate::write::null_error;
+
+/// Refuses a planned INSERT whose values would be changed by a cast.
+pub(crate) fn check_assignments(def: &TableDef, input: &LogicalPlan) -> Result<(), Error> {
+    let LogicalPlan::Projection(projection) = input else {
+        return Ok(());
+    };
+    let source = projection.input.as_ref();
+    for (index, expr) in projection.expr.iter().enumerate() {
+        let field = def.schema.fields().get(index);
+        let target = field.map_or(&DataType::Null, |field| field.data_type());
+        let name = field.map_or("", |field| field.name().as_str());
+        let Some(column) = source_column(expr) else {
+            continue;
+        };
+        let from = source
+            .schema()
+            .field_from_column(column)
+            .map_err(error_from_datafusion)?;
+        if changes_values(from.data_type(), target) {
+            return Err(refused(
+                def,
+                name,
+                target,
+                &format!("{} values", from.data_type()),
+            ));
+        }
+        if let (LogicalPlan::Values(values), Some(position)) =
+            (source, source.schema().maybe_index_of_column(column))
+        {
+            let listed = || values.values.iter().filter_map(|row| row.get(position));
+            if let Some(literal) = listed().filter_map(changed_literal).next() {
+                return Err(refused(def, name, target, &format!("the value {literal}")));
+            }
+            let needed = field.is_some_and(|field| !field.is_nullable());
+            if needed && listed().any(is_null) {
+                return Err(null_error(def, name, ""));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A NULL in VALUES.
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => is_null(&cast.expr),
+        Expr::Literal(literal, _) => literal.is_null(),
+        _ => false,
+    }
+}
+
+fn refused(def: &TableDef, column: &str, target: &DataType, what: &str) -> Error {
+    invalid(format!(
+        "column \"{column}\" of table \"{}\" is {target}: {what} would be changed; write the CAST \
+         you want in a SELECT",
+        def.name
+    ))
+}
+
+/// The column of the source that an output column is made of.
+fn source_column(expr: &Expr) -> Option<&datafusion::common::Column> {
+    match expr {
+        Expr::Alias(alias) => source_column(&alias.expr),
+        Expr::Cast(cast) => source_column(&cast.expr),
+        Expr::Column(column) => Some(column),
+        _ => None,
+    }
+}
+
+/// A literal in VALUES that its cast to the column's type changes.
+fn changed_literal(expr: &Expr) -> Option<String> {
+    let Expr::Cast(cast) = expr else { return None };
+    let target = cast.field.data_type();
+    let literal = match cast.expr.as_ref() {
+        Expr::Literal(literal, _) => literal,
+        Expr::Negative(inner) => match inner.as_ref() {
+            Expr::Literal(literal, _) => literal,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let whole = match literal {
+        ScalarValue::Float64(Some(value)) => value.fract() == 0.0,
+        ScalarValue::Float32(Some(value)) => value.fract() == 0.0,
+        _ => false,
+    };
+    let changes = changes_values(&literal.data_type(), target) && !(whole && target.is_integer());
+    changes.then(|| literal.to_string())
+}
+
+/// Whether a cast between the types may succeed with another value.
+fn changes_values(from: &DataType, to: &DataType) -> bool {
+    let fraction = from.is_floating()
+        || matches!(
+            from,
+            DataType::Decimal32(_, scale)
+                | DataType::Decimal64(_, scale)
+                | DataType::Decimal128(_, scale)
+                | DataType::Decimal256(_, scale) if *scale > 0
+        );
+    let number = |t: &DataType| t.is_numeric();
+    (fraction && to.is_integer())
+        || (*from == DataType::Boolean && number(to))
+        || (number(from) && *to == DataType::Boolean)
+        || (number(from) && to.is_temporal())
+        || (from.is_temporal() && number(to))
+}

@@ -1,0 +1,90 @@
+//! The catalog `netabase.public`, read from the store at every look.
+//!
+//! Invariant: it holds no copy of anything, so that a definition that arrives or goes is seen by
+//! the next statement.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::TableType;
+use netabase_store::{Store, TableDef};
+
+use crate::cluster::Cluster;
+use crate::provider::ShardTable;
+
+/// The only catalog.
+pub(crate) const CATALOG: &str = "netabase";
+/// The only schema that holds tables.
+pub(crate) const SCHEMA: &str = "public";
+/// The read-only schema that describes the others.
+pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// The catalog: one schema.
+#[derive(Debug)]
+pub(crate) struct StoreCatalog {
+    schema: Arc<StoreSchema>,
+}
+
+impl StoreCatalog {
+    pub(crate) fn new(store: Store, cluster: Arc<dyn Cluster>) -> Self {
+        Self {
+            schema: Arc::new(StoreSchema { store, cluster }),
+        }
+    }
+}
+
+impl CatalogProvider for StoreCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![SCHEMA.to_string()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == SCHEMA).then(|| Arc::clone(&self.schema) as Arc<dyn SchemaProvider>)
+    }
+}
+
+/// The store's live tables.
+struct StoreSchema {
+    store: Store,
+    cluster: Arc<dyn Cluster>,
+}
+
+impl std::fmt::Debug for StoreSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSchema")
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A live table by name.
+pub(crate) fn live_table(store: &Store, name: &str) -> Option<Arc<TableDef>> {
+    store.table(name).filter(|def| def.dropped.is_none())
+}
+
+#[async_trait]
+impl SchemaProvider for StoreSchema {
+    fn table_names(&self) -> Vec<String> {
+        let tables = self.store.tables();
+        let live = tables.iter().filter(|def| def.dropped.is_none());
+        let mut names: Vec<String> = live.map(|def| def.name.to_string()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(live_table(&self.store, name).map(|def| {
+            Arc::new(ShardTable::new(def, Arc::clone(&self.cluster))) as Arc<dyn TableProvider>
+        }))
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(live_table(&self.store, name).map(|_| TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        live_table(&self.store, name).is_some()
+    }
+}

@@ -1,0 +1,155 @@
+//! The seam between SQL and the network.
+//!
+//! Purpose: this layer plans and runs statements without knowing where a shard lives. Whoever owns
+//! the rows implements [`Cluster`]: [`LocalCluster`] for a lone peer, the layer above for a network.
+//!
+//! Invariant: a [`ShardSource`] names every shard of its table exactly once, and each of its
+//! partitions (of each task, where the layer above spreads a scan over tasks) reads a disjoint part
+//! of them. A shard that nobody can read is an error of [`Cluster::plan_scan`], never a gap.
+//!
+//! Not here: retry policy, placement, signatures.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use netabase_store::{Change, Error, TableDef};
+
+/// What a scan must return, independent of who executes it.
+#[derive(Debug, Clone)]
+pub struct ScanRequest {
+    /// The table that is read.
+    pub def: Arc<TableDef>,
+    /// Indices into the table's schema, in output order.
+    pub projection: Vec<usize>,
+    /// A boolean expression over the whole table schema (column indices of `def.schema`). Every row
+    /// is checked against it; a row for which it is not true is not returned.
+    pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// At most this many rows are needed from each partition.
+    pub fetch: Option<usize>,
+}
+
+impl ScanRequest {
+    /// The schema of the batches that answer this request.
+    pub fn output_schema(&self) -> Result<SchemaRef, DataFusionError> {
+        Ok(Arc::new(self.def.schema.project(&self.projection)?))
+    }
+}
+
+/// One shard and the peer that a plan chose to read it from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardRef {
+    /// Shard number, below the table's shard count.
+    pub shard: u32,
+    /// Peer id of the chosen holder.
+    pub holder: String,
+    /// Live rows, as the holder last said.
+    pub rows: u64,
+    /// The holder's digest of the shard, as it last said (hex); empty when unknown.
+    pub digest: String,
+}
+
+/// What is known about the size of a scan before it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceStatistics {
+    /// Live rows of all shards.
+    pub rows: u64,
+    /// Bytes in memory of all shards, all columns.
+    pub bytes: u64,
+    /// Whether `rows` is exactly what the scan will read (a frozen local snapshot), or what holders
+    /// said a moment ago.
+    pub exact: bool,
+}
+
+/// The shards of one table, bound to the peers that will be asked, for one query.
+pub trait ShardSource: Any + Debug + Send + Sync {
+    /// Every shard of the table, once.
+    fn shards(&self) -> &[ShardRef];
+
+    /// How many partitions [`open`](Self::open) accepts. At least one.
+    fn partitions(&self) -> usize;
+
+    /// Size of the whole scan, without its filter.
+    fn statistics(&self) -> SourceStatistics;
+
+    /// Reads one partition.
+    ///
+    /// # Errors
+    /// When the partition is out of range, or its rows cannot be read.
+    fn open(
+        &self,
+        partition: usize,
+        request: &ScanRequest,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream, DataFusionError>;
+
+    /// For downcasts by the layer that made the source.
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// What a write reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteReceipt {
+    /// Rows sent (each counted once, however many replicas took it).
+    pub rows: u64,
+    /// Shards that were written.
+    pub shards: usize,
+    /// Peers that hold the rows durably.
+    pub peers: Vec<String>,
+    /// The fewest durable replicas that any written shard has.
+    pub replicas: usize,
+    /// Bytes sent to other peers.
+    pub bytes: u64,
+}
+
+/// Who owns the rows: definitions, writes and the choice of holders.
+#[async_trait]
+pub trait Cluster: Debug + Send + Sync + 'static {
+    /// This peer's id.
+    fn me(&self) -> &str;
+
+    /// Places, signs, stores and spreads a definition; `def.owner` and `def.placement` are filled
+    /// here. Returns the definition as stored.
+    ///
+    /// # Errors
+    /// `Conflict` when a live table of that name is known here or to a reachable peer.
+    async fn create_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error>;
+
+    /// Marks a table dropped, here and on every reachable peer.
+    async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error>;
+
+    /// Applies rows, already split by shard, on every replica. Returns when they are durable there.
+    ///
+    /// # Errors
+    /// `Unavailable` naming shard and peer when a replica cannot be reached: the rows are not
+    /// acknowledged then, and writing them again is safe. Whatever the store refuses.
+    async fn write(
+        &self,
+        def: Arc<TableDef>,
+        change: Change,
+        parts: Vec<(u32, RecordBatch)>,
+    ) -> Result<WriteReceipt, Error>;
+
+    /// Chooses one holder for each shard. Must not block.
+    ///
+    /// # Errors
+    /// `Unavailable` naming the table, the missing shards and their last known holders.
+    fn plan_scan(
+        &self,
+        def: &Arc<TableDef>,
+        target_partitions: usize,
+    ) -> Result<Arc<dyn ShardSource>, Error>;
+
+    /// Called when a query failed before its first row: whether planning it once more can help
+    /// (for instance because a holder died and another replica is known). May wait a little.
+    async fn should_retry(&self, error: &DataFusionError, attempt: usize) -> bool {
+        let _ = (error, attempt);
+        false
+    }
+}

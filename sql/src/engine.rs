@@ -1,0 +1,322 @@
+//! The engine: one session over one store.
+//!
+//! Purpose: [`Engine`] takes text and gives [`Output`]; it decides which part of this crate runs a
+//! statement.
+//!
+//! Non-goals: several sessions with settings of their own; access rules.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::{ResetStatement, Statement};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectType, Statement as SqlStatement};
+use netabase_store::{Error, Store};
+
+use crate::catalog::{CATALOG, StoreCatalog};
+use crate::cluster::{Cluster, WriteReceipt};
+use crate::copy::{self, CopyOptions};
+use crate::error::{error_from_datafusion, invalid};
+use crate::output::Output;
+use crate::query::Deadline;
+use crate::settings::EngineSettings;
+use crate::{ddl, dml, query, runtime, statement, types};
+
+/// A SQL engine over a store and a cluster. Clones share everything.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: SessionContext,
+    store: Store,
+    cluster: Arc<dyn Cluster>,
+    settings: EngineSettings,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("cluster", &self.inner.cluster)
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens an engine. `customize` sees the session last, before it is built: a planner, an
+    /// optimizer rule or a setting that it installs stays.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a setting is out of range; whatever `customize` returns.
+    pub fn new(
+        store: Store,
+        cluster: Arc<dyn Cluster>,
+        settings: EngineSettings,
+        customize: impl FnOnce(SessionStateBuilder) -> Result<SessionStateBuilder, DataFusionError>,
+    ) -> Result<Engine, Error> {
+        settings.validate()?;
+        let runtime = runtime::runtime_env(&settings).map_err(error_from_datafusion)?;
+        let builder = SessionStateBuilder::new()
+            .with_config(runtime::session_config(&settings))
+            .with_runtime_env(runtime)
+            .with_default_features();
+        let builder = customize(builder).map_err(error_from_datafusion)?;
+        let context = SessionContext::new_with_state(builder.build());
+        let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster));
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                context,
+                store,
+                cluster,
+                settings,
+            }),
+        })
+    }
+
+    /// The DataFusion session. Statements run through it directly bypass this crate's checks; its
+    /// tables take no writes that way.
+    pub fn context(&self) -> &SessionContext {
+        &self.inner.context
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Who owns the rows.
+    pub fn cluster(&self) -> &Arc<dyn Cluster> {
+        &self.inner.cluster
+    }
+
+    /// The limits.
+    pub fn settings(&self) -> &EngineSettings {
+        &self.inner.settings
+    }
+
+    /// Runs exactly one statement.
+    ///
+    /// # Errors
+    /// `InvalidInput` for wrong SQL and statements that are not supported; `NotFound` for unknown
+    /// tables and files; `Conflict` for names and keys that exist twice; `Capacity` when a limit is
+    /// reached; `Unavailable` when rows cannot be reached or the time is up.
+    pub async fn sql(&self, text: &str) -> Result<Output, Error> {
+        let mut statements = self.parse(text)?;
+        match (statements.pop(), statements.len()) {
+            (Some(statement), 0) => self.execute(statement).await,
+            (None, _) => Err(invalid("there is no statement to run")),
+            (Some(_), more) => Err(invalid(format!(
+                "one statement was expected, but there are {}: run several with run_script",
+                more + 1
+            ))),
+        }
+    }
+
+    /// Runs statements in order, each to its end. The first failure stops the script; what ran
+    /// before it stays.
+    ///
+    /// # Errors
+    /// Those of [`Engine::sql`], preceded by the number of the statement when there are several.
+    pub async fn script(&self, text: &str) -> Result<Vec<Output>, Error> {
+        let statements = self.parse(text)?;
+        let several = statements.len() > 1;
+        let mut outputs = Vec::with_capacity(statements.len());
+        for (index, statement) in statements.into_iter().enumerate() {
+            let ran = match self.execute(statement).await {
+                Ok(output) => output.buffered().await,
+                Err(error) => Err(error),
+            };
+            outputs.push(ran.map_err(|error| {
+                if several {
+                    Error::new(error.kind(), format!("statement {}: {error}", index + 1))
+                } else {
+                    error
+                }
+            })?);
+        }
+        Ok(outputs)
+    }
+
+    /// Runs a logical plan, with the same rules as for text.
+    ///
+    /// # Errors
+    /// Those of [`Engine::sql`].
+    pub async fn query_plan(&self, logical: LogicalPlan) -> Result<Output, Error> {
+        self.run_plan(logical, self.deadline()).await
+    }
+
+    /// Loads a file into a table, all of it or nothing; `progress` hears how many rows of how many
+    /// are written. `COPY table FROM 'file'` is the same.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such table or file, `InvalidInput` when a row or a column does
+    /// not fit (naming line or column), `Conflict` when a key appears twice, `Capacity` when the
+    /// file is larger than `max_insert_bytes` in memory.
+    pub async fn copy_from(
+        &self,
+        table: &str,
+        path: impl AsRef<Path>,
+        options: CopyOptions,
+        mut progress: impl FnMut(u64, u64) + Send,
+    ) -> Result<WriteReceipt, Error> {
+        copy::copy_from(self, table, path.as_ref(), options, &mut progress).await
+    }
+
+    pub(crate) fn schema_of_columns(
+        &self,
+        columns: Vec<ColumnDef>,
+    ) -> Result<Schema, DataFusionError> {
+        types::schema_of_columns(self.context().state().config_options(), columns)
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.settings().statement_timeout)
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<Statement>, Error> {
+        statement::parse(text, self.context().state().config_options())
+    }
+
+    /// Runs one parsed statement.
+    async fn execute(&self, parsed: Statement) -> Result<Output, Error> {
+        match parsed {
+            Statement::Statement(inner) => Box::pin(self.execute_sql(*inner)).await,
+            Statement::CreateExternalTable(_) => Err(statement::external_table()),
+            Statement::CopyTo(_) => Err(statement::nested_write()),
+            Statement::Reset(ref reset) => {
+                let ResetStatement::Variable(name) = reset;
+                statement::check_variable(&name.to_string())?;
+                self.plan_and_run(parsed).await
+            }
+            Statement::Explain(_) => self.plan_and_run(parsed).await,
+        }
+    }
+
+    async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
+        match &inner {
+            SqlStatement::CreateTable(_) => {}
+            SqlStatement::Drop {
+                object_type: ObjectType::Table,
+                names,
+                if_exists,
+                ..
+            } => {
+                return ddl::drop_tables(self, names, *if_exists).await;
+            }
+            SqlStatement::Insert(insert) => statement::check_insert(insert)?,
+            SqlStatement::Delete(delete) => statement::check_delete(delete)?,
+            SqlStatement::Set(set) => statement::check_set(set)?,
+            SqlStatement::Copy { .. } => return copy::copy_statement(self, inner).await,
+            SqlStatement::Query(_)
+            | SqlStatement::Explain { .. }
+            | SqlStatement::ExplainTable { .. }
+            | SqlStatement::ShowTables { .. }
+            | SqlStatement::ShowColumns { .. }
+            | SqlStatement::ShowVariable { .. }
+            | SqlStatement::ShowFunctions { .. }
+            | SqlStatement::ShowCreate { .. }
+            | SqlStatement::Prepare { .. }
+            | SqlStatement::Execute { .. }
+            | SqlStatement::Deallocate { .. } => {}
+            other => return Err(statement::unsupported(other)),
+        }
+        match inner {
+            SqlStatement::CreateTable(create) => ddl::create_table(self, create).await,
+            other => {
+                self.plan_and_run(Statement::Statement(Box::new(other)))
+                    .await
+            }
+        }
+    }
+
+    async fn plan_and_run(&self, parsed: Statement) -> Result<Output, Error> {
+        let deadline = self.deadline();
+        let state = self.context().state();
+        let planning = async {
+            state
+                .statement_to_plan(parsed)
+                .await
+                .map_err(error_from_datafusion)
+        };
+        let logical = deadline.bound(planning).await?;
+        self.run_plan(logical, deadline).await
+    }
+
+    async fn run_plan(&self, logical: LogicalPlan, deadline: Deadline) -> Result<Output, Error> {
+        match logical {
+            LogicalPlan::Dml(write) => dml::execute(self, write, deadline).await,
+            LogicalPlan::Statement(inner) => self.run_session_statement(inner, deadline).await,
+            LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) => Err(invalid(
+                "a plan may query, insert or delete; definitions and files are handled as SQL text",
+            )),
+            query => {
+                refuse_writes(&query)?;
+                query::run(self, &query, deadline).await
+            }
+        }
+    }
+
+    /// SET, RESET, PREPARE, EXECUTE and DEALLOCATE change or read the session.
+    async fn run_session_statement(
+        &self,
+        inner: PlanStatement,
+        deadline: Deadline,
+    ) -> Result<Output, Error> {
+        match &inner {
+            PlanStatement::SetVariable(set) => statement::check_variable(&set.variable)?,
+            PlanStatement::ResetVariable(reset) => statement::check_variable(&reset.variable)?,
+            PlanStatement::Prepare(prepare) => refuse_writes(&prepare.input)?,
+            PlanStatement::Execute(_) | PlanStatement::Deallocate(_) => {}
+            other => {
+                return Err(invalid(format!("{} is not supported", other.name())));
+            }
+        }
+        let executes = matches!(inner, PlanStatement::Execute(_));
+        let logical = LogicalPlan::Statement(inner);
+        let frame = self
+            .context()
+            .execute_logical_plan(logical)
+            .await
+            .map_err(error_from_datafusion)?;
+        if !executes {
+            return Ok(Output::empty());
+        }
+        let logical = frame.into_unoptimized_plan();
+        refuse_writes(&logical)?;
+        query::run(self, &logical, deadline).await
+    }
+}
+
+/// Fails when a plan changes something anywhere below its root.
+fn refuse_writes(plan: &LogicalPlan) -> Result<(), Error> {
+    let mut writes = false;
+    plan.apply_with_subqueries(|node| {
+        writes |= matches!(
+            node,
+            LogicalPlan::Dml(_)
+                | LogicalPlan::Ddl(_)
+                | LogicalPlan::Copy(_)
+                | LogicalPlan::Statement(_)
+        );
+        Ok(if writes {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    })
+    .map_err(error_from_datafusion)?;
+    if writes {
+        Err(statement::nested_write())
+    } else {
+        Ok(())
+    }
+}

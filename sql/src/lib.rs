@@ -1,0 +1,53 @@
+//! DataFusion over the netabase store.
+//!
+//! One `SELECT` goes through this crate like this: [`Engine::sql`] parses the text and decides who
+//! runs the statement; DataFusion plans it against a catalog that reads the store live; a table's
+//! provider asks the [`Cluster`] which peer to read each shard from and puts a [`ShardScan`] into
+//! the plan; the scan answers every filter it accepted exactly; the first batch is awaited, so that
+//! a failure before it can be planned again; the rest streams out through [`Output`].
+//!
+//! Statements that change something never reach DataFusion's own executors: they are turned into
+//! key scans, row checks and [`Cluster::write`] calls here.
+//!
+//! Invariants: no statement is half checked (rows are written after all of them passed); no scan
+//! omits or repeats a row; no SQL text opens a file except the one that `COPY … FROM` names.
+//!
+//! Not here: the network, placement, durability.
+
+#![forbid(unsafe_code)]
+
+mod assign;
+mod catalog;
+mod cluster;
+mod copy;
+mod ddl;
+mod dml;
+mod engine;
+mod error;
+mod local;
+mod output;
+mod provider;
+mod query;
+mod request;
+mod runtime;
+mod scan;
+mod settings;
+mod shard_scan;
+mod statement;
+mod table_clauses;
+mod types;
+mod write;
+
+pub use cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+pub use copy::{CopyFormat, CopyOptions};
+pub use datafusion;
+pub use ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS, objects_table};
+pub use engine::Engine;
+pub use error::{error_from_datafusion, error_to_datafusion};
+pub use local::{LocalCluster, LocalSource};
+pub use netabase_store as store;
+pub use output::{Output, ScanInfo};
+pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};
+pub use scan::scan_snapshot;
+pub use settings::EngineSettings;
+pub use shard_scan::ShardScan;

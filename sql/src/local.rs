@@ -1,0 +1,271 @@
+//! A lone peer: every shard is in the local store.
+//!
+//! Purpose: [`LocalCluster`] and [`LocalSource`], the seam's simplest implementation and the one
+//! that the network layer falls back to for its own shards.
+//!
+//! Invariant: a [`LocalSource`] reads the snapshot that was frozen when it was planned, whatever is
+//! written later; its statistics are exact.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use netabase_store::{
+    Author, Change, Error, ShardBatch, SnapshotBatch, Stamp, Store, TableDef, TableSnapshot,
+};
+use parking_lot::Mutex;
+
+use crate::cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+use crate::error::{conflict, interrupted};
+use crate::scan::scan_snapshot;
+use crate::write::{logical_bytes, split_to};
+
+/// Bytes of rows in one atomic frame; half of what the store accepts, because the size of the
+/// encoding is an estimate.
+const FRAME_BYTES: usize = 32 << 20;
+/// Rows below which a further partition costs more than it gains.
+const MIN_PARTITION_ROWS: usize = 4096;
+/// Batches that are measured to estimate the size of a table.
+const SAMPLED_BATCHES: usize = 64;
+
+/// A cluster of one: the store's own peer.
+pub struct LocalCluster {
+    store: Store,
+    me: Author,
+    /// Held while a definition is checked and stored, so that a name is given once.
+    naming: Arc<Mutex<()>>,
+}
+
+impl fmt::Debug for LocalCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalCluster")
+            .field("me", &self.me)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalCluster {
+    /// A cluster whose only peer is `me`, over `store`.
+    pub fn new(store: Store, me: impl Into<String>) -> Self {
+        Self {
+            store,
+            me: Author::from(me.into()),
+            naming: Arc::default(),
+        }
+    }
+}
+
+/// Runs a store call where it may block.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(call)
+        .await
+        .map_err(|error| interrupted(&error))?
+}
+
+/// Groups the parts of a write into frames.
+fn frames(
+    def: &TableDef,
+    change: Change,
+    stamp: &Stamp,
+    parts: Vec<(u32, RecordBatch)>,
+) -> Vec<Vec<ShardBatch>> {
+    let mut frames = Vec::new();
+    let mut frame = Vec::new();
+    let mut bytes = 0;
+    for (shard, rows) in parts {
+        for rows in split_to(rows, FRAME_BYTES) {
+            let size = logical_bytes(&rows);
+            if bytes + size > FRAME_BYTES && !frame.is_empty() {
+                frames.push(std::mem::take(&mut frame));
+                bytes = 0;
+            }
+            bytes += size;
+            frame.push(ShardBatch {
+                table: def.id,
+                shard,
+                change,
+                stamp: stamp.clone(),
+                rows,
+            });
+        }
+    }
+    if !frame.is_empty() {
+        frames.push(frame);
+    }
+    frames
+}
+
+#[async_trait]
+impl Cluster for LocalCluster {
+    fn me(&self) -> &str {
+        &self.me
+    }
+
+    async fn create_table(&self, mut def: TableDef) -> Result<Arc<TableDef>, Error> {
+        def.owner = Arc::clone(&self.me);
+        def.placement = vec![vec![self.me.to_string()]; def.shards as usize];
+        let (store, naming) = (self.store.clone(), Arc::clone(&self.naming));
+        blocking(move || {
+            let _held = naming.lock();
+            if crate::catalog::live_table(&store, &def.name).is_some() {
+                return Err(conflict(format!("table \"{}\" exists already", def.name)));
+            }
+            let stored = Arc::new(def.clone());
+            store.put_table(def)?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
+        let store = self.store.clone();
+        let mut def = TableDef::clone(&def);
+        def.dropped = Some(store.clock().now());
+        blocking(move || store.put_table(def).map(|_| ())).await
+    }
+
+    async fn write(
+        &self,
+        def: Arc<TableDef>,
+        change: Change,
+        parts: Vec<(u32, RecordBatch)>,
+    ) -> Result<WriteReceipt, Error> {
+        let mut shards: Vec<u32> = parts.iter().map(|(shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let receipt = WriteReceipt {
+            rows: parts.iter().map(|(_, rows)| rows.num_rows() as u64).sum(),
+            shards: shards.len(),
+            peers: vec![self.me.to_string()],
+            replicas: 1,
+            bytes: 0,
+        };
+        let store = self.store.clone();
+        let author = Arc::clone(&self.me);
+        blocking(move || {
+            let stamp = Stamp {
+                version: store.clock().now(),
+                author,
+            };
+            for frame in frames(&def, change, &stamp, parts) {
+                store.write(frame)?;
+            }
+            Ok(receipt)
+        })
+        .await
+    }
+
+    fn plan_scan(
+        &self,
+        def: &Arc<TableDef>,
+        target_partitions: usize,
+    ) -> Result<Arc<dyn ShardSource>, Error> {
+        let snapshot = self.store.snapshot(def.id)?;
+        Ok(Arc::new(LocalSource::new(
+            Arc::new(snapshot),
+            &self.me,
+            target_partitions,
+        )))
+    }
+}
+
+/// All shards of one table, frozen.
+pub struct LocalSource {
+    snapshot: Arc<TableSnapshot>,
+    numbers: Vec<u32>,
+    shards: Vec<ShardRef>,
+    partitions: usize,
+    statistics: SourceStatistics,
+}
+
+impl fmt::Debug for LocalSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSource")
+            .field("table", &self.snapshot.def.name)
+            .field("partitions", &self.partitions)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalSource {
+    /// A source over a snapshot, held by `me`, read in at most `target_partitions` parts (fewer when
+    /// the table is small).
+    pub fn new(snapshot: Arc<TableSnapshot>, me: &str, target_partitions: usize) -> Self {
+        let shard_ref = |shard: &netabase_store::ShardSnapshot| ShardRef {
+            shard: shard.shard,
+            holder: me.to_string(),
+            rows: shard.rows,
+            digest: shard.digest.to_string(),
+        };
+        let shards: Vec<ShardRef> = snapshot.shards.iter().map(shard_ref).collect();
+        let numbers = shards.iter().map(|shard| shard.shard).collect();
+        let rows = shards.iter().map(|shard| shard.rows).sum();
+        let batches = || snapshot.shards.iter().flat_map(|shard| &shard.batches);
+        let physical: usize = batches().map(|batch| batch.rows.num_rows()).sum();
+        let bytes = estimate_bytes(batches(), physical);
+        let partitions = target_partitions.min(physical / MIN_PARTITION_ROWS).max(1);
+        let statistics = SourceStatistics {
+            rows,
+            bytes,
+            exact: true,
+        };
+        Self {
+            snapshot,
+            numbers,
+            shards,
+            partitions,
+            statistics,
+        }
+    }
+
+    /// The frozen rows.
+    pub fn snapshot(&self) -> &Arc<TableSnapshot> {
+        &self.snapshot
+    }
+}
+
+/// Bytes of all batches, from the first few of them.
+fn estimate_bytes<'a>(batches: impl Iterator<Item = &'a SnapshotBatch>, rows: usize) -> u64 {
+    let (mut seen_rows, mut seen_bytes) = (0u64, 0u64);
+    for batch in batches.take(SAMPLED_BATCHES) {
+        seen_rows += batch.rows.num_rows() as u64;
+        seen_bytes += batch.rows.get_array_memory_size() as u64;
+    }
+    let bytes = u128::from(seen_bytes) * rows as u128 / u128::from(seen_rows.max(1));
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+impl ShardSource for LocalSource {
+    fn shards(&self) -> &[ShardRef] {
+        &self.shards
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn statistics(&self) -> SourceStatistics {
+        self.statistics
+    }
+
+    fn open(
+        &self,
+        partition: usize,
+        request: &ScanRequest,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let slice = (partition, self.partitions);
+        let batch_size = context.session_config().batch_size();
+        scan_snapshot(&self.snapshot, &self.numbers, slice, request, batch_size)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

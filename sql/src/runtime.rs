@@ -1,0 +1,64 @@
+//! What running queries may touch: memory, spill files, and nothing else.
+//!
+//! Invariant: no URL resolves to an object store, so that no plan can open a file or a socket.
+
+use std::sync::Arc;
+
+use datafusion::common::not_impl_err;
+use datafusion::error::Result;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::object_store::ObjectStore;
+use datafusion::prelude::SessionConfig;
+use url::Url;
+
+use crate::catalog::{CATALOG, SCHEMA};
+use crate::settings::EngineSettings;
+
+/// An object store registry that holds nothing and takes nothing.
+#[derive(Debug)]
+struct NoObjectStores;
+
+impl ObjectStoreRegistry for NoObjectStores {
+    fn register_store(
+        &self,
+        _url: &Url,
+        _store: Arc<dyn ObjectStore>,
+    ) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+
+    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
+        not_impl_err!("{url} cannot be opened: statements read tables only; load files with COPY")
+    }
+}
+
+/// Memory pool and spill space for the engine's queries.
+pub(crate) fn runtime_env(settings: &EngineSettings) -> Result<Arc<RuntimeEnv>> {
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::OsTmpDirectory)
+        .with_max_temp_directory_size(settings.spill_limit);
+    RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_limit)))
+        .with_disk_manager_builder(disk)
+        .with_object_store_registry(Arc::new(NoObjectStores))
+        .build_arc()
+}
+
+/// The zone of instants, and of `now()`, unless a session sets another.
+const TIME_ZONE: &str = "UTC";
+
+/// The session's defaults.
+pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
+    let mut config = SessionConfig::new();
+    // A timestamp with time zone is an instant; without this its type would lose the zone.
+    config.options_mut().execution.time_zone = Some(TIME_ZONE.into());
+    config
+        .with_target_partitions(settings.target_partitions)
+        .with_batch_size(settings.batch_size)
+        .with_default_catalog_and_schema(CATALOG, SCHEMA)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(true)
+}

@@ -1,0 +1,369 @@
+//! The leaf of every plan over a table.
+//!
+//! Purpose: [`ShardScan`] is a DataFusion `DataSource`: it carries a [`ScanRequest`] and the
+//! [`ShardSource`] that answers it, and takes what the optimizer pushes down (projection, filters,
+//! limits).
+//!
+//! Invariant: a filter that was accepted is checked for every row; a scan that already has a limit
+//! accepts no further filter, because the limit would then cut before the filter.
+//!
+//! Not here: reading rows.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Statistics, plan_datafusion_err};
+use datafusion::datasource::source::{DataSource, DataSourceExec};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::utils::conjunction;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_plan::execution_plan::SchedulingType;
+use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::projection::{all_alias_free_columns, new_projections_for_columns};
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
+use futures::Stream;
+
+use crate::cluster::{ScanRequest, ShardSource};
+
+/// Share of the rows that a filter is assumed to keep, in percent (DataFusion's own default).
+const ASSUMED_SELECTIVITY: usize = 20;
+/// Assumed bytes of a value of variable length.
+const VARIABLE_WIDTH: usize = 24;
+
+/// A scan of one table: what to read, and from whom.
+#[derive(Debug, Clone)]
+pub struct ShardScan {
+    request: ScanRequest,
+    source: Arc<dyn ShardSource>,
+    output: SchemaRef,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl ShardScan {
+    /// A scan that answers `request` from `source`.
+    ///
+    /// # Errors
+    /// When the projection names a column that the table does not have.
+    pub fn new(request: ScanRequest, source: Arc<dyn ShardSource>) -> Result<Self> {
+        let output = request.output_schema()?;
+        Ok(Self {
+            request,
+            source,
+            output,
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
+    /// What is read.
+    pub fn request(&self) -> &ScanRequest {
+        &self.request
+    }
+
+    /// Who answers.
+    pub fn source(&self) -> &Arc<dyn ShardSource> {
+        &self.source
+    }
+
+    /// The scan in a plan node, if the node is one.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<&ShardScan> {
+        plan.downcast_ref::<DataSourceExec>()?
+            .data_source()
+            .downcast_ref::<ShardScan>()
+    }
+
+    /// The same scan, answered by another source.
+    #[must_use]
+    pub fn with_source(&self, source: Arc<dyn ShardSource>) -> ShardScan {
+        Self {
+            source,
+            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The plan node that runs this scan.
+    pub fn into_exec(self) -> Arc<dyn ExecutionPlan> {
+        DataSourceExec::from_data_source(self)
+    }
+
+    /// A copy with another request and metrics of its own.
+    fn with_request(&self, request: ScanRequest) -> Result<Self> {
+        Self::new(request, Arc::clone(&self.source))
+    }
+
+    /// Rewrites a filter over the output columns into one over the table's columns.
+    fn to_table_columns(&self, filter: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
+        let request = &self.request;
+        filter
+            .transform_down(|expr| {
+                let Some(column) = expr.downcast_ref::<Column>() else {
+                    return Ok(Transformed::no(expr));
+                };
+                let index = *request.projection.get(column.index()).ok_or_else(|| {
+                    plan_datafusion_err!("the scan of {} has no column {column}", request.def.name)
+                })?;
+                let name = request.def.schema.field(index).name();
+                Ok(Transformed::yes(
+                    Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>
+                ))
+            })
+            .map(|transformed| transformed.data)
+    }
+
+    /// Bytes that the projected columns are expected to take.
+    fn projected_bytes(&self) -> u64 {
+        let width = |index: usize| {
+            let data_type = self.request.def.schema.field(index).data_type();
+            column_width(data_type) as u128
+        };
+        let all: u128 = (0..self.request.def.schema.fields().len()).map(width).sum();
+        let read: u128 = self
+            .request
+            .projection
+            .iter()
+            .map(|index| width(*index))
+            .sum();
+        let bytes = u128::from(self.source.statistics().bytes) * read / all.max(1);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    fn names_of_projection(&self) -> String {
+        let names: Vec<&str> = self
+            .output
+            .fields()
+            .iter()
+            .map(|f| f.name().as_str())
+            .collect();
+        names.join(", ")
+    }
+
+    fn peers(&self) -> usize {
+        let mut peers: Vec<&str> = self
+            .source
+            .shards()
+            .iter()
+            .map(|s| s.holder.as_str())
+            .collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers.len()
+    }
+}
+
+/// Bytes that one value of a type takes, roughly.
+fn column_width(data_type: &DataType) -> usize {
+    data_type.primitive_width().unwrap_or(match data_type {
+        DataType::Boolean | DataType::Null => 1,
+        _ => VARIABLE_WIDTH,
+    })
+}
+
+impl DataSource for ShardScan {
+    fn open(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let timer = metrics.elapsed_compute().clone();
+        let opened = {
+            let _running = timer.timer();
+            self.source.open(partition, &self.request, &context)?
+        };
+        Ok(Box::pin(Metered {
+            inner: opened,
+            metrics,
+        }))
+    }
+
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = &self.request;
+        let shards = self.source.shards().len();
+        if matches!(format, DisplayFormatType::TreeRender) {
+            writeln!(f, "table={}", request.def.name)?;
+            writeln!(f, "shards={shards}")?;
+            if let Some(predicate) = &request.predicate {
+                writeln!(f, "predicate={predicate}")?;
+            }
+            return Ok(());
+        }
+        write!(
+            f,
+            "ShardScan: table={}, shards={shards}, peers={}, projection=[{}]",
+            request.def.name,
+            self.peers(),
+            self.names_of_projection()
+        )?;
+        if let Some(predicate) = &request.predicate {
+            write!(f, ", predicate={predicate}")?;
+        }
+        match request.fetch {
+            Some(fetch) => write!(f, ", fetch={fetch}"),
+            None => Ok(()),
+        }
+    }
+
+    fn output_partitioning(&self) -> Partitioning {
+        Partitioning::UnknownPartitioning(self.source.partitions().max(1))
+    }
+
+    fn eq_properties(&self) -> EquivalenceProperties {
+        EquivalenceProperties::new(Arc::clone(&self.output))
+    }
+
+    fn scheduling_type(&self) -> SchedulingType {
+        SchedulingType::NonCooperative
+    }
+
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let known = self.source.statistics();
+        let mut statistics = Statistics::new_unknown(&self.output);
+        let mut rows = usize::try_from(known.rows).unwrap_or(usize::MAX);
+        let mut bytes = usize::try_from(self.projected_bytes()).unwrap_or(usize::MAX);
+        let request = &self.request;
+        let whole = request.predicate.is_none() && request.fetch.is_none() && partition.is_none();
+        if whole && known.exact {
+            statistics.num_rows = Precision::Exact(rows);
+            statistics.total_byte_size = Precision::Inexact(bytes);
+            return Ok(Arc::new(statistics));
+        }
+        let partitions = self.source.partitions().max(1);
+        if partition.is_some() {
+            rows = rows.div_ceil(partitions);
+            bytes = bytes.div_ceil(partitions);
+        }
+        if request.predicate.is_some() {
+            rows = percent(rows, ASSUMED_SELECTIVITY);
+            bytes = percent(bytes, ASSUMED_SELECTIVITY);
+        }
+        if let Some(fetch) = request.fetch {
+            let readers = if partition.is_some() { 1 } else { partitions };
+            let wanted = fetch.saturating_mul(readers);
+            if wanted < rows {
+                bytes = bytes / rows.max(1) * wanted;
+                rows = wanted;
+            }
+        }
+        statistics.num_rows = Precision::Inexact(rows);
+        statistics.total_byte_size = Precision::Inexact(bytes);
+        Ok(Arc::new(statistics))
+    }
+
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn DataSource>> {
+        let request = ScanRequest {
+            fetch: limit,
+            ..self.request.clone()
+        };
+        Some(Arc::new(self.with_request(request).ok()?))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.request.fetch
+    }
+
+    fn metrics(&self) -> ExecutionPlanMetricsSet {
+        self.metrics.clone()
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> Result<Option<Arc<dyn DataSource>>> {
+        let exprs: Vec<_> = projection.iter().cloned().collect();
+        if !all_alias_free_columns(&exprs) {
+            return Ok(None);
+        }
+        let projection = new_projections_for_columns(&exprs, &self.request.projection);
+        let request = ScanRequest {
+            projection,
+            ..self.request.clone()
+        };
+        Ok(Some(Arc::new(self.with_request(request)?)))
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn DataSource>>> {
+        let mut answers = Vec::with_capacity(filters.len());
+        let mut accepted: Vec<Arc<dyn PhysicalExpr>> =
+            self.request.predicate.iter().cloned().collect();
+        let before = accepted.len();
+        for filter in filters {
+            if self.request.fetch.is_some() || is_volatile(&filter) {
+                answers.push(PushedDown::No);
+                continue;
+            }
+            accepted.push(self.to_table_columns(filter)?);
+            answers.push(PushedDown::Yes);
+        }
+        let result = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        if accepted.len() == before {
+            return Ok(result);
+        }
+        let request = ScanRequest {
+            predicate: Some(conjunction(accepted)),
+            ..self.request.clone()
+        };
+        let updated: Arc<dyn DataSource> = Arc::new(self.with_request(request)?);
+        Ok(result.with_updated_node(updated))
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        match &self.request.predicate {
+            Some(predicate) => f(predicate),
+            None => Ok(TreeNodeRecursion::Continue),
+        }
+    }
+
+    fn with_new_state(&self, _state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn DataSource>> {
+        None
+    }
+}
+
+/// `value * percent / 100`, at least one of anything.
+fn percent(value: usize, percent: usize) -> usize {
+    (value / 100 * percent + value % 100 * percent / 100).max(value.min(1))
+}
+
+/// Counts rows and time of a source's stream.
+struct Metered {
+    inner: SendableRecordBatchStream,
+    metrics: BaselineMetrics,
+}
+
+impl Stream for Metered {
+    type Item = Result<RecordBatch, DataFusionError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let timer = self.metrics.elapsed_compute().clone();
+        let poll = {
+            let _running = timer.timer();
+            self.inner.as_mut().poll_next(cx)
+        };
+        self.metrics.record_poll(poll)
+    }
+}
+
+impl RecordBatchStream for Metered {
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+}

@@ -1,0 +1,335 @@
+//! From text to statements, and who runs each of them.
+//!
+//! Purpose: parse, refuse what would not do what it says, and name the way out.
+//!
+//! Invariant: a statement that is not known here is refused; nothing is passed on by default.
+
+use datafusion::common::config::{ConfigOptions, Dialect};
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::{
+    Delete, FromTable, Ident, Insert, ObjectName, ObjectType, Set, Statement as SqlStatement,
+    TableObject,
+};
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use netabase_store::Error;
+
+use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use crate::error::{error_from_datafusion, invalid};
+
+/// The longest text that is parsed: 16 MiB.
+const MAX_TEXT_BYTES: usize = 16 << 20;
+/// Settings that a statement may not change, and why.
+const PROTECTED_SETTINGS: [(&str, &str); 2] = [
+    (
+        "datafusion.runtime.",
+        "memory and disk limits are set when the engine is opened",
+    ),
+    ("datafusion.catalog.", "the catalog is fixed"),
+];
+
+/// A table that a statement names.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum TableName {
+    /// A table of the schema `public`.
+    Table(String),
+    /// Something in `information_schema`.
+    InformationSchema,
+}
+
+/// An identifier as SQL compares it: lower case unless quoted.
+pub(crate) fn ident_of(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// Resolves `table`, `public.table` and `netabase.public.table`.
+pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, Error> {
+    let wrong = || invalid(format!("{name} is not the name of a table"));
+    let idents = name.0.iter().map(|part| part.as_ident().map(ident_of));
+    let parts: Vec<String> = idents.collect::<Option<_>>().ok_or_else(wrong)?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        [table] | [SCHEMA, table] | [CATALOG, SCHEMA, table] => {
+            Ok(TableName::Table((*table).to_string()))
+        }
+        [INFORMATION_SCHEMA, _] | [CATALOG, INFORMATION_SCHEMA, _] => {
+            Ok(TableName::InformationSchema)
+        }
+        _ => Err(invalid(format!(
+            "{name}: there is only the schema \"{SCHEMA}\""
+        ))),
+    }
+}
+
+/// Parses a script.
+pub(crate) fn parse(text: &str, config: &ConfigOptions) -> Result<Vec<Statement>, Error> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(invalid(format!(
+            "a text of {} bytes is too long for SQL (at most {MAX_TEXT_BYTES}); load rows with COPY",
+            text.len()
+        )));
+    }
+    parse_all(
+        text,
+        config.sql_parser.dialect,
+        config.sql_parser.recursion_limit.get(),
+    )
+}
+
+fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Statement>, Error> {
+    let dialect = dialect_from_str(dialect)
+        .ok_or_else(|| invalid(format!("the SQL dialect {dialect} is not known")))?;
+    let builder = DFParserBuilder::new(text).with_dialect(dialect.as_ref());
+    let mut parser = builder
+        .with_recursion_limit(recursion)
+        .build()
+        .map_err(error_from_datafusion)?;
+    let mut statements = Vec::new();
+    let mut separated = true;
+    loop {
+        while parser.parser.consume_token(&Token::SemiColon) {
+            separated = true;
+        }
+        let next = parser.parser.peek_token();
+        if next.token == Token::EOF {
+            return Ok(statements);
+        }
+        if !separated {
+            return Err(invalid(format!(
+                "syntax error: expected the end of the statement, found {next} at {}",
+                next.span.start.to_string().trim()
+            )));
+        }
+        statements.push(parse_one(&mut parser)?);
+        separated = false;
+    }
+}
+
+/// DataFusion's parser reads every COPY as COPY TO; the underlying one knows both.
+fn parse_one(parser: &mut DFParser<'_>) -> Result<Statement, Error> {
+    let is_copy = is_keyword(&parser.parser.peek_token().token, Keyword::COPY)
+        && !is_keyword(&parser.parser.peek_nth_token(1).token, Keyword::INTO);
+    if !is_copy {
+        return parser.parse_statement().map_err(error_from_datafusion);
+    }
+    parser.parser.next_token();
+    let statement = parser
+        .parser
+        .parse_copy()
+        .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+    if matches!(statement, SqlStatement::Copy { to: true, .. }) {
+        return Err(refused(
+            "COPY … TO",
+            "run the SELECT and write its rows where you need them",
+        ));
+    }
+    Ok(Statement::Statement(Box::new(statement)))
+}
+
+fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
+}
+
+fn refused(what: &str, way_out: &str) -> Error {
+    invalid(format!("{what} is not supported: {way_out}"))
+}
+
+/// Refuses clauses of INSERT that change its meaning.
+pub(crate) fn check_insert(insert: &Insert) -> Result<(), Error> {
+    let upsert = "INSERT replaces the row that has the same primary key";
+    let clauses = [
+        ("INSERT … ON CONFLICT", insert.on.is_some(), upsert),
+        ("INSERT OR …", insert.or.is_some(), upsert),
+        ("INSERT IGNORE", insert.ignore, upsert),
+        (
+            "REPLACE INTO",
+            insert.replace_into,
+            "use INSERT INTO, which replaces rows by primary key",
+        ),
+        (
+            "INSERT OVERWRITE",
+            insert.overwrite,
+            "DELETE the rows first",
+        ),
+        (
+            "INSERT … RETURNING",
+            insert.returning.is_some(),
+            "SELECT the rows afterwards",
+        ),
+        (
+            "INSERT … SET",
+            !insert.assignments.is_empty(),
+            "write INSERT INTO t (columns) VALUES (…)",
+        ),
+        (
+            "INSERT … DEFAULT VALUES",
+            insert.source.is_none(),
+            "write INSERT INTO t VALUES (…)",
+        ),
+        (
+            "INSERT … PARTITION",
+            insert.partitioned.is_some(),
+            "leave it out",
+        ),
+        (
+            "INSERT … AS",
+            insert.table_alias.is_some(),
+            "leave the alias out",
+        ),
+    ];
+    for (clause, given, way_out) in clauses {
+        if given {
+            return Err(refused(clause, way_out));
+        }
+    }
+    match &insert.table {
+        TableObject::TableName(name) => check_target(name),
+        _ => Err(refused(
+            "INSERT into anything but a table",
+            "name the table",
+        )),
+    }
+}
+
+/// Refuses clauses of DELETE that DataFusion would drop, and so delete too much.
+pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
+    let subquery = "choose the rows with WHERE key IN (SELECT …)";
+    let clauses = [
+        ("DELETE … LIMIT", delete.limit.is_some(), subquery),
+        ("DELETE … ORDER BY", !delete.order_by.is_empty(), subquery),
+        ("DELETE … USING", delete.using.is_some(), subquery),
+        (
+            "DELETE of several tables",
+            !delete.tables.is_empty(),
+            "write one DELETE for each",
+        ),
+        (
+            "DELETE … RETURNING",
+            delete.returning.is_some(),
+            "SELECT the rows first",
+        ),
+        (
+            "DELETE … OUTPUT",
+            delete.output.is_some(),
+            "SELECT the rows first",
+        ),
+    ];
+    for (clause, given, way_out) in clauses {
+        if given {
+            return Err(refused(clause, way_out));
+        }
+    }
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
+    match tables.as_slice() {
+        [table] if table.joins.is_empty() => match &table.relation {
+            datafusion::sql::sqlparser::ast::TableFactor::Table { name, alias, .. } => {
+                if alias.is_some() {
+                    return Err(refused("DELETE FROM table AS alias", "leave the alias out"));
+                }
+                check_target(name)
+            }
+            other => Err(refused(&format!("DELETE FROM {other}"), "name the table")),
+        },
+        [_] => Err(refused("DELETE with a join", subquery)),
+        _ => Err(refused(
+            "DELETE of several tables",
+            "write one DELETE for each",
+        )),
+    }
+}
+
+fn check_target(name: &ObjectName) -> Result<(), Error> {
+    match table_name(name)? {
+        TableName::Table(_) => Ok(()),
+        TableName::InformationSchema => Err(crate::ddl::read_only()),
+    }
+}
+
+/// Refuses to change settings that limit the engine.
+pub(crate) fn check_set(set: &Set) -> Result<(), Error> {
+    match set {
+        Set::SingleAssignment { variable, .. } => check_variable(&variable.to_string()),
+        _ => Err(refused(
+            &set.to_string(),
+            "settings are written SET datafusion.execution.batch_size = 8192",
+        )),
+    }
+}
+
+/// Refuses to touch settings that limit the engine.
+pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
+    let name = name.replace('"', "").to_lowercase();
+    match PROTECTED_SETTINGS
+        .iter()
+        .find(|(prefix, _)| name.starts_with(prefix))
+    {
+        Some((_, why)) => Err(invalid(format!("\"{name}\" cannot be changed here: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// The refusal of a statement that nobody runs.
+pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
+    let reinsert = "INSERT the whole rows again: a row replaces the one with its primary key";
+    let (what, way_out) = match statement {
+        SqlStatement::Update(_) => ("UPDATE", reinsert),
+        SqlStatement::Merge(_) => ("MERGE", reinsert),
+        SqlStatement::Truncate(_) => ("TRUNCATE", "use DELETE FROM the table"),
+        SqlStatement::StartTransaction { .. }
+        | SqlStatement::Commit { .. }
+        | SqlStatement::Rollback { .. }
+        | SqlStatement::Savepoint { .. }
+        | SqlStatement::ReleaseSavepoint { .. } => (
+            "a transaction",
+            "every statement stands alone; write related rows in one INSERT",
+        ),
+        SqlStatement::CreateIndex(_) => ("CREATE INDEX", "rows are found by primary key and scan"),
+        SqlStatement::CreateView(_) => ("CREATE VIEW", "use WITH name AS (SELECT …) in the query"),
+        SqlStatement::CreateFunction(_) => ("CREATE FUNCTION", "write the expression in the query"),
+        SqlStatement::CreateSchema { .. } | SqlStatement::CreateDatabase { .. } => {
+            ("CREATE SCHEMA", "all tables are in the schema \"public\"")
+        }
+        SqlStatement::AlterTable(_) => (
+            "ALTER TABLE",
+            "create a new table and INSERT INTO … SELECT … from the old one",
+        ),
+        SqlStatement::CreateVirtualTable { .. } => ("CREATE VIRTUAL TABLE", "use CREATE TABLE"),
+        SqlStatement::CopyIntoSnowflake { .. } => ("COPY INTO", "use COPY table FROM 'file'"),
+        SqlStatement::Drop {
+            object_type: ObjectType::View,
+            ..
+        } => ("DROP VIEW", "there are none"),
+        SqlStatement::Drop {
+            object_type: ObjectType::Index,
+            ..
+        } => ("DROP INDEX", "there are none"),
+        SqlStatement::Drop { .. } => ("this DROP", "only tables can be dropped: DROP TABLE name"),
+        other => {
+            let text = other.to_string();
+            let first: Vec<&str> = text.split_whitespace().take(2).collect();
+            return refused(&first.join(" "), "see the list of supported statements");
+        }
+    };
+    refused(what, way_out)
+}
+
+/// The refusal of CREATE EXTERNAL TABLE.
+pub(crate) fn external_table() -> Error {
+    refused(
+        "CREATE EXTERNAL TABLE",
+        "create a table, then COPY table FROM 'file'",
+    )
+}
+
+/// The refusal of a write inside EXPLAIN, a prepared query or a subquery.
+pub(crate) fn nested_write() -> Error {
+    refused(
+        "a statement that changes something inside EXPLAIN or a query",
+        "EXPLAIN the SELECT that finds the rows, and run the statement on its own",
+    )
+}

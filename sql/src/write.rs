@@ -1,0 +1,322 @@
+//! From rows to acknowledged rows.
+//!
+//! Purpose: everything that a statement writes passes through here: checked as a whole, then split
+//! by shard and handed to the cluster in chunks.
+//!
+//! Invariant: nothing is written unless every row passed: no NULL where none may be, and no key
+//! twice. Each chunk is acknowledged before the next is sent.
+//!
+//! Non-goal: one atomic frame for all chunks. When the cluster fails in the middle, earlier chunks
+//! stay; writing the same rows again is safe.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType};
+use hashbrown::HashMap;
+use netabase_store::{Change, Error, KeyEncoder, TableDef};
+
+use crate::cluster::{Cluster, WriteReceipt};
+use crate::error::{conflict, from_arrow, interrupted, invalid};
+
+/// Bytes of rows handed to the cluster at once.
+const CHUNK_BYTES: usize = 32 << 20;
+
+/// Values longer than this are kept outside a view.
+const INLINE_VIEW: u32 = 12;
+
+/// Bytes that the rows of a batch take on their own, whatever buffers they share with others.
+pub(crate) fn logical_bytes(rows: &RecordBatch) -> usize {
+    rows.columns().iter().map(array_bytes).sum()
+}
+
+fn array_bytes(array: &ArrayRef) -> usize {
+    match array.data_type() {
+        DataType::Utf8View => view_bytes::<StringViewType>(array),
+        DataType::BinaryView => view_bytes::<BinaryViewType>(array),
+        _ => array
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| array.get_array_memory_size()),
+    }
+}
+
+fn view_bytes<T: ByteViewType>(array: &ArrayRef) -> usize {
+    let views = array.as_byte_view::<T>().views();
+    let outside = |view: &u128| (*view as u32) * u32::from(*view as u32 > INLINE_VIEW);
+    views
+        .iter()
+        .map(|view| outside(view) as usize + size_of::<u128>())
+        .sum()
+}
+
+/// Rows without the buffers of the batches they were taken from.
+fn compact(rows: RecordBatch) -> Result<RecordBatch, Error> {
+    let columns = rows
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+            DataType::BinaryView => Arc::new(column.as_binary_view().gc()) as ArrayRef,
+            _ => Arc::clone(column),
+        });
+    RecordBatch::try_new(rows.schema(), columns.collect()).map_err(from_arrow)
+}
+
+/// Halves a batch until no part is larger than `limit` bytes. Single rows are never cut.
+pub(crate) fn split_to(rows: RecordBatch, limit: usize) -> Vec<RecordBatch> {
+    let count = rows.num_rows();
+    if count <= 1 || logical_bytes(&rows) <= limit {
+        return vec![rows];
+    }
+    let half = count / 2;
+    let mut parts = split_to(rows.slice(0, half), limit);
+    parts.extend(split_to(rows.slice(half, count - half), limit));
+    parts
+}
+
+/// Rows that were checked and may be written.
+#[derive(Debug)]
+pub(crate) struct CheckedRows {
+    def: Arc<TableDef>,
+    change: Change,
+    batches: Vec<RecordBatch>,
+}
+
+/// Where rows came from, for error messages.
+pub(crate) trait Origin: Send + Sync + 'static {
+    /// Names a row ("flights.csv line 7: "), or nothing.
+    fn describe(&self, batch: usize, row: usize) -> String;
+}
+
+/// Rows of a statement: nothing more to say about them than their key.
+#[derive(Debug)]
+pub(crate) struct NoOrigin;
+
+impl Origin for NoOrigin {
+    fn describe(&self, _batch: usize, _row: usize) -> String {
+        String::new()
+    }
+}
+
+impl CheckedRows {
+    /// Checks rows that have the table's schema (or its key's, for deletions).
+    pub(crate) async fn check(
+        def: Arc<TableDef>,
+        change: Change,
+        batches: Vec<RecordBatch>,
+        origin: impl Origin,
+    ) -> Result<Self, Error> {
+        let check = move || {
+            let schema = match change {
+                Change::Upsert => Arc::clone(&def.schema),
+                Change::Delete => def.key_schema(),
+            };
+            let batches = conform(&def, &schema, batches, &origin)?;
+            if matches!(change, Change::Upsert) {
+                refuse_duplicates(&def, &batches, &origin)?;
+            }
+            Ok(Self {
+                def,
+                change,
+                batches,
+            })
+        };
+        tokio::task::spawn_blocking(check)
+            .await
+            .map_err(|error| interrupted(&error))?
+    }
+
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> u64 {
+        self.batches
+            .iter()
+            .map(|batch| batch.num_rows() as u64)
+            .sum()
+    }
+
+    /// Writes everything, chunk by chunk; `progress` hears how many rows are written.
+    pub(crate) async fn write(
+        self,
+        cluster: &Arc<dyn Cluster>,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<WriteReceipt, Error> {
+        let total = self.rows();
+        let (def, change) = (Arc::clone(&self.def), self.change);
+        let mut sum = Receipts::default();
+        for chunk in self.into_chunks() {
+            let owner = Arc::clone(&def);
+            let parts = tokio::task::spawn_blocking(move || split(&owner, &chunk))
+                .await
+                .map_err(|error| interrupted(&error))??;
+            sum.shards.extend(parts.iter().map(|(shard, _)| *shard));
+            sum.add(cluster.write(Arc::clone(&def), change, parts).await?);
+            progress(sum.rows, total);
+        }
+        Ok(sum.into_receipt())
+    }
+
+    /// Groups the batches into chunks of about `CHUNK_BYTES`.
+    fn into_chunks(self) -> Vec<Vec<RecordBatch>> {
+        let mut chunks = Vec::new();
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        let batches = self
+            .batches
+            .into_iter()
+            .flat_map(|batch| split_to(batch, CHUNK_BYTES));
+        for batch in batches.filter(|batch| batch.num_rows() > 0) {
+            let size = logical_bytes(&batch);
+            if bytes + size > CHUNK_BYTES && !chunk.is_empty() {
+                chunks.push(std::mem::take(&mut chunk));
+                bytes = 0;
+            }
+            bytes += size;
+            chunk.push(batch);
+        }
+        if !chunk.is_empty() {
+            chunks.push(chunk);
+        }
+        chunks
+    }
+}
+
+/// The receipts of several chunks, as one.
+#[derive(Debug, Default)]
+struct Receipts {
+    rows: u64,
+    shards: BTreeSet<u32>,
+    peers: BTreeSet<String>,
+    replicas: Option<usize>,
+    bytes: u64,
+}
+
+impl Receipts {
+    fn add(&mut self, receipt: WriteReceipt) {
+        self.rows += receipt.rows;
+        self.peers.extend(receipt.peers);
+        self.replicas = Some(self.replicas.unwrap_or(usize::MAX).min(receipt.replicas));
+        self.bytes += receipt.bytes;
+    }
+
+    fn into_receipt(self) -> WriteReceipt {
+        WriteReceipt {
+            rows: self.rows,
+            shards: self.shards.len(),
+            peers: self.peers.into_iter().collect(),
+            replicas: self.replicas.unwrap_or(0),
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// One chunk, by shard.
+fn split(def: &TableDef, chunk: &[RecordBatch]) -> Result<Vec<(u32, RecordBatch)>, Error> {
+    let Some(first) = chunk.first() else {
+        return Ok(Vec::new());
+    };
+    let rows = concat_batches(&first.schema(), chunk).map_err(from_arrow)?;
+    let parts = KeyEncoder::new(def)?.split(&rows)?;
+    let compacted = parts
+        .into_iter()
+        .map(|(shard, rows)| Ok((shard, compact(rows)?)));
+    compacted.collect()
+}
+
+/// Gives every batch exactly the expected schema, or names the column that does not fit.
+fn conform(
+    def: &TableDef,
+    schema: &SchemaRef,
+    batches: Vec<RecordBatch>,
+    origin: &impl Origin,
+) -> Result<Vec<RecordBatch>, Error> {
+    let mut conforming = Vec::with_capacity(batches.len());
+    for (number, batch) in batches.into_iter().enumerate() {
+        if batch.num_columns() != schema.fields().len() {
+            return Err(invalid(format!(
+                "table \"{}\" has {} columns, but the rows have {}",
+                def.name,
+                schema.fields().len(),
+                batch.num_columns()
+            )));
+        }
+        for (field, column) in schema.fields().iter().zip(batch.columns()) {
+            if column.data_type() != field.data_type() {
+                return Err(invalid(format!(
+                    "column \"{}\" of table \"{}\" is {}, but the rows hold {}",
+                    field.name(),
+                    def.name,
+                    field.data_type(),
+                    column.data_type()
+                )));
+            }
+            if !field.is_nullable() && column.null_count() > 0 {
+                let row = (0..column.len())
+                    .find(|row| column.is_null(*row))
+                    .unwrap_or(0);
+                return Err(null_error(def, field.name(), &origin.describe(number, row)));
+            }
+        }
+        let columns = batch.columns().to_vec();
+        let batch = RecordBatch::try_new(Arc::clone(schema), columns).map_err(from_arrow)?;
+        conforming.push(batch);
+    }
+    Ok(conforming)
+}
+
+/// A NULL where none may be.
+pub(crate) fn null_error(def: &TableDef, column: &str, origin: &str) -> Error {
+    let is_key = def
+        .primary_key
+        .iter()
+        .any(|index| def.schema.field(*index).name() == column);
+    let why = if is_key {
+        "is part of the primary key"
+    } else {
+        "is NOT NULL"
+    };
+    let text = format!(
+        "{origin}column \"{column}\" of table \"{}\" {why}",
+        def.name
+    );
+    invalid(format!("{text}, but a row has no value for it"))
+}
+
+/// Fails when two rows have the same key.
+fn refuse_duplicates(
+    def: &TableDef,
+    batches: &[RecordBatch],
+    origin: &impl Origin,
+) -> Result<(), Error> {
+    let encoder = KeyEncoder::new(def)?;
+    let keys = batches
+        .iter()
+        .map(|batch| encoder.encode(batch))
+        .collect::<Result<Vec<_>, _>>()?;
+    let total = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut seen: HashMap<&[u8], (usize, usize)> = HashMap::with_capacity(total);
+    for (number, rows) in keys.iter().enumerate() {
+        for row in 0..rows.num_rows() {
+            let key = rows.row(row).data();
+            let Some((first_batch, first_row)) = seen.insert(key, (number, row)) else {
+                continue;
+            };
+            let described = encoder.describe(&batches[number], row);
+            let here = origin.describe(number, row);
+            let there = origin.describe(first_batch, first_row);
+            let there = there.trim_end_matches([':', ' ']);
+            let before = if there.is_empty() {
+                String::new()
+            } else {
+                format!(" (first in {there})")
+            };
+            return Err(conflict(format!(
+                "{here}the key {described} of table \"{}\" appears twice{before}; nothing was written",
+                def.name
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! One file for each behaviour.
+
+mod copy_csv;
+mod copy_parquet;
+mod files;
+mod limits;
+mod objects;
+mod pushdown;
+mod requests;
+mod retry;
+mod scan;
+mod scripts;
+mod statistics;

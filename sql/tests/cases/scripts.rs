@@ -1,0 +1,85 @@
+//! Every `.slt` file, each against a fresh engine.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use netabase_sql::Engine;
+use netabase_sql::store::Error;
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
+
+use crate::common::{engine, text_of};
+
+/// One engine, spoken to by a script.
+struct Database(Engine);
+
+/// The error of a statement.
+#[derive(Debug)]
+struct Failed(Error);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.0.kind(), self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+#[async_trait]
+impl AsyncDB for Database {
+    type Error = Failed;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failed> {
+        let output = self.0.sql(sql).await.map_err(Failed)?;
+        if let Some(receipt) = output.receipt() {
+            return Ok(DBOutput::StatementComplete(receipt.rows));
+        }
+        let columns = output.schema().fields().len();
+        let batches = output.collect().await.map_err(Failed)?;
+        if columns == 0 {
+            return Ok(DBOutput::StatementComplete(0));
+        }
+        let shown = |value: String| {
+            if value.is_empty() {
+                "(empty)".to_string()
+            } else {
+                value
+            }
+        };
+        let rows = text_of(&batches).into_iter();
+        let rows = rows
+            .map(|row| row.into_iter().map(shown).collect())
+            .collect();
+        Ok(DBOutput::Rows {
+            types: vec![DefaultColumnType::Any; columns],
+            rows,
+        })
+    }
+
+    async fn shutdown(&mut self) {}
+
+    fn engine_name(&self) -> &str {
+        "netabase"
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_script_gives_what_it_says() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/slt");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "slt"));
+    files.sort();
+    assert!(!files.is_empty());
+    let mut failures = Vec::new();
+    for file in files {
+        let mut runner = Runner::new(|| async { Ok(Database(engine())) });
+        if let Err(error) = runner.run_file_async(&file).await {
+            failures.push(format!("{}: {}", file.display(), error.display(false)));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
