@@ -1,0 +1,455 @@
+//! Scans over shards that live on several peers.
+//!
+//! A [`ClusterSource`] names every shard of its table once, each with the holder that a plan chose.
+//! Wherever it is opened it reads the shards that are assigned to the running task: those of this
+//! peer from a frozen local snapshot, the others by call. It is therefore right on every peer and
+//! in every stage; routing a stage's tasks to the holders only makes it fast.
+//!
+//! The scan is encoded with its whole assignment table and finds its share by the index of the
+//! running task, so that one encoded plan serves all tasks of a stage.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
+use datafusion::error::DataFusionError;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion_distributed::DistributedTaskContext;
+use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
+use futures::{StreamExt, TryStreamExt};
+use netabase_sql::{
+    ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
+    encode_request, error_to_datafusion, scan_snapshot,
+};
+use netabase_store::{TableId, TableSnapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::counters::add;
+use crate::node::Shared;
+use crate::plans::{PlanStub, StagePlan, is_stub, read_stub, write_stub};
+use crate::protocol::{self, Read};
+
+/// Most tasks that one scan is spread over.
+pub(crate) const MAX_TASKS: usize = 1024;
+/// Partitions of a scan, per task, at most.
+const MAX_PARTITIONS: usize = 256;
+
+/// The shards of a table, bound to holders and, once a stage is cut, to the stage's tasks.
+pub(crate) struct ClusterSource {
+    shared: Arc<Shared>,
+    table: TableId,
+    shards: Vec<ShardRef>,
+    partitions: usize,
+    statistics: SourceStatistics,
+    /// For each task of the stage the indices of its shards; empty: one task reads them all.
+    tasks: Vec<Vec<u32>>,
+    /// The local view, frozen when it is first needed and shared by all partitions.
+    snapshot: Arc<OnceLock<TableSnapshot>>,
+    /// Bytes that this source's own calls brought here.
+    received: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for ClusterSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterSource")
+            .field("table", &self.table)
+            .field("shards", &self.shards.len())
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterSource {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        table: TableId,
+        shards: Vec<ShardRef>,
+        partitions: usize,
+        statistics: SourceStatistics,
+    ) -> Self {
+        Self {
+            shared,
+            table,
+            shards,
+            partitions: partitions.clamp(1, MAX_PARTITIONS),
+            statistics,
+            tasks: Vec::new(),
+            snapshot: Arc::default(),
+            received: Arc::default(),
+        }
+    }
+
+    /// With the local view that its statistics were taken from.
+    pub(crate) fn with_snapshot(self, snapshot: TableSnapshot) -> Self {
+        let _ = self.snapshot.set(snapshot);
+        self
+    }
+
+    /// The source behind a plan's leaf, if it is one of ours.
+    pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<(&ShardScan, &Self)> {
+        let scan = ShardScan::of(plan)?;
+        let source = scan.source().as_any().downcast_ref::<Self>()?;
+        Some((scan, source))
+    }
+
+    /// Bytes that calls of this source (not of its copies on other peers) brought here so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Distinct holders, in the order of their ids.
+    pub(crate) fn holders(&self) -> Vec<&str> {
+        let mut holders: Vec<&str> = self.shards.iter().map(|s| s.holder.as_str()).collect();
+        holders.sort_unstable();
+        holders.dedup();
+        holders
+    }
+
+    /// The same source cut into the tasks of a stage: task `i` reads what holder `i` (modulo the
+    /// number of tasks) holds.
+    pub(crate) fn cut(&self, task_count: usize) -> Self {
+        let holders = self.holders();
+        let mut tasks = vec![Vec::new(); task_count];
+        for (index, shard) in (0u32..).zip(&self.shards) {
+            let holder = holders.binary_search(&shard.holder.as_str()).unwrap_or(0);
+            if let Some(task) = tasks.get_mut(holder % task_count.max(1)) {
+                task.push(index);
+            }
+        }
+        Self {
+            shared: Arc::clone(&self.shared),
+            table: self.table,
+            shards: self.shards.clone(),
+            partitions: self.partitions,
+            statistics: self.statistics,
+            tasks,
+            snapshot: Arc::clone(&self.snapshot),
+            received: Arc::clone(&self.received),
+        }
+    }
+
+    /// Adds the rows that task `index` reads from each holder; an uncut source has one task.
+    pub(crate) fn count_rows(&self, index: usize, rows: &mut BTreeMap<String, u64>) {
+        let mut count = |shard: &ShardRef| {
+            *rows.entry(shard.holder.clone()).or_default() += shard.rows + 1;
+        };
+        if self.tasks.is_empty() {
+            self.shards.iter().for_each(count);
+            return;
+        }
+        for &shard in self.tasks.get(index).into_iter().flatten() {
+            self.shards
+                .get(shard as usize)
+                .into_iter()
+                .for_each(&mut count);
+        }
+    }
+
+    /// The shards that the running task reads.
+    fn assigned(&self, context: &Arc<TaskContext>) -> Result<Vec<&ShardRef>> {
+        if self.tasks.is_empty() {
+            return Ok(self.shards.iter().collect());
+        }
+        let task = DistributedTaskContext::from_ctx(context);
+        if task.task_count != self.tasks.len() {
+            // Reading on would repeat or leave out shards.
+            return internal_err!(
+                "a scan cut for {} tasks runs as one of {}",
+                self.tasks.len(),
+                task.task_count
+            );
+        }
+        let Some(own) = self.tasks.get(task.task_index) else {
+            return internal_err!("task {} of {}", task.task_index, task.task_count);
+        };
+        own.iter()
+            .map(|&i| {
+                let shard = self.shards.get(i as usize);
+                shard.ok_or_else(|| internal_datafusion_err!("no shard at index {i}"))
+            })
+            .collect()
+    }
+
+    fn local_snapshot(&self) -> Result<&TableSnapshot> {
+        if self.snapshot.get().is_none() {
+            let taken = self.shared.store.snapshot(self.table);
+            let _ = self.snapshot.set(taken.map_err(error_to_datafusion)?);
+        }
+        self.snapshot
+            .get()
+            .ok_or_else(|| internal_datafusion_err!("no snapshot"))
+    }
+}
+
+impl ShardSource for ClusterSource {
+    fn shards(&self) -> &[ShardRef] {
+        &self.shards
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn statistics(&self) -> SourceStatistics {
+        self.statistics
+    }
+
+    fn open(
+        &self,
+        partition: usize,
+        request: &ScanRequest,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        if partition >= self.partitions {
+            return exec_err!("partition {partition} of {}", self.partitions);
+        }
+        let mut local = Vec::new();
+        let mut remote = BTreeMap::<&str, Vec<u32>>::new();
+        for (i, shard) in self.assigned(context)?.into_iter().enumerate() {
+            if shard.holder == self.shared.me {
+                local.push(shard.shard);
+            } else if i % self.partitions == partition {
+                // Every call sees a snapshot of its own, so a remote shard is read by one call.
+                remote.entry(&shard.holder).or_default().push(shard.shard);
+            }
+        }
+        let mut streams = Vec::with_capacity(1 + remote.len());
+        if !local.is_empty() {
+            let slice = (partition, self.partitions);
+            let batch_size = context.session_config().batch_size();
+            let snapshot = self.local_snapshot()?;
+            streams.push(scan_snapshot(snapshot, &local, slice, request, batch_size)?);
+        }
+        for (holder, shards) in remote {
+            streams.push(self.remote_scan(holder, shards, request)?);
+        }
+        if streams.len() == 1
+            && let Some(only) = streams.pop()
+        {
+            return Ok(only);
+        }
+        let schema = request.output_schema()?;
+        let all = futures::stream::select_all(streams);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, all)))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl ClusterSource {
+    fn remote_scan(
+        &self,
+        holder: &str,
+        shards: Vec<u32>,
+        request: &ScanRequest,
+    ) -> Result<SendableRecordBatchStream> {
+        let peer = self
+            .shared
+            .parse_peer(holder)
+            .map_err(error_to_datafusion)?;
+        let read = Read::Scan {
+            table: self.table,
+            shards,
+            request: encode_request(request).map_err(error_to_datafusion)?,
+        };
+        let shared = Arc::clone(&self.shared);
+        let schema = request.output_schema()?;
+        let received = Arc::clone(&self.received);
+        let parts = async move {
+            let opened = shared.pool.read(peer, &read).await;
+            if opened.is_err() {
+                shared.suspect(&peer);
+            }
+            let parts = opened.map_err(error_to_datafusion)?;
+            Ok::<_, DataFusionError>(parts.map(move |part| {
+                let bytes = part.map_err(error_to_datafusion)?;
+                add(&received, bytes.len() as u64);
+                protocol::decode_batch(&bytes).map_err(error_to_datafusion)
+            }))
+        };
+        let rows = futures::stream::once(parts).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    }
+}
+
+/// Encodes scans and the stubs that stand for pushed plans.
+#[derive(Clone)]
+pub(crate) struct Codec {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("netabase Codec")
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct EncodedScan {
+    table: TableId,
+    request: Vec<u8>,
+    /// Shard, index of its holder, announced rows, digest.
+    shards: Vec<(u32, u32, u64, String)>,
+    holders: Vec<String>,
+    partitions: u32,
+    tasks: Vec<Vec<u32>>,
+}
+
+impl Codec {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    fn encode_scan(scan: &ShardScan, source: &ClusterSource) -> Result<Vec<u8>> {
+        let holders = source.holders();
+        let index = |holder: &str| holders.binary_search(&holder).unwrap_or(0);
+        let encoded = EncodedScan {
+            table: source.table,
+            request: encode_request(scan.request()).map_err(error_to_datafusion)?,
+            shards: source
+                .shards
+                .iter()
+                .map(|s| {
+                    let holder = u32::try_from(index(&s.holder)).unwrap_or(u32::MAX);
+                    (s.shard, holder, s.rows, s.digest.clone())
+                })
+                .collect(),
+            holders: holders.iter().map(ToString::to_string).collect(),
+            partitions: u32::try_from(source.partitions).unwrap_or(1),
+            tasks: source.tasks.clone(),
+        };
+        protocol::encode(&encoded).map_err(error_to_datafusion)
+    }
+
+    fn decode_scan(&self, bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
+        let scan: EncodedScan = protocol::decode(bytes).map_err(error_to_datafusion)?;
+        let Some(def) = self.shared.store.table_by_id(scan.table) else {
+            return Err(error_to_datafusion(netabase_store::Error::new(
+                netabase_store::ErrorKind::Unavailable,
+                format!(
+                    "peer {} does not know table {} yet",
+                    self.shared.me, scan.table
+                ),
+            )));
+        };
+        if scan.tasks.len() > MAX_TASKS || scan.partitions as usize > MAX_PARTITIONS {
+            return exec_err!("a scan of {} tasks is refused", scan.tasks.len());
+        }
+        let mut seen = vec![false; def.shards as usize];
+        let mut shards = Vec::with_capacity(scan.shards.len());
+        for (shard, holder, rows, digest) in scan.shards {
+            let holder = scan.holders.get(holder as usize);
+            match (seen.get_mut(shard as usize), holder) {
+                (Some(seen), Some(holder)) if !*seen => {
+                    *seen = true;
+                    shards.push(ShardRef {
+                        shard,
+                        holder: holder.clone(),
+                        rows,
+                        digest,
+                    });
+                }
+                _ => return exec_err!("a scan names shard {shard} twice or wrongly"),
+            }
+        }
+        let rows = shards.iter().map(|s| s.rows).sum();
+        let statistics = SourceStatistics {
+            rows,
+            bytes: 0,
+            exact: false,
+        };
+        let request = decode_request(&scan.request, def, context).map_err(error_to_datafusion)?;
+        let partitions = scan.partitions as usize;
+        let shared = Arc::clone(&self.shared);
+        let mut source = ClusterSource::new(shared, scan.table, shards, partitions, statistics);
+        source.tasks = scan.tasks;
+        Ok(ShardScan::new(request, Arc::new(source))?.into_exec())
+    }
+}
+
+const SCAN: u8 = 1;
+const STUB: u8 = 2;
+
+impl PhysicalExtensionCodec for Codec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        context: &TaskContext,
+        _converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !inputs.is_empty() {
+            return exec_err!("a netabase leaf has no inputs");
+        }
+        match buf.split_first() {
+            Some((&SCAN, bytes)) => self.decode_scan(bytes, context),
+            Some((&STUB, bytes)) => {
+                let plan = context.session_config().get_extension::<StagePlan>();
+                read_stub(bytes, plan.as_deref(), context)
+            }
+            _ => exec_err!("an unknown kind of netabase node; do all peers run the same release?"),
+        }
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        _converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        if let Some((scan, source)) = ClusterSource::of(&node) {
+            buf.push(SCAN);
+            buf.extend(Self::encode_scan(scan, source)?);
+            return Ok(());
+        }
+        if is_stub(&node)
+            && let Some(stub) = node.downcast_ref::<PlanStub>()
+        {
+            buf.push(STUB);
+            write_stub(stub, buf);
+            return Ok(());
+        }
+        exec_err!("{} cannot be sent to another peer", node.name())
+    }
+}
+
+/// Reads shards for another peer whose plan could not come here. See [`Read::Scan`].
+pub(crate) fn serve_scan(
+    shared: &Arc<Shared>,
+    table: TableId,
+    shards: &[u32],
+    request: &[u8],
+    context: &Arc<TaskContext>,
+) -> Result<futures::stream::BoxStream<'static, Result<Vec<u8>, netabase_store::Error>>> {
+    let snapshot = shared.store.snapshot(table).map_err(error_to_datafusion)?;
+    for shard in shards {
+        let placed = snapshot.def.placement.get(*shard as usize);
+        if !placed.is_some_and(|p| p.contains(&shared.me)) {
+            return Err(error_to_datafusion(netabase_store::Error::new(
+                netabase_store::ErrorKind::Unavailable,
+                format!(
+                    "peer {} does not hold shard {shard} of table \"{}\"",
+                    shared.me, snapshot.def.name
+                ),
+            )));
+        }
+    }
+    add(&shared.meters.remote_scans, shards.len() as u64);
+    let request =
+        decode_request(request, Arc::clone(&snapshot.def), context).map_err(error_to_datafusion)?;
+    let batch_size = context.session_config().batch_size();
+    let rows = scan_snapshot(&snapshot, shards, (0, 1), &request, batch_size)?;
+    Ok(rows
+        .map(|batch| {
+            let batch = batch.map_err(netabase_sql::error_from_datafusion)?;
+            protocol::encode_batch(&batch)
+        })
+        .boxed())
+}
