@@ -1,0 +1,22 @@
+CREATE TABLE IF NOT EXISTS flights (
+    year BIGINT,
+    month BIGINT,
+    day BIGINT,
+    dep_time BIGINT,
+    sched_dep_time BIGINT,
+    dep_delay BIGINT,
+    arr_time BIGINT,
+    sched_arr_time BIGINT,
+    arr_delay BIGINT,
+    carrier TEXT NOT NULL,
+    flight BIGINT NOT NULL,
+    tailnum TEXT,
+    origin TEXT,
+    dest TEXT,
+    air_time BIGINT,
+    distance BIGINT,
+    hour BIGINT,
+    minute BIGINT,
+    time_hour TIMESTAMP(6) WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (time_hour, carrier, flight)
+) WITH (shards = 8, replicas = 2);
