@@ -1,0 +1,18 @@
+//! The whole stack: several peers, real data, real failures. One behaviour per module.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
+
+mod answers;
+mod bad_input;
+mod common;
+mod gossip;
+mod languages;
+mod loss;
+mod objects;
+mod oracle;
+mod processes;
