@@ -1,0 +1,87 @@
+//! Benchmarks of netabase against what it would replace.
+//!
+//! ```text
+//! cargo run --release -p netabase-benches -- spine [--runs 20] [--partitions 2]
+//! ```
+//!
+//! Purpose: figures that can be compared from change to change. Each benchmark runs its contenders
+//! in one process, interleaved, over the same rows, and refuses to time them before their answers
+//! agree. Results are JSON lines on stdout; a table for people is on stderr.
+//!
+//! Not here: bars. Whoever reads the lines knows them.
+
+#![forbid(unsafe_code)]
+// Printing is what this program is for.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod arguments;
+mod compare;
+mod contender;
+mod data;
+mod report;
+mod spine;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Settings};
+use futures::future::BoxFuture;
+
+/// What ends a benchmark: it is shown, and nobody decides on it.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The exit code of a command line that is not understood.
+const USAGE: u8 = 2;
+
+/// One benchmark, started by its name.
+struct Benchmark {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Settings) -> BoxFuture<'_, Result<(), Failure>>,
+}
+
+/// All of them. A new one is a module with a `run` and a row here.
+const BENCHMARKS: &[Benchmark] = &[Benchmark {
+    name: "spine",
+    about: "joins and aggregates over a year of flights: one peer, three peers, plain DataFusion",
+    run: |settings| Box::pin(spine::run(settings)),
+}];
+
+fn usage() -> String {
+    let mut text = String::from("usage: netabase-benches <name> [--runs N] [--partitions N]\n");
+    for benchmark in BENCHMARKS {
+        text += &format!("  {:<10} {}\n", benchmark.name, benchmark.about);
+    }
+    text
+}
+
+fn main() -> ExitCode {
+    let Arguments { name, settings } = match arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => {
+            eprint!("{problem}\n{}", usage());
+            return ExitCode::from(USAGE);
+        }
+    };
+    let Some(benchmark) = BENCHMARKS.iter().find(|benchmark| benchmark.name == name) else {
+        eprint!("no benchmark is called {name}\n{}", usage());
+        return ExitCode::from(USAGE);
+    };
+    if cfg!(debug_assertions) {
+        eprintln!("built without optimisation: the figures mean nothing; use --release");
+    }
+    match run(benchmark, &settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{name}: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(benchmark: &Benchmark, settings: &Settings) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.partitions)
+        .enable_all()
+        .build()?;
+    runtime.block_on((benchmark.run)(settings))
+}
