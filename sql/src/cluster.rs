@@ -21,6 +21,8 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use netabase_store::{Change, Error, TableDef};
 
+use crate::estimate::Distinct;
+
 /// What a scan must return, independent of who executes it.
 #[derive(Debug, Clone)]
 pub struct ScanRequest {
@@ -77,6 +79,11 @@ pub trait ShardSource: Any + Debug + Send + Sync {
 
     /// Size of the whole scan, without its filter.
     fn statistics(&self) -> SourceStatistics;
+
+    /// Estimates of the distinct values of each column of the table, if there are any.
+    fn distinct(&self) -> Option<Distinct> {
+        None
+    }
 
     /// Reads one partition.
     ///

@@ -27,13 +27,18 @@ const OBJECTS_SHARDS: u32 = 16;
 /// The name of the objects table.
 const OBJECTS: &str = "objects";
 
+/// The id of a table: nobody can give another peer's table a definition of their own.
+pub fn table_id(name: &str, owner: &str, created: Version) -> TableId {
+    TableId::derive(&[name.as_bytes(), owner.as_bytes(), &created.0.to_le_bytes()])
+}
+
 /// The built-in table of a network that holds raw values under raw keys:
 /// `objects(key Binary PRIMARY KEY, value Binary NOT NULL)`.
 ///
-/// Its id depends on the network's name only, so that every peer derives the same table.
-pub fn objects_table(network: &str) -> TableDef {
+/// A definition like any other: the first one that is made in a network is everybody's.
+pub fn objects_table(owner: &str, created: Version) -> TableDef {
     TableDef {
-        id: TableId::derive(&[OBJECTS.as_bytes(), network.as_bytes()]),
+        id: table_id(OBJECTS, owner, created),
         name: OBJECTS.to_string(),
         schema: Arc::new(Schema::new(vec![
             Field::new("key", DataType::Binary, false),
@@ -44,8 +49,8 @@ pub fn objects_table(network: &str) -> TableDef {
         shards: OBJECTS_SHARDS,
         replicas: DEFAULT_REPLICAS,
         local: false,
-        owner: Author::from(""),
-        created: Version(0),
+        owner: Author::from(owner),
+        created,
         dropped: None,
         placement: Vec::new(),
         attachment: Vec::new(),
@@ -72,7 +77,7 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
     let owner = engine.cluster().me().to_string();
     let created = engine.store().clock().now();
     let def = TableDef {
-        id: TableId::derive(&[name.as_bytes(), owner.as_bytes(), &created.0.to_le_bytes()]),
+        id: table_id(&name, &owner, created),
         name,
         schema: Arc::new(schema),
         shard_key: primary_key.clone(),

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
 use crate::error::{conflict, interrupted};
+use crate::estimate::{Distinct, Estimates};
 use crate::scan::scan_snapshot;
 use crate::write::{logical_bytes, split_to};
 
@@ -38,6 +39,7 @@ pub struct LocalCluster {
     me: Author,
     /// Held while a definition is checked and stored, so that a name is given once.
     naming: Arc<Mutex<()>>,
+    estimates: Estimates,
 }
 
 impl fmt::Debug for LocalCluster {
@@ -55,6 +57,7 @@ impl LocalCluster {
             store,
             me: Author::from(me.into()),
             naming: Arc::default(),
+            estimates: Estimates::default(),
         }
     }
 }
@@ -167,11 +170,9 @@ impl Cluster for LocalCluster {
         target_partitions: usize,
     ) -> Result<Arc<dyn ShardSource>, Error> {
         let snapshot = self.store.snapshot(def.id)?;
-        Ok(Arc::new(LocalSource::new(
-            Arc::new(snapshot),
-            &self.me,
-            target_partitions,
-        )))
+        let distinct = self.estimates.of(&snapshot);
+        let source = LocalSource::new(Arc::new(snapshot), &self.me, target_partitions);
+        Ok(Arc::new(source.with_distinct(distinct)))
     }
 }
 
@@ -182,6 +183,7 @@ pub struct LocalSource {
     shards: Vec<ShardRef>,
     partitions: usize,
     statistics: SourceStatistics,
+    distinct: Option<Distinct>,
 }
 
 impl fmt::Debug for LocalSource {
@@ -221,7 +223,13 @@ impl LocalSource {
             shards,
             partitions,
             statistics,
+            distinct: None,
         }
+    }
+
+    fn with_distinct(mut self, distinct: Distinct) -> Self {
+        self.distinct = Some(distinct);
+        self
     }
 
     /// The frozen rows.
@@ -252,6 +260,10 @@ impl ShardSource for LocalSource {
 
     fn statistics(&self) -> SourceStatistics {
         self.statistics
+    }
+
+    fn distinct(&self) -> Option<Distinct> {
+        self.distinct.clone()
     }
 
     fn open(

@@ -231,6 +231,14 @@ impl DataSource for ShardScan {
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let known = self.source.statistics();
         let mut statistics = Statistics::new_unknown(&self.output);
+        let distinct = self.source.distinct().unwrap_or_default();
+        let columns = statistics.column_statistics.iter_mut();
+        for (column, index) in columns.zip(&self.request.projection) {
+            if let Some(Some(estimate)) = distinct.get(*index) {
+                let estimate = usize::try_from(*estimate).unwrap_or(usize::MAX);
+                column.distinct_count = Precision::Inexact(estimate);
+            }
+        }
         let mut rows = usize::try_from(known.rows).unwrap_or(usize::MAX);
         let mut bytes = usize::try_from(self.projected_bytes()).unwrap_or(usize::MAX);
         let request = &self.request;

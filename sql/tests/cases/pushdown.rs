@@ -60,6 +60,13 @@ async fn volatile_filters_stay_above() {
 #[tokio::test]
 async fn joins_and_top_k_give_dynamic_filters() {
     let engine = filled().await;
+    let join = "SELECT t.k FROM t JOIN d ON t.v = d.v";
+    assert!(
+        !plan(&engine, join).await.contains("DynamicFilter"),
+        "off unless asked for"
+    );
+    let on = "SET datafusion.optimizer.enable_join_dynamic_filter_pushdown = true";
+    engine.sql(on).await.unwrap();
     let join = plan(&engine, "SELECT t.k FROM t JOIN d ON t.v = d.v").await;
     assert!(join.contains("DynamicFilter"), "{join}");
     let top = plan(&engine, "SELECT k, s FROM t ORDER BY v DESC, k LIMIT 3").await;

@@ -1,0 +1,128 @@
+//! How many distinct values a column has, from a sample.
+//!
+//! Purpose: without it the planner takes every column for a key, believes that a join of a large
+//! and a small table is small, and builds hash tables on the large side.
+//!
+//! The estimator is GEE of Charikar et al., "Towards Estimation Error Guarantees for Distinct
+//! Values" (PODS 2000): values seen once in a sample of n of N rows count as sqrt(N / n) values each,
+//! the others as one. Non-goal: exactness; nothing but the choice of a plan depends on it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::hash_utils::{RandomState, create_hashes};
+use netabase_store::{TableId, TableSnapshot};
+use parking_lot::Mutex;
+
+/// Rows that are looked at, of all batches together.
+const SAMPLE_ROWS: usize = 8192;
+/// Rows taken from one place.
+const RUN_ROWS: usize = 256;
+/// Tables whose estimates are kept.
+const MAX_TABLES: usize = 1024;
+/// A table is sampled again when it has grown or shrunk by one part in this many.
+const TOLERANCE: u64 = 8;
+
+/// Estimates by column of a table's schema; `None` where a column cannot be hashed.
+pub type Distinct = Arc<[Option<u64>]>;
+
+/// Estimates of tables, made when they are first needed and when a table has changed much.
+#[derive(Debug, Default)]
+pub struct Estimates {
+    known: Mutex<HashMap<TableId, (u64, Distinct)>>,
+}
+
+impl Estimates {
+    /// The estimates for a table, from the rows in a snapshot of it.
+    pub fn of(&self, snapshot: &TableSnapshot) -> Distinct {
+        let rows = snapshot.shards.iter().map(|shard| shard.rows).sum::<u64>();
+        if let Some((then, distinct)) = self.known.lock().get(&snapshot.def.id)
+            && then.abs_diff(rows) <= rows / TOLERANCE
+        {
+            return Arc::clone(distinct);
+        }
+        let distinct = estimate(snapshot, rows);
+        let mut known = self.known.lock();
+        if known.len() >= MAX_TABLES {
+            known.clear();
+        }
+        known.insert(snapshot.def.id, (rows, Arc::clone(&distinct)));
+        distinct
+    }
+}
+
+fn estimate(snapshot: &TableSnapshot, rows: u64) -> Distinct {
+    let sample = sample(snapshot);
+    let columns = 0..snapshot.def.schema.fields().len();
+    let of = |column: usize| {
+        let arrays = sample.iter().map(|batch| batch.column(column));
+        distinct(arrays, rows)
+    };
+    columns.map(of).collect()
+}
+
+/// Runs of rows, spread evenly over the batches.
+fn sample(snapshot: &TableSnapshot) -> Vec<RecordBatch> {
+    let batches = || snapshot.shards.iter().flat_map(|shard| &shard.batches);
+    let all: usize = batches().map(|batch| batch.rows.num_rows()).sum();
+    let step = (all / (SAMPLE_ROWS / RUN_ROWS)).max(RUN_ROWS);
+    let mut runs = Vec::new();
+    let mut next = 0;
+    let mut before = 0;
+    for batch in batches() {
+        let end = before + batch.rows.num_rows();
+        while next < end {
+            let start = next - before;
+            let length = RUN_ROWS.min(batch.rows.num_rows() - start);
+            runs.push(batch.rows.slice(start, length));
+            next += step;
+        }
+        before = end;
+    }
+    runs
+}
+
+fn distinct<'a>(arrays: impl Iterator<Item = &'a ArrayRef>, rows: u64) -> Option<u64> {
+    let state = RandomState::default();
+    let mut seen = HashMap::<u64, u32>::new();
+    let mut sampled = 0u64;
+    for array in arrays {
+        let mut hashes = vec![0; array.len()];
+        create_hashes([array], &state, &mut hashes).ok()?;
+        sampled += hashes.len() as u64;
+        for hash in hashes {
+            *seen.entry(hash).or_default() += 1;
+        }
+    }
+    if sampled == 0 {
+        return Some(0);
+    }
+    let once = seen.values().filter(|n| **n == 1).count() as f64;
+    let often = seen.values().filter(|n| **n > 1).count() as f64;
+    let scale = (rows as f64 / sampled as f64).max(1.0).sqrt();
+    Some(((scale * once + often) as u64).clamp(1, rows.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    fn of(values: impl Iterator<Item = i64>, rows: u64) -> u64 {
+        let array: ArrayRef = Arc::new(Int64Array::from_iter_values(values));
+        distinct([&array].into_iter(), rows).unwrap()
+    }
+
+    #[test]
+    fn few_values_are_counted_and_keys_are_many() {
+        assert_eq!(of((0..8000).map(|i| i % 16), 1_000_000), 16);
+        assert_eq!(of(0..8000, 8000), 8000, "everything was seen");
+        let keys = of(0..8000, 800_000);
+        assert!((80_000..=800_000).contains(&keys), "{keys}");
+        assert_eq!(of(std::iter::empty(), 0), 0);
+    }
+}
