@@ -308,6 +308,12 @@ mod tests {
         assert!(db.delete(b"greeting").unwrap());
         assert!(!db.delete(b"greeting").unwrap());
         assert_eq!(db.get(b"greeting").unwrap(), None);
+        for value in [b"first", b"again"] {
+            let _ = db.put(b"greeting", value).unwrap();
+            assert_eq!(db.get(b"greeting").unwrap().unwrap(), value);
+            let _ = db.sql("DROP TABLE objects").unwrap();
+            assert_eq!(db.get(b"greeting").unwrap(), None);
+        }
         db.close().unwrap();
     }
 

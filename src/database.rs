@@ -22,9 +22,6 @@ use crate::runtime::{QueryRuntime, closed};
 use crate::settings::Settings;
 use crate::watched::{WatchedCluster, count_retries};
 
-/// Name of the definition's network where there is none.
-const NO_NETWORK: &str = "local";
-
 /// A database: a peer of a network, or alone. Cheap to clone; every clone is the same database.
 #[derive(Debug, Clone)]
 pub struct Netabase {
@@ -38,7 +35,6 @@ pub(crate) struct Inner {
     engine: Engine,
     cluster: Arc<dyn Cluster>,
     node: Option<Node>,
-    network: String,
     me: String,
     closed: AtomicBool,
     closing: Mutex<bool>,
@@ -61,10 +57,6 @@ impl Inner {
 
     pub(crate) fn node(&self) -> Option<&Node> {
         self.node.as_ref()
-    }
-
-    pub(crate) fn network(&self) -> &str {
-        &self.network
     }
 
     pub(crate) fn runtime(&self) -> &QueryRuntime {
@@ -144,7 +136,6 @@ impl Netabase {
             engine,
             cluster,
             node,
-            network: settings.network.unwrap_or_else(|| NO_NETWORK.into()),
             me,
             closed: AtomicBool::new(false),
             closing: Mutex::new(false),

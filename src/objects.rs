@@ -22,8 +22,10 @@ const TABLE: &str = "objects";
 const KEY: &str = "key";
 /// Column of the values.
 const VALUE: &str = "value";
-/// How long a put waits for the table that another peer is creating.
-const DEFINITION_WAIT: Duration = Duration::from_secs(5);
+/// Attempts to create the table while others do the same.
+const CREATE_ATTEMPTS: u32 = 5;
+/// Wait between them, times attempt and a number of the peer's own.
+const CREATE_PAUSE: Duration = Duration::from_millis(40);
 /// How often it looks.
 const DEFINITION_STEP: Duration = Duration::from_millis(20);
 /// Longest key, in bytes.
@@ -88,32 +90,29 @@ impl Inner {
     }
 
     async fn objects_or_create(&self) -> Result<Arc<TableDef>, Error> {
-        if let Some(def) = self.objects() {
-            return Ok(def);
-        }
-        match self
-            .cluster()
-            .create_table(objects_table(self.network()))
-            .await
-        {
-            Ok(def) => Ok(def),
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                self.objects_of_others(error).await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Another peer, or another task of this one, was faster: its definition is on its way.
-    async fn objects_of_others(&self, conflict: Error) -> Result<Arc<TableDef>, Error> {
-        let limit = Instant::now() + DEFINITION_WAIT;
+        let mut attempt = 1;
         loop {
             if let Some(def) = self.objects() {
                 return Ok(def);
             }
-            if Instant::now() >= limit {
-                return Err(conflict);
+            let (me, now) = (self.cluster().me(), self.store().clock().now());
+            match self.cluster().create_table(objects_table(me, now)).await {
+                // Another peer, or another task of this one, makes it as well: its definition is on
+                // its way, or each refused the other's and one must be first next time.
+                Err(e) if e.kind() == ErrorKind::Conflict && attempt < CREATE_ATTEMPTS => {
+                    let turn = u32::from(me.as_bytes().last().copied().unwrap_or(0));
+                    self.await_objects(CREATE_PAUSE * (attempt + turn % 8))
+                        .await;
+                    attempt += 1;
+                }
+                other => return other,
             }
+        }
+    }
+
+    async fn await_objects(&self, patience: Duration) {
+        let limit = Instant::now() + patience;
+        while self.objects().is_none() && Instant::now() < limit {
             tokio::time::sleep(DEFINITION_STEP).await;
         }
     }

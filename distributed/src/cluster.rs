@@ -96,26 +96,13 @@ impl NetworkCluster {
         spread_definition(&self.shared, &dropped)
     }
 
-    async fn write_here(
-        &self,
-        def: &TableDef,
-        change: Change,
-        stamp: &Stamp,
-        rows: Rows,
-    ) -> Result<(), Error> {
-        let batches: Vec<ShardBatch> = rows
+    async fn write_here(&self, write: &Write<'_>, rows: Rows) -> Result<(), Error> {
+        let batches = rows
             .into_iter()
-            .map(|(shard, rows)| ShardBatch {
-                table: def.id,
-                shard,
-                change,
-                stamp: stamp.clone(),
-                rows,
-            })
-            .collect();
-        let store = self.shared.store.clone();
+            .map(|(shard, rows)| write.batch(shard, rows));
+        let (store, groups) = (self.shared.store.clone(), frames(batches));
         blocking(move || {
-            for group in frames(batches) {
+            for group in groups {
                 store.write(group)?;
             }
             Ok(())
@@ -129,40 +116,21 @@ impl NetworkCluster {
     async fn write_replica(
         &self,
         peer: String,
-        def: &TableDef,
-        change: Change,
-        stamp: &Stamp,
+        write: &Write<'_>,
         rows: Rows,
     ) -> Result<u64, Error> {
         if peer == self.shared.me {
-            self.write_here(def, change, stamp, rows).await?;
+            self.write_here(write, rows).await?;
             return Ok(0);
         }
         let peer = self.shared.parse_peer(&peer)?;
-        self.write_there(peer, def, change, stamp, rows).await
-    }
-
-    /// Sends one peer its rows, part by part. Returns the bytes sent.
-    async fn write_there(
-        &self,
-        peer: PeerId,
-        def: &TableDef,
-        change: Change,
-        stamp: &Stamp,
-        rows: Rows,
-    ) -> Result<u64, Error> {
         let mut bytes = 0;
         for (shard, rows) in rows {
             for rows in cut(&rows) {
-                let part = sync::to_part(&ShardBatch {
-                    table: def.id,
-                    shard,
-                    change,
-                    stamp: stamp.clone(),
-                    rows,
-                })?;
+                let part = sync::to_part(&write.batch(shard, rows))?;
                 bytes += part.rows.len() as u64;
-                self.apply(peer, def, shard, Call::Apply(part)).await?;
+                self.apply(peer, write.def, shard, Call::Apply(part))
+                    .await?;
             }
         }
         Ok(bytes)
@@ -202,8 +170,27 @@ impl NetworkCluster {
     }
 }
 
+/// What all batches of one write share.
+struct Write<'a> {
+    def: &'a TableDef,
+    change: Change,
+    stamp: Stamp,
+}
+
+impl Write<'_> {
+    fn batch(&self, shard: u32, rows: RecordBatch) -> ShardBatch {
+        ShardBatch {
+            table: self.def.id,
+            shard,
+            change: self.change,
+            stamp: self.stamp.clone(),
+            rows,
+        }
+    }
+}
+
 /// Groups batches so that each group fits one log frame.
-fn frames(batches: Vec<ShardBatch>) -> Vec<Vec<ShardBatch>> {
+fn frames(batches: impl Iterator<Item = ShardBatch>) -> Vec<Vec<ShardBatch>> {
     let mut groups: Vec<Vec<ShardBatch>> = Vec::new();
     let mut size = usize::MAX;
     for batch in batches {
@@ -268,6 +255,16 @@ impl Cluster for NetworkCluster {
     }
 
     async fn create_table(&self, mut def: TableDef) -> Result<Arc<TableDef>, Error> {
+        let _alone = self.shared.creating.lock().await;
+        if let Some(known) = self.shared.store.table(&def.name) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "table \"{}\" exists already, made by peer {}",
+                    def.name, known.owner
+                ),
+            ));
+        }
         def.owner = self.shared.me.as_str().into();
         if !def.local {
             let servers = self.shared.servers();
@@ -332,6 +329,14 @@ impl Cluster for NetworkCluster {
         for (shard, rows) in parts {
             let placed = def.placement.get(shard as usize);
             let replicas = placed.map_or(&only_here[..], |p| p.as_slice());
+            if replicas.is_empty() {
+                return Err(unacknowledged(
+                    &def,
+                    shard,
+                    "none",
+                    "its definition names no replica",
+                ));
+            }
             receipt.rows += rows.num_rows() as u64;
             receipt.replicas = receipt.replicas.min(replicas.len());
             shards.insert(shard);
@@ -355,9 +360,14 @@ impl Cluster for NetworkCluster {
                 return Err(unacknowledged(&def, shard, peer, "it is not connected"));
             }
         }
+        let write = Write {
+            def: &def,
+            change,
+            stamp,
+        };
         let writes: Vec<_> = by_peer
             .into_iter()
-            .map(|(peer, rows)| self.write_replica(peer, &def, change, &stamp, rows).boxed())
+            .map(|(peer, rows)| self.write_replica(peer, &write, rows).boxed())
             .collect();
         let sent: Vec<u64> = futures::stream::iter(writes)
             .buffer_unordered(WRITE_CONCURRENCY)
@@ -455,7 +465,9 @@ impl NetworkCluster {
 }
 
 /// How this crate words the loss of a peer.
-const LOSSES: [&str; 4] = [
+const LOSSES: [&str; 6] = [
+    "does not know table",
+    "does not hold shard",
     "is not connected",
     "does not answer",
     "did not answer",
@@ -467,7 +479,6 @@ fn is_loss(error: &DataFusionError) -> bool {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(e) = source {
         if let Some(e) = e.downcast_ref::<Error>() {
-            // A table without living holders stays so; everything else may pass.
             return e.kind() == ErrorKind::Unavailable;
         }
         if let Some(DataFusionError::Shared(inner)) = e.downcast_ref::<DataFusionError>() {

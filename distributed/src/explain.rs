@@ -26,7 +26,7 @@ pub(crate) async fn network_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
         Ok(Ok(rewritten)) => rewritten,
         _ => Arc::clone(plan),
     };
-    let mut bytes = own_metrics(plan);
+    let mut bytes = 0;
     let _ = rewritten.apply(|node| {
         bytes += own_metrics(node);
         Ok(TreeNodeRecursion::Continue)

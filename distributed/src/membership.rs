@@ -38,7 +38,8 @@ pub struct PeerInfo {
 struct Peer {
     connected: bool,
     addresses: Vec<String>,
-    said: Option<Announcement>,
+    /// Sequence of its last announcement, and its role.
+    said: Option<(u64, Role)>,
     holdings: HashMap<TableId, Vec<Holding>>,
     suspect_until: Option<Instant>,
 }
@@ -53,17 +54,14 @@ static NOTHING_YET: Holding = Holding {
 
 impl Peer {
     fn serves(&self) -> bool {
-        self.said.as_ref().is_some_and(|s| s.role == Role::Server)
+        self.said.is_some_and(|(_, role)| role == Role::Server)
     }
 
-    /// A peer on which a shard is placed, and whose last announcement is from before the table
-    /// could have reached it. Should it not hold the shard, it says so when asked.
-    fn may_not_have_said(&self, def: &TableDef, id: &PeerId, shard: u32) -> Option<&Holding> {
-        let said_ms = self.said.as_ref()?.sequence / 1000;
+    /// What a replica holds whose last announcement is from before the table could have reached it.
+    fn may_not_have_said(&self, def: &TableDef) -> Option<&Holding> {
+        let said_ms = self.said?.0 / 1000;
         let created_ms = def.created.0 >> 16;
-        let id = id.to_base58();
-        let placed = def.placement.get(shard as usize)?.contains(&id);
-        (placed && said_ms < created_ms + SPREADING_MS).then_some(&NOTHING_YET)
+        (said_ms < created_ms + SPREADING_MS).then_some(&NOTHING_YET)
     }
 }
 
@@ -81,27 +79,32 @@ impl Membership {
     }
 
     pub(crate) fn disconnected(&mut self, peer: &PeerId) {
-        if let Some(peer) = self.peers.get_mut(peer) {
-            peer.connected = false;
-        }
+        self.peers.remove(peer);
+    }
+
+    /// A peer says that it leaves; `false` if it has spoken since.
+    pub(crate) fn goodbye(&mut self, peer: &PeerId, sequence: u64) -> bool {
+        let known = self.peers.get_mut(peer);
+        let last = known.filter(|p| p.said.is_some_and(|(said, _)| said < sequence));
+        last.map(|p| p.said = None).is_some()
     }
 
     pub(crate) fn addresses(&mut self, peer: PeerId, addresses: Vec<String>) {
-        self.peers.entry(peer).or_default().addresses = addresses;
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.addresses = addresses;
+        }
     }
 
-    /// Takes what a peer says it holds, unless it said something newer.
+    /// Takes what a connected peer says it holds, unless it said something newer.
     pub(crate) fn announced(&mut self, peer: PeerId, announcement: Announcement) -> bool {
-        let known = self.peers.entry(peer).or_default();
-        if known
-            .said
-            .as_ref()
-            .is_some_and(|s| s.sequence >= announcement.sequence)
-        {
+        let Some(known) = self.peers.get_mut(&peer).filter(|p| p.connected) else {
+            return false;
+        };
+        if known.said.is_some_and(|(s, _)| s >= announcement.sequence) {
             return false;
         }
-        known.holdings = announcement.tables.iter().cloned().collect();
-        known.said = Some(announcement);
+        known.said = Some((announcement.sequence, announcement.role));
+        known.holdings = announcement.tables.into_iter().collect();
         true
     }
 
@@ -164,7 +167,7 @@ impl Membership {
         self.ready()
             .map(|(id, p)| PeerInfo {
                 id: id.to_base58(),
-                role: p.said.as_ref().map_or(Role::Client, |s| s.role),
+                role: p.said.map_or(Role::Client, |(_, role)| role),
                 addresses: p.addresses.clone(),
                 tables: p.holdings.len(),
                 rows: p.holdings.values().flatten().map(|h| h.rows).sum(),
@@ -203,17 +206,22 @@ impl Membership {
                     }
                 }
                 for (id, peer) in self.ready() {
+                    // Who is no replica of a shard may hold an old or a forged copy of it.
+                    let text = id.to_base58();
+                    if !placed.is_some_and(|p| p.contains(&text)) {
+                        continue;
+                    }
                     let said = peer.holdings.get(&def.id);
                     let held = said.and_then(|t| t.iter().find(|h| h.shard == shard));
-                    let Some(held) = held.or_else(|| peer.may_not_have_said(def, id, shard)) else {
+                    let Some(held) = held.or_else(|| peer.may_not_have_said(def)) else {
                         continue;
                     };
                     if holders.is_empty() && suspects.is_empty() {
                         (rows, digest) = (held.rows, held.digest);
                     }
                     match peer.suspect_until {
-                        Some(until) if until > now => suspects.push(id.to_base58()),
-                        _ => holders.push(id.to_base58()),
+                        Some(until) if until > now => suspects.push(text),
+                        _ => holders.push(text),
                     }
                 }
                 if holders.is_empty() {
@@ -314,15 +322,21 @@ mod tests {
         assert!(m.announced(a, says(2, &[0])));
         assert!(!m.announced(a, says(1, &[0, 1])), "older news are ignored");
         assert_eq!(holders(&m, &d, now), [vec![id.clone()], vec![]]);
+        assert!(!m.goodbye(&a, 5), "said before it spoke");
         m.disconnected(&a);
         assert!(holders(&m, &d, now).iter().all(Vec::is_empty));
+        assert!(
+            !m.announced(a, says(9, &[0])),
+            "only connected peers are listened to"
+        );
         assert!(m.servers().is_empty());
     }
 
     #[test]
     fn a_suspect_is_asked_only_when_nobody_else_is_there() {
         let (a, b, now) = (PeerId::random(), PeerId::random(), Instant::now());
-        let d = def(vec![vec![], vec![]]);
+        let both = vec![a.to_base58(), b.to_base58()];
+        let d = def(vec![both.clone(), both]);
         let mut m = Membership::default();
         for p in [a, b] {
             m.connected(p);

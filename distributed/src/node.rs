@@ -5,6 +5,7 @@
 //! that started the node. All tasks are owned by the node and end with [`Node::stop`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use datafusion::error::DataFusionError;
@@ -12,7 +13,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_distributed::Worker;
 use libp2p::{Multiaddr, PeerId};
-use netabase_sql::Cluster;
+use netabase_sql::{Cluster, Estimates};
 use netabase_store::{Error, ErrorKind, Store, TableDef};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -35,6 +36,12 @@ use crate::{query, rpc, signed, spread, swarm};
 const EVENT_QUEUE: usize = 1024;
 /// Threads of the swarm's runtime.
 const SWARM_THREADS: usize = 2;
+/// Definitions in one greeting, in bytes.
+const MAX_GREETING: usize = crate::protocol::MAX_MESSAGE / 4;
+/// How long the system may take to give an address to listen on.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Rounds in which peers of an earlier run are dialled.
+const REMEMBERED_ROUNDS: usize = 3;
 /// How long stopping waits for tasks to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often an unreached bootstrap peer is tried again.
@@ -49,7 +56,16 @@ pub(crate) struct Shared {
     pub membership: Mutex<Membership>,
     pub meters: Arc<Meters>,
     pub pool: Pool,
-    pub plans: PlanCache,
+    /// Plans that others may pull from here.
+    pub offered_plans: PlanCache,
+    /// Plans that came by gossip. Apart from the offered ones: strangers must not crowd those out.
+    pub received_plans: PlanCache,
+    /// Held while a table is created here, so that two statements do not make the same one.
+    pub creating: tokio::sync::Mutex<()>,
+    /// What the planner believes of tables that are (partly) here.
+    pub estimates: Estimates,
+    /// Sequence number of the last announcement.
+    pub announced: AtomicU64,
     pub commands: mpsc::Sender<Command>,
     pub events: mpsc::Sender<Event>,
     pub addresses: Mutex<Vec<Multiaddr>>,
@@ -132,9 +148,20 @@ impl Shared {
             .collect()
     }
 
-    pub(crate) fn announcement(&self) -> Announcement {
+    /// A number larger than all before it, also than those before a restart: the clock, unless it
+    /// was set back.
+    fn next_sequence(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let sequence = u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+        let clock = u64::try_from(since.unwrap_or_default().as_micros()).unwrap_or(u64::MAX);
+        let next = |last: u64| clock.max(last + 1);
+        let before = self
+            .announced
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |l| Some(next(l)));
+        next(before.unwrap_or_default())
+    }
+
+    pub(crate) fn announcement(&self) -> Announcement {
+        let sequence = self.next_sequence();
         let tables = self.store.tables();
         let held = tables.iter().map(|def| (def.id, self.holdings(def)));
         Announcement {
@@ -146,12 +173,20 @@ impl Shared {
 
     pub(crate) fn greeting(&self) -> Greeting {
         let shared = |def: &Arc<TableDef>| !def.local && !def.attachment.is_empty();
-        let tables = self.store.all_tables();
+        let mut tables = self.store.all_tables();
+        // What is cut off for its size is the drops: the living come first.
+        tables.sort_by_key(|def| def.dropped.is_some());
+        let mut left = MAX_GREETING;
         let records = tables.iter().filter(|d| shared(d));
+        let fits = |record: &Vec<u8>| {
+            left = left.saturating_sub(record.len());
+            left > 0
+        };
         Greeting {
             definitions: records
                 .filter_map(|def| signed::to_record(def).ok())
                 .take(crate::protocol::MAX_TABLES)
+                .take_while(fits)
                 .collect(),
             announcement: self.announcement(),
         }
@@ -170,6 +205,33 @@ struct Inner {
     tasks: TaskTracker,
     /// Taken when the node stops.
     swarm_runtime: Mutex<Option<SwarmRuntime>>,
+}
+
+impl Inner {
+    fn spawn_tasks(
+        &self,
+        (swarm, commands): (swarm::SwarmTask, mpsc::Receiver<Command>),
+        incoming: libp2p_stream::IncomingStreams,
+        events: mpsc::Receiver<Event>,
+        swarm_runtime: &tokio::runtime::Handle,
+    ) {
+        let (shared, tasks) = (&self.shared, &self.tasks);
+        let stop = &shared.stop;
+        tasks.spawn_on(
+            swarm.run(Arc::clone(shared) as _, commands, stop.clone()),
+            swarm_runtime,
+        );
+        tasks.spawn(rpc::serve(
+            Arc::clone(shared),
+            self.worker.clone(),
+            incoming,
+            Arc::clone(&shared.meters),
+            stop.clone(),
+        ));
+        let shared = Arc::clone(shared);
+        tasks.spawn(spread::announce(Arc::clone(&shared)));
+        tasks.spawn(spread::handle_events(shared, events, tasks.clone()));
+    }
 }
 
 impl Drop for Inner {
@@ -231,7 +293,13 @@ impl Node {
         let (key, mdns, names) = (identity.keypair().clone(), settings.mdns, protocols.clone());
         let setup = handle.spawn(async move {
             let (mut task, control) = swarm::build(&key, &names, mdns)?;
-            task.listen(&listen).await?;
+            let listening = tokio::time::timeout(LISTEN_TIMEOUT, task.listen(&listen)).await;
+            listening.map_err(|_| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("the system gave no address to listen on within {LISTEN_TIMEOUT:?}"),
+                )
+            })??;
             Ok::<_, Error>((task, control))
         });
         let (task, control) = setup
@@ -280,7 +348,11 @@ impl Node {
             membership: Mutex::default(),
             meters: Arc::clone(&meters),
             pool,
-            plans: PlanCache::default(),
+            offered_plans: PlanCache::default(),
+            received_plans: PlanCache::default(),
+            creating: tokio::sync::Mutex::default(),
+            estimates: Estimates::default(),
+            announced: AtomicU64::default(),
             commands,
             events,
             addresses: Mutex::new(swarm.listeners()),
@@ -289,42 +361,24 @@ impl Node {
             stop: CancellationToken::new(),
         });
         let worker = query::worker(&shared).map_err(netabase_sql::error_from_datafusion)?;
-        let tasks = TaskTracker::new();
-        let stop = &shared.stop;
-        tasks.spawn_on(
-            swarm.run(Arc::clone(&shared) as _, command_queue, stop.clone()),
-            &handle,
-        );
-        tasks.spawn(rpc::serve(
-            Arc::clone(&shared),
-            worker.clone(),
-            incoming,
-            meters,
-            stop.clone(),
-        ));
-        tasks.spawn(spread::handle_events(
-            Arc::clone(&shared),
-            event_queue,
-            tasks.clone(),
-        ));
-        tasks.spawn(spread::announce(Arc::clone(&shared)));
-        Ok(Arc::new(Inner {
+        let inner = Inner {
             shared,
             worker,
-            tasks,
+            tasks: TaskTracker::new(),
             swarm_runtime: Mutex::new(Some(runtime)),
-        }))
+        };
+        inner.spawn_tasks((swarm, command_queue), incoming, event_queue, &handle);
+        Ok(Arc::new(inner))
     }
 
     /// Joins through every bootstrap address and every remembered one.
     async fn join(&self) -> Result<(), Error> {
         let shared = &self.inner.shared;
         let bootstrap = shared.settings.bootstrap_addresses()?;
-        for address in spread::remembered(shared) {
-            if !bootstrap.contains(&address) {
-                let _ = dial(shared, address).await;
-            }
-        }
+        let mut remembered = spread::remembered(shared).await;
+        remembered.retain(|address| !bootstrap.contains(address));
+        let again = rejoin(Arc::clone(shared), remembered, REMEMBERED_ROUNDS);
+        self.inner.tasks.spawn(again);
         if bootstrap.is_empty() {
             return Ok(());
         }
@@ -348,7 +402,9 @@ impl Node {
             }
             tracing::warn!(error = %e, "a bootstrap peer was not reached; trying on");
             let shared = Arc::clone(shared);
-            self.inner.tasks.spawn(rejoin(shared, unreached));
+            self.inner
+                .tasks
+                .spawn(rejoin(shared, unreached, usize::MAX));
         }
         Ok(())
     }
@@ -457,11 +513,9 @@ impl Node {
             return Ok(());
         };
         let shared = &self.inner.shared;
-        if let Ok(goodbye) = encode(&Gossip::Goodbye) {
-            let _ = shared
-                .commands
-                .send(Command::Publish(Topic::Shards, goodbye))
-                .await;
+        if let Ok(goodbye) = encode(&Gossip::Goodbye(shared.next_sequence()))
+            && shared.publish(Topic::Shards, goodbye)
+        {
             // The swarm's task takes commands and stop signals in any order.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -487,13 +541,15 @@ pub(crate) fn unexpected(peer: &PeerId) -> Error {
 
 async fn dial(shared: &Arc<Shared>, address: Multiaddr) -> Result<PeerId, Error> {
     let gone = || Error::new(ErrorKind::Unavailable, "the node is stopped");
+    let silent = format!("no peer answers at {address} in time");
     let (reply, answer) = oneshot::channel();
     let command = Command::Join(address, reply);
-    shared.commands.send(command).await.map_err(|_| gone())?;
-    let waited = tokio::time::timeout(shared.settings.join_timeout, answer).await;
-    waited
-        .map_err(|_| Error::new(ErrorKind::Unavailable, "no answer in time"))?
-        .map_err(|_| gone())?
+    let dialled = async {
+        shared.commands.send(command).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    };
+    let waited = tokio::time::timeout(shared.settings.join_timeout, dialled).await;
+    waited.map_err(|_| Error::new(ErrorKind::Unavailable, silent))?
 }
 
 /// Dials an address until it answers and its peer said hello, at most until `deadline`.
@@ -504,8 +560,13 @@ async fn join_one(
 ) -> Result<(), Error> {
     const PAUSE: Duration = Duration::from_millis(200);
     loop {
-        let joined = dial(shared, address.clone()).await;
-        match joined {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let joined = tokio::time::timeout(left, dial(shared, address.clone())).await;
+        let silent = || {
+            let text = format!("no peer answers at {address}; check the address");
+            Error::new(ErrorKind::Unavailable, text)
+        };
+        match joined.unwrap_or_else(|_| Err(silent())) {
             Ok(peer) => {
                 while !shared.membership.lock().is_ready(&peer) {
                     if Instant::now() >= deadline {
@@ -525,19 +586,25 @@ async fn join_one(
     }
 }
 
-/// Tries unreached bootstrap peers again and again.
-async fn rejoin(shared: Arc<Shared>, mut addresses: Vec<Multiaddr>) {
-    while !addresses.is_empty() {
-        tokio::select! {
+/// Dials addresses, all at once, round after round, until all answered.
+async fn rejoin(shared: Arc<Shared>, mut addresses: Vec<Multiaddr>, rounds: usize) {
+    for _ in 0..rounds {
+        let dials = addresses.into_iter().map(|address| async {
+            let failed = dial(&shared, address.clone()).await.is_err();
+            failed.then_some(address)
+        });
+        let round = async {
+            let left = futures::future::join_all(dials).await;
+            tokio::time::sleep(REJOIN_INTERVAL).await;
+            left
+        };
+        let left = tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = tokio::time::sleep(REJOIN_INTERVAL) => {}
+            left = round => left,
+        };
+        addresses = left.into_iter().flatten().collect();
+        if addresses.is_empty() {
+            return;
         }
-        let mut left = Vec::new();
-        for address in addresses {
-            if dial(&shared, address.clone()).await.is_err() {
-                left.push(address);
-            }
-        }
-        addresses = left;
     }
 }

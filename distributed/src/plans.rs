@@ -32,7 +32,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// How long a task waits for its plan by gossip before it pulls.
 pub(crate) const GOSSIP_GRACE: Duration = Duration::from_millis(50);
 
-/// The latest plans, own and received, by hash. The oldest leave first.
+/// The latest plans by hash. Those not used for longest leave first.
 #[derive(Default)]
 pub(crate) struct PlanCache {
     inner: Mutex<Inner>,
@@ -51,6 +51,9 @@ impl PlanCache {
     pub(crate) fn insert(&self, hash: Hash, plan: Arc<Vec<u8>>) -> bool {
         let mut inner = self.inner.lock();
         if inner.plans.contains_key(&hash) {
+            // Used again: it leaves last.
+            inner.order.retain(|h| *h != hash);
+            inner.order.push_back(hash);
             return false;
         }
         inner.bytes += plan.len();

@@ -159,16 +159,14 @@ pub(crate) enum Gossip {
     HoldingsChanged,
     /// The plan of one stage. Its key is the hash of its bytes.
     Plan {
-        query: [u8; 16],
-        stage: u32,
         /// Milliseconds since 1970 after which nobody waits for an answer.
         deadline: u64,
-        /// Peer ids of the stage's tasks, in task order.
+        /// Peers that may get a task of it.
         assignment: Vec<String>,
         plan: Vec<u8>,
     },
-    /// The sender leaves in good order.
-    Goodbye,
+    /// The sender leaves in good order; the number is larger than its announcements' before.
+    Goodbye(u64),
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
@@ -211,11 +209,44 @@ fn compact(column: &ArrayRef) -> ArrayRef {
 /// Reverses [`encode_batch`]; Arrow's reader checks offsets, lengths and UTF-8.
 pub(crate) fn decode_batch(bytes: &[u8]) -> Result<RecordBatch, Error> {
     let bad = |e: String| Error::new(ErrorKind::InvalidInput, format!("malformed rows: {e}"));
+    refuse_compression(bytes)?;
     let mut reader = StreamReader::try_new(bytes, None).map_err(|e| bad(e.to_string()))?;
     match (reader.next(), reader.next()) {
         (Some(batch), None) => batch.map_err(|e| bad(e.to_string())),
         _ => Err(bad("expected exactly one batch".into())),
     }
+}
+
+/// A compressed buffer says by itself how much memory it wants; peers send theirs plain.
+fn refuse_compression(mut bytes: &[u8]) -> Result<(), Error> {
+    const CONTINUATION: usize = 4;
+    let bad = || {
+        Error::new(
+            ErrorKind::InvalidInput,
+            "malformed rows: no Arrow IPC stream",
+        )
+    };
+    while bytes.len() > 2 * CONTINUATION {
+        let length = bytes.get(CONTINUATION..2 * CONTINUATION).ok_or_else(bad)?;
+        let length = u32::from_le_bytes(length.try_into().map_err(|_| bad())?) as usize;
+        if length == 0 {
+            return Ok(());
+        }
+        let rest = bytes.get(2 * CONTINUATION..).ok_or_else(bad)?;
+        let (head, body) = rest.split_at_checked(length).ok_or_else(bad)?;
+        let message = arrow_ipc::root_as_message(head).map_err(|_| bad())?;
+        let dictionary = message.header_as_dictionary_batch().and_then(|d| d.data());
+        let batch = message.header_as_record_batch().or(dictionary);
+        if batch.is_some_and(|b| b.compression().is_some()) {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "compressed rows are refused",
+            ));
+        }
+        let body_length = usize::try_from(message.bodyLength()).map_err(|_| bad())?;
+        bytes = body.get(body_length..).ok_or_else(bad)?;
+    }
+    Ok(())
 }
 
 /// Cuts a batch into parts of about [`PART_BYTES`].
@@ -259,6 +290,21 @@ mod tests {
         assert!(first.len() < 4096, "{}", first.len());
         assert_eq!(decode_batch(&first).unwrap(), batch.slice(0, 10));
         assert!(decode_batch(&first[..first.len() / 2]).is_err());
+    }
+
+    #[test]
+    fn compressed_rows_are_refused_before_they_are_unpacked() {
+        let values = Int64Array::from_iter_values(0..10_000);
+        let batch = RecordBatch::try_from_iter([("v", Arc::new(values) as ArrayRef)]).unwrap();
+        let options = arrow_ipc::writer::IpcWriteOptions::default()
+            .try_with_compression(Some(arrow_ipc::CompressionType::LZ4_FRAME))
+            .unwrap();
+        let mut writer =
+            StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        let bytes = writer.into_inner().unwrap();
+        let error = decode_batch(&bytes).unwrap_err().to_string();
+        assert!(error.contains("compressed"), "{error}");
     }
 
     #[test]

@@ -306,7 +306,7 @@ impl PushingChannel {
         }
     }
 
-    fn push(&self, request: &SetPlanRequest, bytes: Vec<u8>) -> Result<Hash> {
+    fn push(&self, bytes: Vec<u8>) -> Result<Hash> {
         if bytes.len() > MAX_PLAN {
             return Err(error_to_datafusion(Error::new(
                 ErrorKind::Capacity,
@@ -319,7 +319,7 @@ impl PushingChannel {
         }
         let hash = *blake3::hash(&bytes).as_bytes();
         let bytes = Arc::new(bytes);
-        if !self.shared.plans.insert(hash, Arc::clone(&bytes)) {
+        if !self.shared.offered_plans.insert(hash, Arc::clone(&bytes)) {
             return Ok(hash);
         }
         if bytes.len() + GOSSIP_OVERHEAD > MAX_GOSSIP {
@@ -327,8 +327,6 @@ impl PushingChannel {
             return Ok(hash);
         }
         let message = Gossip::Plan {
-            query: *request.task_key.query_id.as_bytes(),
-            stage: u32::try_from(request.task_key.stage_id).unwrap_or(u32::MAX),
             deadline: self.shared.deadline_ms(),
             assignment: self.shared.server_ids(),
             plan: bytes.to_vec(),
@@ -352,7 +350,7 @@ impl WorkerChannel for PushingChannel {
         context: &Arc<TaskContext>,
     ) -> Result<BoxStream<'static, Result<WorkerToCoordinatorMsg>>> {
         let plan = std::mem::replace(&mut request.plan, MaybeEncoded::Encoded(Vec::new()));
-        let hash = self.push(&request, plan.encode(context)?)?;
+        let hash = self.push(plan.encode(context)?)?;
         let stub: Arc<dyn ExecutionPlan> = Arc::new(PlanStub::new(hash));
         request.plan = MaybeEncoded::Encoded(MaybeEncoded::Decoded(stub).encode(context)?);
         let text = blake3::Hash::from_bytes(hash).to_hex();
@@ -466,7 +464,7 @@ fn plan_hash(headers: &HeaderMap) -> Result<Hash> {
 
 /// The plan's bytes: from gossip if they are there or arrive in a moment, else by call.
 async fn fetch_plan(shared: &Arc<Shared>, from: &str, hash: Hash) -> Result<Arc<Vec<u8>>> {
-    if let Some(plan) = shared.plans.wait(&hash, GOSSIP_GRACE).await {
+    if let Some(plan) = shared.received_plans.wait(&hash, GOSSIP_GRACE).await {
         add(&shared.meters.plans_by_gossip, 1);
         return Ok(plan);
     }

@@ -1,11 +1,10 @@
 //! Answers other peers' calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use datafusion::execution::TaskContext;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use libp2p::PeerId;
 use netabase_store::{Error, ErrorKind, TableId};
@@ -13,10 +12,10 @@ use netabase_store::{Error, ErrorKind, TableId};
 use crate::counters::add;
 use crate::node::Shared;
 use crate::protocol::{Answer, Call, Failure, Part, Read, encode};
-use crate::rpc::Replica;
+use crate::rpc::{Parts, Replica};
 use crate::source::serve_scan;
 use crate::spread::{absorb, believe, blocking};
-use crate::{signed, sync};
+use crate::{fence, signed, sync};
 
 impl Replica for Shared {
     fn call(self: Arc<Self>, from: PeerId, call: Call) -> BoxFuture<'static, Answer> {
@@ -28,7 +27,7 @@ impl Replica for Shared {
                 },
                 Call::Define(record) => define(&self, &record).await,
                 Call::Apply(part) => apply(&self, from, part).await,
-                Call::Plan(hash) => match self.plans.get(&hash) {
+                Call::Plan(hash) => match self.offered_plans.get(&hash) {
                     Some(plan) => Ok(Answer::Plan(plan.to_vec())),
                     None => Err(Error::new(
                         ErrorKind::NotFound,
@@ -42,11 +41,7 @@ impl Replica for Shared {
         .boxed()
     }
 
-    fn read(
-        self: Arc<Self>,
-        from: PeerId,
-        read: Read,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Vec<u8>, Error>>, Error>> {
+    fn read(self: Arc<Self>, from: PeerId, read: Read) -> BoxFuture<'static, Result<Parts, Error>> {
         async move {
             match read {
                 Read::Scan {
@@ -54,7 +49,7 @@ impl Replica for Shared {
                     shards,
                     request,
                 } => {
-                    let context = scan_context();
+                    let context = scan_context()?;
                     serve_scan(&self, table, &shards, &request, &context)
                         .map_err(netabase_sql::error_from_datafusion)
                 }
@@ -65,9 +60,16 @@ impl Replica for Shared {
     }
 }
 
-/// What decoding and evaluating a predicate needs.
-fn scan_context() -> Arc<TaskContext> {
-    SessionContext::new().task_ctx()
+/// What decoding and evaluating a predicate needs; without files, like a worker's.
+fn scan_context() -> Result<Arc<TaskContext>, Error> {
+    static CONTEXT: OnceLock<Arc<TaskContext>> = OnceLock::new();
+    if CONTEXT.get().is_none() {
+        let runtime = fence::runtime().map_err(netabase_sql::error_from_datafusion)?;
+        let session = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let _ = CONTEXT.set(session.task_ctx());
+    }
+    let context = CONTEXT.get().cloned();
+    context.ok_or_else(|| Error::new(ErrorKind::Unavailable, "no session for scans"))
 }
 
 async fn define(shared: &Arc<Shared>, record: &[u8]) -> Result<Answer, Error> {
@@ -125,7 +127,7 @@ async fn export(
     from: PeerId,
     table: TableId,
     shard: u32,
-) -> Result<BoxStream<'static, Result<Vec<u8>, Error>>, Error> {
+) -> Result<Parts, Error> {
     let def = shared.store.table_by_id(table);
     let placed = def.as_ref().and_then(|d| d.placement.get(shard as usize));
     if !placed.is_some_and(|p| p.contains(&from.to_base58())) {

@@ -49,6 +49,9 @@ const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 /// A silent connection is probed this often, and given up after [`KEEP_ALIVE_TIMEOUT`].
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(7);
+/// Largest request to a worker, in bytes: a stub and its surroundings. A plan does not fit, so that
+/// all plans come by hash and pass the fence.
+const MAX_TASK: usize = 256 * 1024;
 /// Opening one stream on a living connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 const OPEN_ATTEMPTS: usize = 3;
@@ -118,14 +121,13 @@ impl AsyncWrite for PeerStream {
     }
 }
 
+/// The parts of an answer to [`Read`].
+pub(crate) type Parts = BoxStream<'static, Result<Vec<u8>, Error>>;
+
 /// Who answers the `Replica` service.
 pub(crate) trait Replica: Send + Sync + 'static {
     fn call(self: Arc<Self>, from: PeerId, call: Call) -> BoxFuture<'static, Answer>;
-    fn read(
-        self: Arc<Self>,
-        from: PeerId,
-        read: Read,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, Result<Vec<u8>, Error>>, Error>>;
+    fn read(self: Arc<Self>, from: PeerId, read: Read) -> BoxFuture<'static, Result<Parts, Error>>;
 }
 
 /// The `Replica` service over any [`Replica`].
@@ -246,7 +248,7 @@ pub(crate) async fn serve<R: Replica>(
     };
     let worker = worker
         .into_worker_server()
-        .max_decoding_message_size(MAX_MESSAGE);
+        .max_decoding_message_size(MAX_TASK);
     let worker = tonic::service::interceptor::InterceptedService::new(worker, authenticate);
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEP_ALIVE))
@@ -447,7 +449,7 @@ fn from_status(peer: &PeerId, status: &Status) -> Error {
         tonic::Code::InvalidArgument => ErrorKind::InvalidInput,
         tonic::Code::NotFound => ErrorKind::NotFound,
         tonic::Code::ResourceExhausted => ErrorKind::Capacity,
-        _ => ErrorKind::Unavailable,
+        _ => return lost(peer, &status.message()),
     };
     Error::new(kind, format!("peer {peer}: {}", status.message()))
 }

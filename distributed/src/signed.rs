@@ -2,9 +2,12 @@
 //!
 //! Invariant: a definition from another peer is decoded within limits and its signature is checked
 //! before anything else looks at it; the signature covers the network's name, so that a record of
-//! one network means nothing in another. The signer of a live definition is its owner.
+//! one network means nothing in another. The signer of a live definition is its owner, and its id
+//! follows from name, owner and time, so that nobody can redefine another peer's table. Any member
+//! may sign a drop: there are no access rules yet.
 
 use libp2p::identity::{Keypair, PublicKey};
+use netabase_sql::table_id;
 use netabase_store::{Error, ErrorKind, TableDef};
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +83,12 @@ pub(crate) fn from_record(network: &str, record: &[u8]) -> Result<TableDef, Erro
     if def.dropped.is_none() && key.to_peer_id().to_base58() != *def.owner {
         return Err(refused(&def.name, "is not signed by its owner"));
     }
+    if def.id != table_id(&def.name, &def.owner, def.created) {
+        return Err(refused(&def.name, "has the id of another table"));
+    }
+    if def.local || def.placement.is_empty() || def.placement.iter().any(Vec::is_empty) {
+        return Err(refused(&def.name, "names no holders"));
+    }
     def.validate()?;
     def.attachment = encode(&Attachment {
         key: envelope.key,
@@ -110,13 +119,14 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::datatypes::{DataType, Field, Schema};
-    use netabase_store::{TableId, Version};
+    use netabase_store::Version;
 
     use super::*;
 
     fn def(owner: &Keypair) -> TableDef {
+        let id = owner.public().to_peer_id().to_base58();
         TableDef {
-            id: TableId([3; 16]),
+            id: table_id("t", &id, Version(9)),
             name: "t".into(),
             schema: Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, false)])),
             primary_key: vec![0],
@@ -140,6 +150,15 @@ mod tests {
         assert_eq!(from_record("net", &record).unwrap(), signed);
 
         assert!(from_record("other", &record).is_err(), "another network");
+        let mut takeover = def(&owner);
+        takeover.created = Version(10);
+        let taken = to_record(&sign(&owner, "net", takeover).unwrap()).unwrap();
+        let error = from_record("net", &taken).unwrap_err().to_string();
+        assert!(error.contains("id of another table"), "{error}");
+        let mut nowhere = def(&owner);
+        nowhere.placement = vec![vec![]];
+        let nowhere = to_record(&sign(&owner, "net", nowhere).unwrap()).unwrap();
+        assert!(from_record("net", &nowhere).is_err());
         let thief = Keypair::generate_ed25519();
         let stolen = to_record(&sign(&thief, "net", def(&owner)).unwrap()).unwrap();
         let error = from_record("net", &stolen).unwrap_err().to_string();

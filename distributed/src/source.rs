@@ -23,16 +23,17 @@ use datafusion_distributed::DistributedTaskContext;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::{StreamExt, TryStreamExt};
 use netabase_sql::{
-    ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
+    Distinct, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
     encode_request, error_to_datafusion, scan_snapshot,
 };
-use netabase_store::{TableId, TableSnapshot};
+use netabase_store::{Error, ErrorKind, TableDef, TableId, TableSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::counters::add;
 use crate::node::Shared;
 use crate::plans::{PlanStub, StagePlan, is_stub, read_stub, write_stub};
 use crate::protocol::{self, Read};
+use crate::rpc::Parts;
 
 /// Most tasks that one scan is spread over.
 pub(crate) const MAX_TASKS: usize = 1024;
@@ -52,6 +53,8 @@ pub(crate) struct ClusterSource {
     snapshot: Arc<OnceLock<TableSnapshot>>,
     /// Bytes that this source's own calls brought here.
     received: Arc<AtomicU64>,
+    /// Estimates from the shards that are here.
+    distinct: Option<Distinct>,
 }
 
 impl fmt::Debug for ClusterSource {
@@ -81,11 +84,13 @@ impl ClusterSource {
             tasks: Vec::new(),
             snapshot: Arc::default(),
             received: Arc::default(),
+            distinct: None,
         }
     }
 
     /// With the local view that its statistics were taken from.
-    pub(crate) fn with_snapshot(self, snapshot: TableSnapshot) -> Self {
+    pub(crate) fn with_snapshot(mut self, snapshot: TableSnapshot) -> Self {
+        self.distinct = Some(self.shared.estimates.of(&snapshot));
         let _ = self.snapshot.set(snapshot);
         self
     }
@@ -130,6 +135,7 @@ impl ClusterSource {
             tasks,
             snapshot: Arc::clone(&self.snapshot),
             received: Arc::clone(&self.received),
+            distinct: self.distinct.clone(),
         }
     }
 
@@ -152,10 +158,10 @@ impl ClusterSource {
 
     /// The shards that the running task reads.
     fn assigned(&self, context: &Arc<TaskContext>) -> Result<Vec<&ShardRef>> {
-        if self.tasks.is_empty() {
+        let task = DistributedTaskContext::from_ctx(context);
+        if self.tasks.is_empty() && task.task_count <= 1 {
             return Ok(self.shards.iter().collect());
         }
-        let task = DistributedTaskContext::from_ctx(context);
         if task.task_count != self.tasks.len() {
             // Reading on would repeat or leave out shards.
             return internal_err!(
@@ -199,6 +205,10 @@ impl ShardSource for ClusterSource {
         self.statistics
     }
 
+    fn distinct(&self) -> Option<Distinct> {
+        self.distinct.clone()
+    }
+
     fn open(
         &self,
         partition: usize,
@@ -223,6 +233,7 @@ impl ShardSource for ClusterSource {
             let slice = (partition, self.partitions);
             let batch_size = context.session_config().batch_size();
             let snapshot = self.local_snapshot()?;
+            check_placed(&snapshot.def, &local, &self.shared.me)?;
             streams.push(scan_snapshot(snapshot, &local, slice, request, batch_size)?);
         }
         for (holder, shards) in remote {
@@ -263,13 +274,16 @@ impl ClusterSource {
         let schema = request.output_schema()?;
         let received = Arc::clone(&self.received);
         let parts = async move {
-            let opened = shared.pool.read(peer, &read).await;
-            if opened.is_err() {
-                shared.suspect(&peer);
-            }
-            let parts = opened.map_err(error_to_datafusion)?;
+            let suspicious = Arc::clone(&shared);
+            let failed = move |e: Error| {
+                if e.kind() == ErrorKind::Unavailable {
+                    suspicious.suspect(&peer);
+                }
+                error_to_datafusion(e)
+            };
+            let parts = shared.pool.read(peer, &read).await.map_err(&failed)?;
             Ok::<_, DataFusionError>(parts.map(move |part| {
-                let bytes = part.map_err(error_to_datafusion)?;
+                let bytes = part.map_err(&failed)?;
                 add(&received, bytes.len() as u64);
                 protocol::decode_batch(&bytes).map_err(error_to_datafusion)
             }))
@@ -331,8 +345,8 @@ impl Codec {
     fn decode_scan(&self, bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
         let scan: EncodedScan = protocol::decode(bytes).map_err(error_to_datafusion)?;
         let Some(def) = self.shared.store.table_by_id(scan.table) else {
-            return Err(error_to_datafusion(netabase_store::Error::new(
-                netabase_store::ErrorKind::Unavailable,
+            return Err(error_to_datafusion(Error::new(
+                ErrorKind::Unavailable,
                 format!(
                     "peer {} does not know table {} yet",
                     self.shared.me, scan.table
@@ -420,6 +434,28 @@ impl PhysicalExtensionCodec for Codec {
     }
 }
 
+/// A shard that is not placed here is no empty shard: who asks for it must hear so.
+fn check_placed(def: &TableDef, shards: &[u32], me: &String) -> Result<()> {
+    if def.placement.is_empty() {
+        return Ok(());
+    }
+    let placed = |s: &&u32| {
+        def.placement
+            .get(**s as usize)
+            .is_some_and(|p| p.contains(me))
+    };
+    match shards.iter().find(|s| !placed(s)) {
+        None => Ok(()),
+        Some(shard) => Err(error_to_datafusion(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "peer {me} does not hold shard {shard} of table \"{}\"",
+                def.name
+            ),
+        ))),
+    }
+}
+
 /// Reads shards for another peer whose plan could not come here. See [`Read::Scan`].
 pub(crate) fn serve_scan(
     shared: &Arc<Shared>,
@@ -427,20 +463,9 @@ pub(crate) fn serve_scan(
     shards: &[u32],
     request: &[u8],
     context: &Arc<TaskContext>,
-) -> Result<futures::stream::BoxStream<'static, Result<Vec<u8>, netabase_store::Error>>> {
+) -> Result<Parts> {
     let snapshot = shared.store.snapshot(table).map_err(error_to_datafusion)?;
-    for shard in shards {
-        let placed = snapshot.def.placement.get(*shard as usize);
-        if !placed.is_some_and(|p| p.contains(&shared.me)) {
-            return Err(error_to_datafusion(netabase_store::Error::new(
-                netabase_store::ErrorKind::Unavailable,
-                format!(
-                    "peer {} does not hold shard {shard} of table \"{}\"",
-                    shared.me, snapshot.def.name
-                ),
-            )));
-        }
-    }
+    check_placed(&snapshot.def, shards, &shared.me)?;
     add(&shared.meters.remote_scans, shards.len() as u64);
     let request =
         decode_request(request, Arc::clone(&snapshot.def), context).map_err(error_to_datafusion)?;

@@ -4,13 +4,14 @@
 //! that connects (and again whenever a hint says that more happened than fits it), and definitions
 //! in the DHT. What arrives is checked before it is believed, and applying it twice changes nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use libp2p::gossipsub::MessageAcceptance;
 use libp2p::{Multiaddr, PeerId};
-use netabase_store::{Error, ErrorKind, TableDef};
+use netabase_store::{Error, ErrorKind, Store, TableDef};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -41,8 +42,10 @@ const PEERS_MAP: &str = "peers";
 /// What the swarm noticed and the node must act on.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Exchange everything with this peer.
+    /// Exchange everything with this peer, and compare the shards that both hold.
     Hello(PeerId),
+    /// Exchange everything with this peer.
+    Refresh(PeerId),
     /// A verified definition arrived.
     Definition(Box<TableDef>),
 }
@@ -126,17 +129,21 @@ impl Shared {
                 if announcement.tables.len() > MAX_TABLES {
                     return MessageAcceptance::Reject;
                 }
-                self.membership.lock().announced(source, announcement);
-                self.news.notify_waiters();
+                if self.membership.lock().announced(source, announcement) {
+                    self.news.notify_waiters();
+                }
                 MessageAcceptance::Accept
             }
             (Topic::Shards, Gossip::HoldingsChanged) => {
-                self.queue(Event::Hello(source));
+                if self.membership.lock().is_connected(&source) {
+                    self.queue(Event::Refresh(source));
+                }
                 MessageAcceptance::Accept
             }
-            (Topic::Shards, Gossip::Goodbye) => {
-                self.membership.lock().disconnected(&source);
-                self.news.notify_waiters();
+            (Topic::Shards, Gossip::Goodbye(sequence)) => {
+                if self.membership.lock().goodbye(&source, sequence) {
+                    self.news.notify_waiters();
+                }
                 MessageAcceptance::Accept
             }
             (
@@ -145,7 +152,6 @@ impl Shared {
                     deadline,
                     assignment,
                     plan,
-                    ..
                 },
             ) => self.judge_plan(deadline, &assignment, plan),
             _ => MessageAcceptance::Reject,
@@ -164,7 +170,7 @@ impl Shared {
         }
         if assignment.contains(&self.me) {
             let hash = *blake3::hash(&plan).as_bytes();
-            self.plans.insert(hash, Arc::new(plan));
+            self.received_plans.insert(hash, Arc::new(plan));
         }
         MessageAcceptance::Accept
     }
@@ -177,6 +183,8 @@ pub(crate) async fn handle_events(
     tasks: TaskTracker,
 ) {
     let greetings = Arc::new(tokio::sync::Semaphore::new(MAX_GREETINGS));
+    // One greeting per peer at a time: hints of a talkative peer do not pile up.
+    let greeted = Arc::new(Mutex::new(HashSet::new()));
     loop {
         let event = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -189,17 +197,22 @@ pub(crate) async fn handle_events(
                     tracing::warn!(error = %e, "a table definition could not be stored");
                 }
             }
-            Some(Event::Hello(peer)) => {
+            Some(Event::Hello(peer) | Event::Refresh(peer)) if !greeted.lock().insert(peer) => {}
+            Some(event @ (Event::Hello(peer) | Event::Refresh(peer))) => {
                 let (shared, greetings) = (Arc::clone(&shared), Arc::clone(&greetings));
+                let greeted = Arc::clone(&greeted);
+                let compare = matches!(event, Event::Hello(_));
                 tasks.spawn(async move {
-                    let Ok(_turn) = greetings.acquire().await else {
-                        return;
-                    };
                     let stop = shared.stop.clone();
+                    let greeting = async {
+                        let _turn = greetings.acquire().await;
+                        greet(&shared, peer, compare).await;
+                    };
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = greet(&shared, peer) => {}
+                        () = greeting => {}
                     }
+                    greeted.lock().remove(&peer);
                 });
             }
         }
@@ -207,12 +220,14 @@ pub(crate) async fn handle_events(
 }
 
 /// Exchanges definitions and holdings with a peer, then compares shared shards.
-async fn greet(shared: &Arc<Shared>, peer: PeerId) {
+async fn greet(shared: &Arc<Shared>, peer: PeerId, compare: bool) {
     for attempt in 1..=HELLO_ATTEMPTS {
         match hello(shared, peer).await {
             Ok(()) => {
-                remember(shared, peer);
-                sync::with_peer(shared, peer).await;
+                if compare {
+                    remember(shared, peer).await;
+                    sync::with_peer(shared, peer).await;
+                }
                 return;
             }
             Err(e) => tracing::debug!(%peer, attempt, error = %e, "hello failed"),
@@ -270,7 +285,7 @@ pub(crate) async fn absorb(shared: &Arc<Shared>, defs: Vec<TableDef>) -> Result<
     let changed = blocking(move || {
         let mut changed = false;
         for def in defs {
-            changed |= store.put_table(def)?;
+            changed |= take_over(&store, def)?;
         }
         Ok(changed)
     })
@@ -279,6 +294,28 @@ pub(crate) async fn absorb(shared: &Arc<Shared>, defs: Vec<TableDef>) -> Result<
         shared.changed.notify_one();
     }
     Ok(())
+}
+
+/// Stores one definition of another peer; says whether it is news.
+fn take_over(store: &Store, def: TableDef) -> Result<bool, Error> {
+    if store.table_by_id(def.id).is_none() {
+        let namesake = store.table(&def.name).filter(|_| def.dropped.is_none());
+        if let Some(namesake) = namesake {
+            // Which of two tables a name means must not change behind a user's back.
+            tracing::warn!(
+                table = %def.name, here = %namesake.owner, there = %def.owner,
+                "another peer made a table of this name; it is ignored here until one is dropped"
+            );
+            return Ok(false);
+        }
+        if store.all_tables().len() >= MAX_TABLES {
+            return Err(Error::new(
+                ErrorKind::Capacity,
+                format!("more than {MAX_TABLES} tables; drop some"),
+            ));
+        }
+    }
+    store.put_table(def)
 }
 
 /// Runs store work that waits for a disk.
@@ -332,8 +369,7 @@ pub(crate) async fn announce(shared: Arc<Shared>) {
 }
 
 /// Notes where a peer was reached, for the next start.
-fn remember(shared: &Arc<Shared>, peer: PeerId) {
-    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+async fn remember(shared: &Arc<Shared>, peer: PeerId) {
     let infos = shared.membership.lock().infos();
     let id = peer.to_base58();
     let Some(info) = infos.into_iter().find(|i| i.id == id) else {
@@ -341,19 +377,24 @@ fn remember(shared: &Arc<Shared>, peer: PeerId) {
     };
     let full = info.addresses.iter().map(|a| format!("{a}/p2p/{id}"));
     let line = full.collect::<Vec<_>>().join(" ");
-    if WRITTEN.fetch_add(1, Ordering::Relaxed) < MAX_REMEMBERED as u64
-        && let Err(e) = shared
-            .store
-            .meta_put(PEERS_MAP, id.as_bytes(), line.as_bytes())
-    {
+    let store = shared.store.clone();
+    let noted = blocking(move || {
+        let known = store.meta_scan(PEERS_MAP, &[], None, MAX_REMEMBERED)?;
+        if known.len() < MAX_REMEMBERED || known.iter().any(|(k, _)| *k == id.as_bytes()) {
+            store.meta_put(PEERS_MAP, id.as_bytes(), line.as_bytes())?;
+        }
+        Ok(())
+    });
+    if let Err(e) = noted.await {
         tracing::debug!(error = %e, "peer address not remembered");
     }
 }
 
 /// Addresses of peers met before, one per peer.
-pub(crate) fn remembered(shared: &Arc<Shared>) -> Vec<Multiaddr> {
-    let entries = shared.store.meta_scan(PEERS_MAP, &[], None, MAX_REMEMBERED);
-    let lines = entries.unwrap_or_default().into_iter();
+pub(crate) async fn remembered(shared: &Arc<Shared>) -> Vec<Multiaddr> {
+    let store = shared.store.clone();
+    let entries = blocking(move || store.meta_scan(PEERS_MAP, &[], None, MAX_REMEMBERED));
+    let lines = entries.await.unwrap_or_default().into_iter();
     lines
         .filter_map(|(_, line)| {
             let text = String::from_utf8(line).ok()?;

@@ -380,10 +380,14 @@ impl SwarmTask {
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
-                num_established: 0,
+                connection_id,
+                num_established,
                 ..
             } => {
-                if self.ours.remove(&peer_id) {
+                if let Some((address, reply)) = self.joining.remove(&connection_id) {
+                    let _ = reply.send(Err(unreachable(&address, &"it closed the connection")));
+                }
+                if num_established == 0 && self.ours.remove(&peer_id) {
                     handler.disconnected(peer_id);
                 }
             }
@@ -435,10 +439,8 @@ impl SwarmTask {
                         record: Some(record),
                         ..
                     },
-            }) => {
-                if handler.record(&record.value) {
-                    let _ = self.swarm.behaviour_mut().kad.store_mut().put(record);
-                }
+            }) if handler.record(&record.value) => {
+                let _ = self.swarm.behaviour_mut().kad.store_mut().put(record);
             }
             BehaviourEvent::Ping(ping::Event {
                 peer,

@@ -22,12 +22,17 @@ use crate::error::{error_from_datafusion, invalid};
 /// The longest text that is parsed: 16 MiB.
 const MAX_TEXT_BYTES: usize = 16 << 20;
 /// Settings that a statement may not change, and why.
-const PROTECTED_SETTINGS: [(&str, &str); 2] = [
+const PROTECTED_SETTINGS: [(&str, &str); 4] = [
     (
         "datafusion.runtime.",
         "memory and disk limits are set when the engine is opened",
     ),
     ("datafusion.catalog.", "the catalog is fixed"),
+    (
+        "datafusion.execution.time_zone",
+        "all peers compute in UTC; convert with AT TIME ZONE where another zone is wanted",
+    ),
+    ("distributed.", "how queries are spread over peers is fixed"),
 ];
 
 /// A table that a statement names.

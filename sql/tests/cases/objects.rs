@@ -1,17 +1,17 @@
 //! The built-in objects table, and engines shared by tasks.
 
-use netabase_sql::objects_table;
-use netabase_sql::store::ErrorKind;
+use netabase_sql::store::{ErrorKind, Version};
+use netabase_sql::{objects_table, table_id};
 
 use crate::common::{engine, failure, rows};
 
 #[tokio::test]
 async fn objects_are_a_table_like_any_other() {
     let engine = engine();
-    let def = objects_table("net");
+    let def = objects_table("me", Version(1 << 16));
     def.validate().unwrap();
-    assert_eq!(def.id, objects_table("net").id);
-    assert_ne!(def.id, objects_table("other").id);
+    assert_eq!(def.id, table_id("objects", "me", Version(1 << 16)));
+    assert_ne!(def.id, objects_table("you", Version(1 << 16)).id);
     engine.store().put_table(def).unwrap();
     let output = engine
         .sql("INSERT INTO objects VALUES (X'01', X'0203'), (X'02', X'')")
