@@ -1,4 +1,5 @@
 //! A table, three rows, one question: `cargo run --example quickstart`.
+#![allow(clippy::print_stdout)] // an example talks to its reader
 
 use netabase::{Error, Netabase};
 
@@ -14,6 +15,6 @@ async fn main() -> Result<(), Error> {
         .await?
         .collect()
         .await?;
-    eprintln!("{heavy}\n{}", heavy.coverage());
+    println!("{heavy}\n{}", heavy.coverage());
     db.close().await
 }

@@ -171,6 +171,31 @@ static int check_values(const netabase_t *db) {
     return 0;
 }
 
+/* Leaves a value for other languages, and reads the one that they announce in the environment. */
+static int check_shared(const netabase_t *db) {
+    const uint8_t key[] = "from-c";
+    const uint8_t value[] = "written by C";
+    if (netabase_put(db, key, sizeof key - 1, value, sizeof value - 1) != NETABASE_OK) {
+        return fail("put");
+    }
+    const char *other = getenv("NETABASE_EXPECT_KEY");
+    const char *expected = getenv("NETABASE_EXPECT_VALUE");
+    if (other == NULL || expected == NULL) {
+        return 0;
+    }
+    uint8_t *found = NULL;
+    size_t length = 0;
+    if (netabase_get(db, (const uint8_t *)other, strlen(other), &found, &length) != NETABASE_OK) {
+        return fail("get of another language's value");
+    }
+    int same = length == strlen(expected) && memcmp(found, expected, length) == 0;
+    netabase_free(found);
+    if (!same) {
+        fputs("question: another language's value came here changed\n", stderr);
+    }
+    return !same;
+}
+
 static int check_errors(const netabase_t *db) {
     struct ArrowArrayStream stream;
     netabase_t *none = NULL;
@@ -207,7 +232,7 @@ static int run(const netabase_t *db, int files, char **file) {
             return 1;
         }
     }
-    return check_values(db) != 0 || check_errors(db) != 0;
+    return check_values(db) != 0 || check_shared(db) != 0 || check_errors(db) != 0;
 }
 
 int main(int argc, char **argv) {

@@ -5,15 +5,66 @@
 
 use std::process::{Command, Output};
 
+use netabase::arrow::array::RecordBatch;
+use netabase::arrow::util::display::{ArrayFormatter, FormatOptions};
 use netabase::{Netabase, Role};
 
 use crate::common::{HEAVY, PATIENCE, TABLES, load};
+use crate::oracle::oracle;
 use crate::processes::{run, three};
 
 fn program(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set; run scripts/test, which builds what this test needs")
     })
+}
+
+const ASK_IN_PYTHON: &str = "
+import sys, netabase
+with netabase.open(network='languages', bootstrap=[sys.argv[1]], role='client') as db:
+    db.wait_for_peers(1, timeout=30)
+    for row in db.sql(open(sys.argv[2]).read()).rows():
+        print('\\t'.join('NULL' if v is None else str(v) for v in row))
+";
+
+/// Cells of delimited text; no cell of this answer holds a delimiter or a quote of its own.
+fn table(text: &[u8], delimiter: u8) -> Vec<Vec<String>> {
+    let text = std::str::from_utf8(text).unwrap();
+    let cells = |line: &str| {
+        let cells = line.split(char::from(delimiter));
+        cells.map(|c| c.trim_matches('"').to_string()).collect()
+    };
+    text.lines().map(cells).collect()
+}
+
+fn texts(batches: &[RecordBatch]) -> Vec<Vec<String>> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut rows = Vec::new();
+    for batch in batches {
+        for row in 0..batch.num_rows() {
+            let text = |c| {
+                ArrayFormatter::try_new(c, &options)
+                    .unwrap()
+                    .value(row)
+                    .to_string()
+            };
+            rows.push(batch.columns().iter().map(|c| text(c.as_ref())).collect());
+        }
+    }
+    rows
+}
+
+/// Same rows in the same order; numbers to 1e-9, an empty cell is NULL.
+fn same(who: &str, got: &[Vec<String>], want: &[Vec<String>]) {
+    assert_eq!(got.len(), want.len(), "{who}: rows");
+    for (got, want) in got.iter().zip(want) {
+        let equal = |(g, w): (&String, &String)| match (g.parse::<f64>(), w.parse::<f64>()) {
+            (Ok(g), Ok(w)) => (g - w).abs() <= 1e-9 * w.abs().max(1.0),
+            _ => g == w || (g.is_empty() && w == "NULL"),
+        };
+        let all = got.len() == want.len() && got.iter().zip(want).all(equal);
+        assert!(all, "{who}:\n got {got:?}\nwant {want:?}");
+    }
 }
 
 fn checked(what: &str, command: &mut Command) -> Output {
@@ -75,40 +126,44 @@ async fn python_and_c_ask_a_running_network() {
     } else {
         Command::new(c)
     };
+    command
+        .env("NETABASE_EXPECT_KEY", "from-rust")
+        .env("NETABASE_EXPECT_VALUE", "written by Rust");
     let told = checked("C", command.arg(&address).arg("languages").args(&files));
-    let told = String::from_utf8(told.stdout).unwrap();
-    // The same cells, as the console prints them.
-    let sql = crate::common::question(questions[0]);
-    let asked = run(&[
-        "sql",
-        "--network",
-        "languages",
-        "--role",
-        "client",
-        "--bootstrap",
-        &address,
-        "--format",
-        "csv",
-        "-c",
-        &sql,
-    ]);
+    let c = table(&told.stdout, b'\t');
+    let mut command = Command::new(program("NETABASE_TEST_PYTHON"));
+    command.args(["-c", ASK_IN_PYTHON, &address, &files[0]]);
+    let python = table(&checked("Python", &mut command).stdout, b'\t');
+    let console = ["sql", "--network", "languages", "--role", "client"];
+    let where_and_what = ["--bootstrap", &address, "--format", "csv", "-f", &files[0]];
+    let asked = run(&[&console[..], &where_and_what[..]].concat());
     assert!(
         asked.status.success(),
         "{}",
         crate::processes::stderr(&asked)
     );
-    let csv = String::from_utf8(asked.stdout).unwrap();
-    let first = csv.lines().nth(1).unwrap();
-    let airline = first.split(',').next().unwrap().trim_matches('"');
-    assert!(told.contains(airline), "{first}\n{told}");
-    assert!(csv.lines().count() > 100);
+    let console = table(&asked.stdout, b',').split_off(1);
 
-    // Written from Rust, Python and C, seen by SQL.
-    let answer = db
-        .sql("SELECT count(*) AS n FROM objects WHERE key = 'from-rust'")
+    let want = oracle()
+        .await
+        .sql(&crate::common::question(questions[0]))
         .await
         .unwrap();
-    let shown = answer.show().await.unwrap();
-    assert!(shown.contains('1'), "{shown}");
+    let want = texts(&want.collect().await.unwrap());
+    assert!(want.len() > 50);
+    same("console", &console, &want);
+    same("Python", &python, &want);
+    same("C", &c[1..=want.len()], &want);
+
+    // Written from Rust, Python and C, read from Rust and seen by SQL.
+    for (key, value) in [
+        (&b"from-rust"[..], &b"written by Rust"[..]),
+        (b"written in Python", b"\x00bytes"),
+        (b"from-c", b"written by C"),
+    ] {
+        assert_eq!(db.get(key).await.unwrap().as_deref(), Some(value));
+    }
+    let answer = db.sql("SELECT key, value FROM objects").await.unwrap();
+    assert_eq!(answer.collect().await.unwrap().num_rows(), 3);
     db.close().await.unwrap();
 }
