@@ -54,8 +54,7 @@ impl Entry {
 }
 
 pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
-    let folder = tempfile::tempdir()?;
-    let tables = data::prepare(folder.path()).await?;
+    let tables = data::tables();
     eprintln!("loading {} tables", tables.len());
     let parquet = Contender::parquet(&tables, settings.partitions).await?;
     let (one, one_load) = Contender::one_peer(&tables, settings.partitions).await?;
