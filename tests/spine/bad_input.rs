@@ -145,7 +145,7 @@ async fn folders_ports_and_networks() {
         .unwrap();
     db.sql("INSERT INTO t VALUES (1)").await.unwrap();
     let fails = async |b: netabase::Builder, kind: ErrorKind, parts: &[&str]| {
-        let error = b.open().await.err().expect("must not open");
+        let error = b.open().await.expect_err("must not open");
         assert_eq!(error.kind(), kind, "{error}");
         for part in parts {
             assert!(
@@ -163,7 +163,7 @@ async fn folders_ports_and_networks() {
     let busy = Netabase::builder().network("right").listen(port.clone());
     fails(busy, ErrorKind::Unavailable, &[&port, "another port"]).await;
 
-    let stranger = builder("wrong", &[address.clone()]);
+    let stranger = builder("wrong", std::slice::from_ref(&address));
     fails(
         stranger,
         ErrorKind::InvalidInput,

@@ -106,7 +106,7 @@ mod tests {
         assert_same(
             "same",
             &[batch([2, 1], [1.5, 0.5 + 1e-12])],
-            &[want.clone()],
+            std::slice::from_ref(&want),
             false,
         );
         for bad in [batch([1, 3], [0.5, 1.5]), batch([1, 2], [0.5, 1.5001])] {
