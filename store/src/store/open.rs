@@ -116,6 +116,7 @@ fn open_folder(
         progress,
     }
     .run(&manifest)?;
+    refuse_cutting_what_was_closed(&manifest, end, report)?;
     if let Some(torn) = &report.torn_tail {
         tracing::warn!(?torn, "cut off the unacknowledged end of the log");
     }
@@ -126,6 +127,23 @@ fn open_folder(
     report.index_rebuilt = !fresh && (moved_aside || !agreed);
     report.clean = fresh || was_clean(&manifest, end) && report.torn_tail.is_none();
     Ok((core, log))
+}
+
+/// A folder that was closed in good order had all of its log on disk. A bad frame within that length
+/// is damage, though no later frame proves it; a file that merely ends early is cut as always.
+fn refuse_cutting_what_was_closed(
+    manifest: &Manifest,
+    end: LogEnd,
+    report: &OpenReport,
+) -> Result<()> {
+    let (Some((number, len)), Some(torn)) = (manifest.clean, &report.torn_tail) else {
+        return Ok(());
+    };
+    if number == end.number && torn.offset < len && torn.offset + torn.bytes >= len {
+        let reason = "this frame was on disk when the store was closed";
+        return Err(Error::log(&torn.file, torn.offset, reason));
+    }
+    Ok(())
 }
 
 fn resume(dir: &Path, end: LogEnd) -> Result<LogWriter> {

@@ -14,8 +14,8 @@ const FIRST: &str = "NETABASE_CRASH_TEST_FIRST";
 const CYCLES: u64 = 100;
 /// How long a child may take to its first acknowledgement.
 const FIRST_ACK: Duration = Duration::from_secs(10);
-/// After this the test stops early, so that a slow disk does not hang it.
-const MOST_TIME: Duration = Duration::from_secs(50);
+/// After this the test fails: a slow disk must not hang it.
+const MOST_TIME: Duration = Duration::from_secs(600);
 
 /// Not a test of its own: the process that is killed.
 #[test]
@@ -54,10 +54,8 @@ fn every_acknowledged_row_survives() {
     let mut next = 0i64;
     let (mut cycles, mut writing) = (0, 0);
     for cycle in 0..CYCLES {
-        if started.elapsed() > MOST_TIME {
-            assert!(cycle > 10, "only {cycle} cycles in {MOST_TIME:?}");
-            break;
-        }
+        let spent = started.elapsed();
+        assert!(spent < MOST_TIME, "only {cycle} cycles in {spent:?}");
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "crash::child_that_is_killed", "--nocapture"])
             .env(FOLDER, dir.path())

@@ -99,6 +99,23 @@ fn a_flipped_bit_in_the_middle_is_damage_and_nothing_is_cut() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_last_frame_of_a_closed_store_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 4);
+    open(dir.path()).close().unwrap();
+    let file = last_log_file(dir.path());
+    let bytes = fs::read(&file).unwrap();
+    let mut damaged = bytes.clone();
+    *damaged.last_mut().unwrap() ^= 16;
+    fs::write(&file, &damaged).unwrap();
+    let error = Store::open(settings(dir.path())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert_eq!(fs::read(&file).unwrap(), damaged, "nothing is cut");
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(ids(&open(dir.path()), table("t", 2).id), [0, 1, 2, 3]);
+}
+
+#[test]
 fn damage_in_an_earlier_file_and_missing_files_are_reported() {
     let dir = tempfile::tempdir().unwrap();
     let small = Settings {
