@@ -127,7 +127,8 @@ impl Builder {
         self
     }
 
-    /// How long one statement may run. Default: 300 s.
+    /// How long one query, or the reading half of a write, may run. Default: 300 s. Writing itself
+    /// ends with the deadlines of its calls.
     pub fn statement_timeout(mut self, time: Duration) -> Self {
         self.settings.statement_timeout = Some(time);
         self

@@ -163,6 +163,7 @@ impl Netabase {
     }
 
     /// Runs statements separated by `;`, one after the other, and stops at the first that fails.
+    /// Times and retries in the answers' coverage are those of the whole script.
     ///
     /// # Errors
     /// As [`sql`](Self::sql); the statements before the failing one have been run.

@@ -12,9 +12,17 @@ use crate::exit::Failure;
 use crate::print;
 
 /// Longest value that is read from standard input, in bytes.
-const MAX_VALUE: u64 = 1 << 30;
+const MAX_VALUE: u64 = 60 << 20;
 
 pub(crate) async fn run(arguments: KvArguments) -> Result<(), Failure> {
+    let (KvAction::Put { peer, .. } | KvAction::Get { peer, .. } | KvAction::Del { peer, .. }) =
+        &arguments.action;
+    if peer.data_dir.is_none() && !peer.is_networked() {
+        return Err(Failure::Usage(
+            "kv needs --data-dir, or a network to join: in memory a value would end with this command"
+                .into(),
+        ));
+    }
     match arguments.action {
         KvAction::Put { peer, key, value } => {
             let value = read_value(value)?;

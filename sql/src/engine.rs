@@ -154,8 +154,9 @@ impl Engine {
         self.run_plan(logical, self.deadline()).await
     }
 
-    /// Loads a file into a table, all of it or nothing; `progress` hears how many rows of how many
-    /// are written. `COPY table FROM 'file'` is the same.
+    /// Loads a file into a table. Everything is checked before the first row is written; should a
+    /// replica be lost while rows are written, earlier ones stay, and loading again is safe.
+    /// `progress` hears how many rows of how many are written. `COPY table FROM 'file'` is the same.
     ///
     /// # Errors
     /// `NotFound` when there is no such table or file, `InvalidInput` when a row or a column does

@@ -131,9 +131,11 @@ async fn python_and_c_ask_a_running_network() {
         .env("NETABASE_EXPECT_VALUE", "written by Rust");
     let told = checked("C", command.arg(&address).arg("languages").args(&files));
     let c = table(&told.stdout, b'\t');
-    let mut command = Command::new(program("NETABASE_TEST_PYTHON"));
-    command.args(["-c", ASK_IN_PYTHON, &address, &files[0]]);
-    let python = table(&checked("Python", &mut command).stdout, b'\t');
+    let ask_python = |file: &str| {
+        let mut command = Command::new(program("NETABASE_TEST_PYTHON"));
+        command.args(["-c", ASK_IN_PYTHON, &address, file]);
+        table(&checked("Python", &mut command).stdout, b'\t')
+    };
     let console = ["sql", "--network", "languages", "--role", "client"];
     let where_and_what = ["--bootstrap", &address, "--format", "csv", "-f", &files[0]];
     let asked = run(&[&console[..], &where_and_what[..]].concat());
@@ -152,8 +154,16 @@ async fn python_and_c_ask_a_running_network() {
     let want = texts(&want.collect().await.unwrap());
     assert!(want.len() > 50);
     same("console", &console, &want);
-    same("Python", &python, &want);
+    same("Python", &ask_python(&files[0]), &want);
     same("C", &c[1..=want.len()], &want);
+    let by_origin = oracle()
+        .await
+        .sql(&crate::common::question(questions[1]))
+        .await
+        .unwrap();
+    let by_origin = texts(&by_origin.collect().await.unwrap());
+    same("Python, by origin", &ask_python(&files[1]), &by_origin);
+    same("C, by origin", &c[want.len() + 2..], &by_origin);
 
     // Written from Rust, Python and C, read from Rust and seen by SQL.
     for (key, value) in [

@@ -10,6 +10,7 @@
 mod answers;
 mod bad_input;
 mod common;
+mod demo;
 mod gossip;
 mod languages;
 mod loss;

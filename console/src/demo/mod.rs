@@ -51,7 +51,8 @@ pub(crate) async fn run(arguments: DemoArguments) -> Result<(), Failure> {
     ));
     let peers = interruptible(Peers::start(home.path(), &network)).await?;
     for peer in peers.ready() {
-        note(format_args!("  {}", peer.peer_id));
+        let address = peer.addresses.first().unwrap_or(&peer.peer_id);
+        note(format_args!("  {address}"));
     }
     let options = PeerOptions {
         data_dir: Some(home.path().join("client")),
