@@ -54,6 +54,7 @@ const ALLOWED: &[&str] = &[
     "HashJoinExec",
     "InterleaveExec",
     "LocalLimitExec",
+    "LookupJoinExec",
     "NestedLoopJoinExec",
     "NetworkBroadcastExec",
     "NetworkCoalesceExec",
@@ -136,7 +137,7 @@ impl WorkerPlanRewriteHandler for Fence {
     }
 }
 
-fn check(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
+pub(crate) fn check(plan: &Arc<dyn ExecutionPlan>) -> Result<()> {
     let mut nodes = 0;
     walk(plan, 1, &mut nodes)
 }

@@ -15,6 +15,7 @@ mod counters;
 mod explain;
 mod fence;
 mod identity;
+mod lookup;
 mod membership;
 mod node;
 mod placement;

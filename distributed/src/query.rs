@@ -37,6 +37,7 @@ use url::Url;
 
 use crate::counters::add;
 use crate::fence;
+use crate::lookup::use_lookups;
 use crate::node::Shared;
 use crate::plans::{GOSSIP_GRACE, PlanStub, StagePlan};
 use crate::protocol::{Answer, Call, Gossip, Hash, MAX_GOSSIP, MAX_PLAN, encode};
@@ -80,6 +81,9 @@ pub(crate) fn configure(
         .with_distributed_broadcast_joins(false)?
         // Isolated unions would make the plan of each task different.
         .with_distributed_children_isolator_unions(false)?
+        // A message of a hostile peer must not say how much memory unpacking it takes.
+        .with_distributed_compression(None)?
+        .with_query_planner(Arc::new(WithLookups))
         .with_distributed_planner();
     if let Some(config) = builder.config() {
         let optimizer = &mut config.options_mut().optimizer;
@@ -101,6 +105,24 @@ fn common(shared: &Arc<Shared>, builder: SessionStateBuilder) -> Result<SessionS
 }
 
 // ---- planning -------------------------------------------------------------------------------
+
+/// DataFusion's planner; joins with small tables stay where the other side's rows are.
+#[derive(Debug)]
+struct WithLookups;
+
+#[async_trait]
+impl QueryPlanner for WithLookups {
+    async fn create_physical_plan(
+        &self,
+        logical: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let plan = DefaultPhysicalPlanner::default()
+            .create_physical_plan(logical, session)
+            .await?;
+        use_lookups(plan)
+    }
+}
 
 #[derive(Debug)]
 struct Planner {

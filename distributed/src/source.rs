@@ -20,6 +20,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_distributed::DistributedTaskContext;
+use datafusion_proto::bytes::{
+    physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
+};
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::{StreamExt, TryStreamExt};
 use netabase_sql::{
@@ -30,6 +33,8 @@ use netabase_store::{Error, ErrorKind, TableDef, TableId, TableSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::counters::add;
+use crate::fence;
+use crate::lookup::LookupJoinExec;
 use crate::node::Shared;
 use crate::plans::{PlanStub, StagePlan, is_stub, read_stub, write_stub};
 use crate::protocol::{self, Read};
@@ -49,6 +54,8 @@ pub(crate) struct ClusterSource {
     statistics: SourceStatistics,
     /// For each task of the stage the indices of its shards; empty: one task reads them all.
     tasks: Vec<Vec<u32>>,
+    /// Whether every task reads all shards; see `lookup`.
+    everywhere: bool,
     /// The local view, frozen when it is first needed and shared by all partitions.
     snapshot: Arc<OnceLock<TableSnapshot>>,
     /// Bytes that this source's own calls brought here.
@@ -82,6 +89,7 @@ impl ClusterSource {
             partitions: partitions.clamp(1, MAX_PARTITIONS),
             statistics,
             tasks: Vec::new(),
+            everywhere: false,
             snapshot: Arc::default(),
             received: Arc::default(),
             distinct: None,
@@ -133,10 +141,25 @@ impl ClusterSource {
             partitions: self.partitions,
             statistics: self.statistics,
             tasks,
+            everywhere: self.everywhere,
             snapshot: Arc::clone(&self.snapshot),
             received: Arc::clone(&self.received),
             distinct: self.distinct.clone(),
         }
+    }
+
+    /// Rows of all shards, as announced.
+    pub(crate) fn rows(&self) -> u64 {
+        self.statistics.rows
+    }
+
+    /// The same source for a place where every task needs all rows.
+    pub(crate) fn everywhere(&self) -> Self {
+        let mut whole = self.cut(1);
+        whole.tasks = Vec::new();
+        whole.partitions = 1;
+        whole.everywhere = true;
+        whole
     }
 
     /// Adds the rows that task `index` reads from each holder; an uncut source has one task.
@@ -159,7 +182,7 @@ impl ClusterSource {
     /// The shards that the running task reads.
     fn assigned(&self, context: &Arc<TaskContext>) -> Result<Vec<&ShardRef>> {
         let task = DistributedTaskContext::from_ctx(context);
-        if self.tasks.is_empty() && task.task_count <= 1 {
+        if self.everywhere || (self.tasks.is_empty() && task.task_count <= 1) {
             return Ok(self.shards.iter().collect());
         }
         if task.task_count != self.tasks.len() {
@@ -314,6 +337,7 @@ struct EncodedScan {
     holders: Vec<String>,
     partitions: u32,
     tasks: Vec<Vec<u32>>,
+    everywhere: bool,
 }
 
 impl Codec {
@@ -338,6 +362,7 @@ impl Codec {
             holders: holders.iter().map(ToString::to_string).collect(),
             partitions: u32::try_from(source.partitions).unwrap_or(1),
             tasks: source.tasks.clone(),
+            everywhere: source.everywhere,
         };
         protocol::encode(&encoded).map_err(error_to_datafusion)
     }
@@ -384,12 +409,14 @@ impl Codec {
         let shared = Arc::clone(&self.shared);
         let mut source = ClusterSource::new(shared, scan.table, shards, partitions, statistics);
         source.tasks = scan.tasks;
+        source.everywhere = scan.everywhere;
         Ok(ShardScan::new(request, Arc::new(source))?.into_exec())
     }
 }
 
 const SCAN: u8 = 1;
 const STUB: u8 = 2;
+const LOOKUP: u8 = 3;
 
 impl PhysicalExtensionCodec for Codec {
     fn try_decode(
@@ -399,6 +426,12 @@ impl PhysicalExtensionCodec for Codec {
         context: &TaskContext,
         _converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if let (Some((&LOOKUP, bytes)), [probe]) = (buf.split_first(), inputs) {
+            let decoded = physical_plan_from_bytes_with_extension_codec(bytes, context, self)?;
+            fence::check(&decoded)?;
+            let lookup = LookupJoinExec::with_probe(&decoded, Arc::clone(probe))?;
+            return Ok(Arc::new(lookup));
+        }
         if !inputs.is_empty() {
             return exec_err!("a netabase leaf has no inputs");
         }
@@ -421,6 +454,12 @@ impl PhysicalExtensionCodec for Codec {
         if let Some((scan, source)) = ClusterSource::of(&node) {
             buf.push(SCAN);
             buf.extend(Self::encode_scan(scan, source)?);
+            return Ok(());
+        }
+        if let Some(lookup) = node.downcast_ref::<LookupJoinExec>() {
+            buf.push(LOOKUP);
+            let join = lookup.without_probe()?;
+            buf.extend(physical_plan_to_bytes_with_extension_codec(join, self)?);
             return Ok(());
         }
         if is_stub(&node)

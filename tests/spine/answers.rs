@@ -237,6 +237,37 @@ async fn every_peer_answers_like_datafusion() {
     close(peers).await;
 }
 
+/// The plan that a peer of a network would run.
+async fn plan(db: &netabase::Netabase, sql: &str) -> String {
+    db.sql(sql).await.unwrap().plan_text().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_tables_are_looked_up_where_that_cannot_show() {
+    let peers = peers(3, "lookups", |b| b).await;
+    load(&peers[0], &["airlines", "planes", "weather"], 1).await;
+    let db = &peers[1];
+    let inner = "SELECT count(*) FROM weather w JOIN planes p ON p.seats = w.month";
+    assert!(plan(db, inner).await.contains("LookupJoinExec"));
+    // Rows of the build side come out by themselves: each must come once.
+    let full = "SELECT count(*) FROM weather w FULL JOIN planes p ON p.seats = w.month";
+    assert!(!plan(db, full).await.contains("LookupJoinExec"));
+    // Groups by the join's keys rely on its partitions.
+    let grouped = "SELECT w.month, count(*) FROM weather w JOIN planes p ON p.seats = w.month \
+                   GROUP BY w.month";
+    let limited = "SELECT count(*) FROM weather w JOIN (SELECT seats FROM planes LIMIT 100) p \
+                   ON p.seats < 0 AND p.seats = w.month";
+    let oracle = oracle().await;
+    for sql in [inner, full, grouped, limited] {
+        let want = oracle.sql(sql).await.unwrap().collect().await.unwrap();
+        for peer in &peers {
+            let got = peer.sql(sql).await.unwrap().collect().await.unwrap();
+            assert_same(sql, got.batches(), &want, false);
+        }
+    }
+    close(peers).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_says_what_it_covers() {
     let peers = peers(3, "coverage", |b| b).await;
