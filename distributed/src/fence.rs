@@ -11,17 +11,13 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, exec_err};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::object_store::ObjectStoreRegistry;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::object_store::ObjectStore;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion_distributed::{
     WorkerPlanRewriteEvent, WorkerPlanRewriteEventResponse, WorkerPlanRewriteHandler,
 };
-use netabase_sql::ShardScan;
-use url::Url;
+use netabase_sql::{ShardScan, closed_runtime};
 
 use crate::counters::add;
 use crate::node::Shared;
@@ -77,24 +73,7 @@ const ALLOWED: &[&str] = &[
 
 /// An environment without files, object stores or sockets.
 pub(crate) fn runtime() -> Result<Arc<RuntimeEnv>> {
-    RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(WORKER_MEMORY)))
-        .with_max_temp_directory_size(WORKER_SPILL)
-        .with_object_store_registry(Arc::new(NoStores))
-        .build_arc()
-}
-
-#[derive(Debug)]
-struct NoStores;
-
-impl ObjectStoreRegistry for NoStores {
-    fn register_store(&self, _: &Url, _: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        None
-    }
-
-    fn get_store(&self, url: &Url) -> Result<Arc<dyn ObjectStore>> {
-        exec_err!("a plan of another peer may not open {url}")
-    }
+    closed_runtime(WORKER_MEMORY, WORKER_SPILL)
 }
 
 /// Limits that hold before anything is decoded.
@@ -188,6 +167,7 @@ fn aggregates_partially(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use datafusion::prelude::SessionContext;
+    use url::Url;
 
     use super::*;
 
@@ -237,7 +217,7 @@ mod tests {
             .object_store_registry
             .get_store(&url)
             .unwrap_err();
-        assert!(error.to_string().contains("may not open"));
+        assert!(error.to_string().contains("cannot be opened"));
         assert!(check_bytes(&vec![0; MAX_PLAN + 1]).is_err());
     }
 }

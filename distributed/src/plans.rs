@@ -159,10 +159,6 @@ impl ExecutionPlan for PlanStub {
     }
 }
 
-pub(crate) fn is_stub(node: &Arc<dyn ExecutionPlan>) -> bool {
-    node.downcast_ref::<PlanStub>().is_some()
-}
-
 pub(crate) fn write_stub(stub: &PlanStub, buf: &mut Vec<u8>) {
     buf.extend_from_slice(&stub.hash);
 }

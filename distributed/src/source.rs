@@ -36,7 +36,7 @@ use crate::counters::add;
 use crate::fence;
 use crate::lookup::LookupJoinExec;
 use crate::node::Shared;
-use crate::plans::{PlanStub, StagePlan, is_stub, read_stub, write_stub};
+use crate::plans::{PlanStub, StagePlan, read_stub, write_stub};
 use crate::protocol::{self, Read};
 use crate::rpc::Parts;
 
@@ -462,9 +462,7 @@ impl PhysicalExtensionCodec for Codec {
             buf.extend(physical_plan_to_bytes_with_extension_codec(join, self)?);
             return Ok(());
         }
-        if is_stub(&node)
-            && let Some(stub) = node.downcast_ref::<PlanStub>()
-        {
+        if let Some(stub) = node.downcast_ref::<PlanStub>() {
             buf.push(STUB);
             write_stub(stub, buf);
             return Ok(());

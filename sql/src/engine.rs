@@ -63,7 +63,8 @@ impl Engine {
         customize: impl FnOnce(SessionStateBuilder) -> Result<SessionStateBuilder, DataFusionError>,
     ) -> Result<Engine, Error> {
         settings.validate()?;
-        let runtime = runtime::runtime_env(&settings).map_err(error_from_datafusion)?;
+        let runtime = runtime::closed_runtime(settings.memory_limit, settings.spill_limit)
+            .map_err(error_from_datafusion)?;
         let builder = SessionStateBuilder::new()
             .with_config(runtime::session_config(&settings))
             .with_runtime_env(runtime)

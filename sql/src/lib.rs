@@ -50,6 +50,7 @@ pub use local::{LocalCluster, LocalSource};
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};
 pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};
+pub use runtime::closed_runtime;
 pub use scan::scan_snapshot;
 pub use settings::EngineSettings;
 pub use shard_scan::ShardScan;

@@ -35,13 +35,17 @@ impl ObjectStoreRegistry for NoObjectStores {
     }
 }
 
-/// Memory pool and spill space for the engine's queries.
-pub(crate) fn runtime_env(settings: &EngineSettings) -> Result<Arc<RuntimeEnv>> {
+/// An environment that opens no files, object stores or sockets: `memory` bytes for operators, and
+/// `spill` bytes of temporary files when they need more.
+///
+/// # Errors
+/// When the environment cannot be made.
+pub fn closed_runtime(memory: usize, spill: u64) -> Result<Arc<RuntimeEnv>> {
     let disk = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::OsTmpDirectory)
-        .with_max_temp_directory_size(settings.spill_limit);
+        .with_max_temp_directory_size(spill);
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(settings.memory_limit)))
+        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
         .with_disk_manager_builder(disk)
         .with_object_store_registry(Arc::new(NoObjectStores))
         .build_arc()
