@@ -17,3 +17,4 @@ mod loss;
 mod objects;
 mod oracle;
 mod processes;
+mod transports;
