@@ -31,6 +31,8 @@ const WRITE_CONCURRENCY: usize = 16;
 const MAX_ATTEMPTS: usize = 4;
 /// Pause before the next attempt, so that a lost connection is noticed.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
+/// How long after its start a peer goes on looking for holders it has not met.
+const JOIN_GRACE: Duration = Duration::from_secs(5);
 /// Holders named in an error.
 const MAX_NAMED: usize = 8;
 
@@ -433,10 +435,13 @@ impl Cluster for NetworkCluster {
     }
 
     async fn should_retry(&self, error: &DataFusionError, attempt: usize) -> bool {
-        if attempt >= MAX_ATTEMPTS || !is_loss(error) {
+        // A newcomer may not have met all holders yet.
+        let newcomer = self.shared.started.elapsed() < JOIN_GRACE;
+        if !is_loss(error) || (attempt >= MAX_ATTEMPTS && !newcomer) {
             return false;
         }
-        tokio::time::sleep(RETRY_PAUSE * u32::try_from(attempt + 1).unwrap_or(1)).await;
+        let pause = u32::try_from(attempt.min(MAX_ATTEMPTS) + 1).unwrap_or(1);
+        tokio::time::sleep(RETRY_PAUSE * pause).await;
         self.probe().await;
         add(&self.shared.meters.retries, 1);
         true

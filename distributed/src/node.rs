@@ -25,7 +25,10 @@ use crate::counters::{Counters, Meters};
 use crate::identity::Identity;
 use crate::membership::{Membership, PeerInfo};
 use crate::plans::PlanCache;
-use crate::protocol::{Announcement, Answer, Call, Gossip, Greeting, Holding, encode};
+use crate::protocol::{
+    Announcement, Answer, Call, Gossip, Greeting, Holding, MAX_NEIGHBOUR_ADDRESSES, MAX_NEIGHBOURS,
+    Neighbour, encode,
+};
 use crate::rpc::Pool;
 use crate::settings::{NodeSettings, Role};
 use crate::spread::Event;
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     pub creating: tokio::sync::Mutex<()>,
     /// What the planner believes of tables that are (partly) here.
     pub estimates: Estimates,
+    /// When the node started.
+    pub started: Instant,
     /// Sequence number of the last announcement.
     pub announced: AtomicU64,
     pub commands: mpsc::Sender<Command>,
@@ -171,6 +176,20 @@ impl Shared {
         }
     }
 
+    fn neighbours(&self) -> Vec<Neighbour> {
+        let infos = self.membership.lock().infos().into_iter();
+        infos
+            .take(MAX_NEIGHBOURS)
+            .map(|mut info| {
+                info.addresses.truncate(MAX_NEIGHBOUR_ADDRESSES);
+                Neighbour {
+                    id: info.id,
+                    addresses: info.addresses,
+                }
+            })
+            .collect()
+    }
+
     pub(crate) fn greeting(&self) -> Greeting {
         let shared = |def: &Arc<TableDef>| !def.local && !def.attachment.is_empty();
         let mut tables = self.store.all_tables();
@@ -188,6 +207,7 @@ impl Shared {
                 .take(crate::protocol::MAX_TABLES)
                 .take_while(fits)
                 .collect(),
+            neighbours: self.neighbours(),
             announcement: self.announcement(),
         }
     }
@@ -352,6 +372,7 @@ impl Node {
             received_plans: PlanCache::default(),
             creating: tokio::sync::Mutex::default(),
             estimates: Estimates::default(),
+            started: Instant::now(),
             announced: AtomicU64::default(),
             commands,
             events,

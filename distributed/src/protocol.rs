@@ -24,6 +24,9 @@ pub(crate) const PART_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const MAX_GOSSIP: usize = 64 * 1024;
 /// Largest encoded plan of one stage, in bytes.
 pub(crate) const MAX_PLAN: usize = 4 * 1024 * 1024;
+/// Most peers in one greeting, and addresses of each.
+pub(crate) const MAX_NEIGHBOURS: usize = 64;
+pub(crate) const MAX_NEIGHBOUR_ADDRESSES: usize = 8;
 /// Most table definitions in one answer.
 pub(crate) const MAX_TABLES: usize = 10_000;
 
@@ -67,7 +70,16 @@ pub(crate) enum Call {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Greeting {
     pub definitions: Vec<Vec<u8>>,
+    /// Other peers, so that a newcomer meets the holders of all shards at once.
+    pub neighbours: Vec<Neighbour>,
     pub announcement: Announcement,
+}
+
+/// A peer and where it can be dialled.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Neighbour {
+    pub id: String,
+    pub addresses: Vec<String>,
 }
 
 /// Rows on their way to a replica.

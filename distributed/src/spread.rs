@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::counters::add;
 use crate::node::{Shared, unexpected};
 use crate::protocol::{
-    Answer, Call, Gossip, Greeting, MAX_GOSSIP, MAX_PLAN, MAX_TABLES, decode, encode,
+    Answer, Call, Gossip, Greeting, MAX_GOSSIP, MAX_NEIGHBOUR_ADDRESSES, MAX_NEIGHBOURS, MAX_PLAN,
+    MAX_TABLES, Neighbour, decode, encode,
 };
 use crate::signed;
 use crate::swarm::{Command, Handler, MAX_DHT_VALUE, Topic};
@@ -268,12 +269,34 @@ pub(crate) async fn believe(
         }
     }
     absorb(shared, defs).await?;
+    meet(shared, greeting.neighbours);
     shared
         .membership
         .lock()
         .announced(peer, greeting.announcement);
     shared.news.notify_waiters();
     Ok(())
+}
+
+/// Gets to know the peers that another one knows.
+fn meet(shared: &Arc<Shared>, neighbours: Vec<Neighbour>) {
+    for neighbour in neighbours.into_iter().take(MAX_NEIGHBOURS) {
+        let Ok(peer) = shared.parse_peer(&neighbour.id) else {
+            continue;
+        };
+        if neighbour.id == shared.me || shared.membership.lock().is_connected(&peer) {
+            continue;
+        }
+        let addresses = neighbour.addresses.iter().take(MAX_NEIGHBOUR_ADDRESSES);
+        let addresses = addresses.filter_map(|a| a.parse().ok()).collect();
+        if shared
+            .commands
+            .try_send(Command::Meet(peer, addresses))
+            .is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// Stores definitions; what changed is announced.

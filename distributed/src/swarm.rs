@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Join(Multiaddr, oneshot::Sender<Result<PeerId, Error>>),
     /// Makes sure that a peer is connected.
     Connect(PeerId, oneshot::Sender<Result<(), Error>>),
+    /// Connects to a peer that another one named, if it is not connected.
+    Meet(PeerId, Vec<Multiaddr>),
     Publish(Topic, Vec<u8>),
     PutRecord(Vec<u8>, Vec<u8>),
 }
@@ -345,6 +347,12 @@ impl SwarmTask {
                         let _ = reply.send(Err(peer_unreachable(&peer, &e)));
                     }
                 }
+            }
+            Command::Meet(peer, addresses) => {
+                for address in addresses {
+                    self.swarm.add_peer_address(peer, address);
+                }
+                self.meet(peer);
             }
             Command::Publish(topic, data) => {
                 let behaviour = self.swarm.behaviour_mut();
