@@ -20,6 +20,7 @@ mod backend;
 mod catalog;
 mod clock;
 mod digest;
+mod disk;
 mod error;
 mod ids;
 mod key;
@@ -40,6 +41,7 @@ pub use backend::{
 };
 pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
 pub use digest::Digest;
+pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{Author, Stamp, TableId};
 pub use key::KeyEncoder;
