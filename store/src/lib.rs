@@ -27,6 +27,7 @@ mod key;
 mod log;
 mod mem;
 mod payload;
+mod segment;
 mod settings;
 mod snapshot;
 mod store;

@@ -1,0 +1,128 @@
+//! How the columns of a segment are encoded.
+//!
+//! Idea: look at the first rows. Few distinct values: a dictionary. Otherwise numbers are kept as
+//! bit-packed differences, which decode faster than plain ones decompress, and are smaller; the
+//! rest is plain. Fixing it beforehand matters: a dictionary that overflows half-way stays in the
+//! file, and every point read would have to read it.
+//! Non-goal: choosing anew for each group.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
+};
+use parquet::schema::types::ColumnPath;
+
+use super::summary::ColumnNotes;
+use super::{Codec, GROUP_ROWS, PAGE_ROWS};
+
+/// Largest dictionary of a column in a group, in bytes.
+const DICTIONARY_BYTES: usize = 256 << 10;
+
+/// Numbers with more distinct values than this are not put into a dictionary.
+const DICTIONARY_NUMBERS: u64 = 1024;
+
+/// Other values are put into a dictionary if this many rows share one on average.
+const ROWS_PER_WORD: u64 = 8;
+
+/// Most distinct strings of a dictionary.
+const DICTIONARY_WORDS: u64 = 8192;
+
+/// Largest page, in bytes, if the rows are wide.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Compressed pages that are not smaller than this part of the plain ones are not worth the time.
+const WORTH_COMPRESSING: f64 = 0.92;
+
+/// How to write `schema`, given the first rows (of its first columns).
+pub(super) fn properties(
+    schema: &SchemaRef,
+    codec: Codec,
+    sample: &RecordBatch,
+) -> WriterProperties {
+    let mut builder = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by("netabase".to_owned())
+        .set_compression(compression(codec))
+        .set_data_page_v2_compression_ratio_threshold(WORTH_COMPRESSING)
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_encoding(Encoding::PLAIN)
+        // Of the page index only the places are needed: pages are found by key or row.
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    for (index, field) in schema.fields().iter().enumerate() {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        builder = match sample.columns().get(index) {
+            Some(values) => {
+                let mut notes = ColumnNotes::new(values.data_type());
+                notes.add(0, values);
+                let distinct = notes.sketch.map(|sketch| sketch.estimate());
+                set_column(
+                    builder,
+                    path,
+                    (field.data_type(), distinct, sample.num_rows()),
+                )
+            }
+            None if *field.data_type() == DataType::UInt64 => {
+                builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
+            }
+            None => builder,
+        };
+    }
+    builder.build()
+}
+
+fn set_column(
+    builder: WriterPropertiesBuilder,
+    path: ColumnPath,
+    (data_type, distinct, rows): (&DataType, Option<u64>, usize),
+) -> WriterPropertiesBuilder {
+    let Some(distinct) = distinct else {
+        return builder;
+    };
+    let shared = distinct.saturating_mul(ROWS_PER_WORD) <= rows as u64;
+    let (dictionary, encoding) = match data_type {
+        DataType::Dictionary(_, _) => (true, None),
+        DataType::Boolean | DataType::Null => (false, None),
+        other if delta_fits(other) => (
+            shared && distinct <= DICTIONARY_NUMBERS,
+            Some(Encoding::DELTA_BINARY_PACKED),
+        ),
+        _ => (shared && distinct <= DICTIONARY_WORDS, None),
+    };
+    let builder = builder.set_column_dictionary_enabled(path.clone(), dictionary);
+    match encoding {
+        Some(encoding) => builder.set_column_encoding(path, encoding),
+        None => builder,
+    }
+}
+
+/// Whether Parquet keeps such values as 32- or 64-bit integers.
+fn delta_fits(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Decimal32(_, _) | DataType::Decimal64(_, _) => true,
+        DataType::Decimal128(precision, _) | DataType::Decimal256(precision, _) => *precision <= 18,
+        DataType::Date32
+        | DataType::Date64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Timestamp(_, _)
+        | DataType::Duration(_) => true,
+        other => other.is_integer(),
+    }
+}
+
+fn compression(codec: Codec) -> Compression {
+    match codec {
+        Codec::Lz4 => Compression::LZ4_RAW,
+        Codec::Zstd(level) => {
+            let level = ZstdLevel::try_new(level.clamp(1, 22)).unwrap_or_default();
+            Compression::ZSTD(level)
+        }
+        Codec::None => Compression::UNCOMPRESSED,
+    }
+}

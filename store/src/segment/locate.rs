@@ -1,0 +1,207 @@
+//! From keys to rows.
+//!
+//! Idea: the key range and the filters rule out most keys that are not there; the sparse index
+//! names the page of the others. Few keys of a group: their pages alone are decoded, and only the
+//! probed rows are turned into keys. Many keys: the keys of the whole group are made once.
+//! Invariant: every key that is there is found, whatever the cache holds.
+
+use arrow::array::{Array, ArrayRef, BinaryArray};
+
+use super::blocks::damaged;
+use super::cache::{KEYS, WHOLE};
+use super::load::Loaded;
+use super::{GROUP_ROWS, PAGE_ROWS, Segment, filter};
+use crate::error::Result;
+
+/// Pages of a group.
+const PAGES: usize = GROUP_ROWS / PAGE_ROWS;
+
+/// Share of a group's pages from which on all of it is decoded: one in so many.
+pub(super) const PAGES_TO_WHOLE: usize = 4;
+
+/// From so many keys in one page on, all keys of the page are made instead of probing.
+const PROBED_KEYS: usize = 8;
+
+/// A key that may be there.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    index: usize,
+    /// Counted over the segment.
+    page: usize,
+}
+
+impl Segment {
+    /// Calls `found` with (index in `keys`, row) for every key that is there. `keys` ascend.
+    pub(crate) fn locate(&self, keys: &[&[u8]], found: &mut dyn FnMut(usize, u32)) -> Result<()> {
+        let from = keys.partition_point(|key| *key < &self.meta.min_key[..]);
+        let until = keys.partition_point(|key| *key <= &self.meta.max_key[..]);
+        if from >= until {
+            return Ok(());
+        }
+        let wanted = wanted(self.load()?, keys, from..until);
+        for group in wanted.chunk_by(|a, b| a.page / PAGES == b.page / PAGES) {
+            self.locate_in_group(keys, group, found)?;
+        }
+        Ok(())
+    }
+
+    /// The row of a key.
+    pub(crate) fn locate_one(&self, key: &[u8]) -> Result<Option<u32>> {
+        let mut row = None;
+        self.locate(&[key], &mut |_, found| row = Some(found))?;
+        Ok(row)
+    }
+
+    fn locate_in_group(
+        &self,
+        keys: &[&[u8]],
+        wanted: &[Wanted],
+        found: &mut dyn FnMut(usize, u32),
+    ) -> Result<()> {
+        let Some(group) = wanted.first().map(|wanted| wanted.page / PAGES) else {
+            return Ok(());
+        };
+        let cached = self.cached_keys(self.cache_key(group, KEYS as usize, WHOLE));
+        let pages = wanted.chunk_by(|a, b| a.page == b.page);
+        let many = pages.clone().count() * PAGES_TO_WHOLE > PAGES;
+        let whole = match cached {
+            None if many => Some(self.keys(group)?),
+            cached => cached,
+        };
+        for page in pages {
+            match &whole {
+                Some(all) => {
+                    let start = page_in_group(page) * PAGE_ROWS;
+                    let len = PAGE_ROWS.min(all.len().saturating_sub(start));
+                    search(&all.slice(start, len), keys, page, found);
+                }
+                None => self.locate_in_page(group, keys, page, found)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn locate_in_page(
+        &self,
+        group: usize,
+        keys: &[&[u8]],
+        wanted: &[Wanted],
+        found: &mut dyn FnMut(usize, u32),
+    ) -> Result<()> {
+        let page = page_in_group(wanted);
+        let cache_key = self.cache_key(group, KEYS as usize, page as u32);
+        if let Some(of_page) = self.cached_keys(cache_key) {
+            search(&of_page, keys, wanted, found);
+            return Ok(());
+        }
+        let columns = self.page(group, self.keys.columns(), page)?;
+        if wanted.len() < PROBED_KEYS {
+            return wanted
+                .iter()
+                .try_for_each(|wanted| self.probe(&columns, keys, *wanted, found));
+        }
+        let of_page = self.encode_keys(&columns)?;
+        search(&of_page, keys, wanted, found);
+        let values: ArrayRef = std::sync::Arc::new(of_page);
+        self.place.cache.insert(cache_key, &values);
+        Ok(())
+    }
+
+    /// Binary search that makes keys of the rows it looks at only.
+    fn probe(
+        &self,
+        columns: &[ArrayRef],
+        keys: &[&[u8]],
+        wanted: Wanted,
+        found: &mut dyn FnMut(usize, u32),
+    ) -> Result<()> {
+        let Some(key) = keys.get(wanted.index) else {
+            return Ok(());
+        };
+        let (mut low, mut high) = (0, columns.first().map_or(0, |column| column.len()));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let order = self
+                .keys
+                .compare(columns, middle, key)
+                .map_err(|error| damaged(&self.data_path(), error))?;
+            match order {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => {
+                    found(wanted.index, row_of(wanted.page, middle));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys that range, filters and sparse index do not rule out, with their pages.
+fn wanted(loaded: &Loaded, keys: &[&[u8]], range: std::ops::Range<usize>) -> Vec<Wanted> {
+    let index = &loaded.index;
+    let mut wanted = Vec::with_capacity(range.len());
+    let mut first = 0;
+    for (at, key) in keys.iter().enumerate().take(range.end).skip(range.start) {
+        let later = index.page_keys.get(first..).unwrap_or_default();
+        // The page before the first one that begins behind the key.
+        first += later
+            .partition_point(|start| &start[..] <= *key)
+            .saturating_sub(1);
+        let filter = index.filters.get(first / PAGES);
+        if filter.is_none_or(|filter| filter::may_contain(filter, filter::hash_key(key))) {
+            wanted.push(Wanted {
+                index: at,
+                page: first,
+            });
+        }
+    }
+    wanted
+}
+
+fn page_in_group(wanted: &[Wanted]) -> usize {
+    wanted.first().map_or(0, |wanted| wanted.page % PAGES)
+}
+
+fn row_of(page: usize, offset: usize) -> u32 {
+    (page * PAGE_ROWS + offset) as u32
+}
+
+/// Looks for ascending keys among the keys of their page.
+fn search(
+    of_page: &BinaryArray,
+    keys: &[&[u8]],
+    wanted: &[Wanted],
+    found: &mut dyn FnMut(usize, u32),
+) {
+    let mut from = 0;
+    for wanted in wanted {
+        let Some(key) = keys.get(wanted.index) else {
+            continue;
+        };
+        from = lower_bound(of_page, from, key);
+        if from < of_page.len() && of_page.value(from) == *key {
+            found(wanted.index, row_of(wanted.page, from));
+        }
+    }
+}
+
+/// The first row from `from` on whose key is not less than `key`. Steps grow, for near ones.
+pub(super) fn lower_bound(keys: &BinaryArray, from: usize, key: &[u8]) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step <= keys.len() && keys.value(low + step - 1) < key {
+        low += step;
+        step *= 2;
+    }
+    let mut high = (low + step).min(keys.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if keys.value(middle) < key {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

@@ -1,0 +1,125 @@
+//! Immutable columnar files: the sorted rows of one shard.
+//!
+//! Idea: a segment is a plain Parquet file, readable by every Parquet tool, and an index file
+//! beside it with what Parquet lacks: a checksum for every block, the first key of every page, a
+//! key filter, and a distinct-value sketch of every column. Rows are sorted strictly by encoded
+//! key and are addressed by position: row = group * [`GROUP_ROWS`] + offset.
+//!
+//! Invariant: bytes that were not written by [`SegmentWriter`] are never taken for rows. Whatever
+//! is read is compared with its checksum first, and the index file's own checksum is kept by the
+//! checkpoint that lists the segment. Columns are found by position, never by name.
+//! Non-goals: which rows are hidden, and which segments belong to a shard.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the store is being moved onto segments"
+)]
+
+mod blocks;
+mod cache;
+mod decode;
+mod encoding;
+mod filter;
+mod index;
+mod keys;
+mod load;
+mod locate;
+mod merge;
+mod reader;
+mod sketch;
+mod stamped;
+mod summary;
+mod take;
+mod writer;
+mod zones;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Version;
+use crate::ids::{Stamp, TableId};
+use crate::write::Change;
+
+#[allow(unused_imports, reason = "the store is being moved onto segments")]
+pub(crate) use self::{
+    cache::ColumnCache,
+    index::decode_index_for_fuzzing,
+    keys::KeyLayout,
+    merge::{MergeInput, Merged, Origin, merge_sorted},
+    reader::{Segment, SegmentPlace},
+    sketch::DistinctSketch,
+    writer::SegmentWriter,
+    zones::ColumnSummary,
+};
+
+/// Rows of every row group but the last. Part of the format: it turns a row into group and offset.
+pub(crate) const GROUP_ROWS: usize = 65_536;
+
+/// Rows of a data page, and of an entry of the sparse key index. Divides [`GROUP_ROWS`].
+pub(crate) const PAGE_ROWS: usize = 4096;
+
+/// What a checkpoint lists of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentMeta {
+    pub(crate) number: u64,
+    pub(crate) table: TableId,
+    pub(crate) shard: u32,
+    pub(crate) change: Change,
+    pub(crate) rows: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) index_bytes: u64,
+    /// blake3 of the index file, which holds the checksums of the data file.
+    pub(crate) index_checksum: [u8; 32],
+    pub(crate) min_key: Vec<u8>,
+    pub(crate) max_key: Vec<u8>,
+    pub(crate) newest: Version,
+    pub(crate) oldest: Version,
+}
+
+/// What a segment is to hold, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentSpec {
+    pub(crate) table: TableId,
+    pub(crate) shard: u32,
+    pub(crate) number: u64,
+    pub(crate) change: Change,
+    /// Columns of the rows: the table's, or its key's for deletes.
+    pub(crate) schema: SchemaRef,
+    pub(crate) codec: Codec,
+    /// The stamp of every row, if the caller knows that there is only one. The data file then has
+    /// no stamp columns, and rows with another stamp are refused.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// How the pages of a segment are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Codec {
+    /// Fastest to read.
+    Lz4,
+    /// Smaller; the level is 1 to 22, and values outside of it count as the nearest one.
+    Zstd(i32),
+    /// As encoded.
+    None,
+}
+
+impl Default for Codec {
+    fn default() -> Self {
+        Self::Zstd(1)
+    }
+}
+
+/// Where the data file of a segment lies.
+pub(crate) fn data_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:012}.parquet"))
+}
+
+/// Where the index file of a segment lies.
+pub(crate) fn index_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:012}.idx"))
+}

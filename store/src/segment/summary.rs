@@ -1,0 +1,181 @@
+//! What is learned of a column while its rows pass by.
+//!
+//! Purpose: distinct-value sketches, and the groups whose bounds Parquet leaves NaN out of.
+//! Invariant: hashes depend on a value alone, not on its batch or on how the array holds it, so
+//! that sketches of several segments merge. Non-goal: minimum and maximum; Parquet keeps these.
+
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
+
+use arrow::array::types::ByteArrayType;
+use arrow::array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteArray, PrimitiveArray};
+use arrow::array::{downcast_dictionary_array, downcast_primitive_array};
+use arrow::datatypes::{ArrowNativeType, DataType, ToByteSlice};
+use twox_hash::XxHash3_64;
+
+use super::GROUP_ROWS;
+use super::sketch::DistinctSketch;
+
+/// One column of a segment that is being written.
+#[derive(Debug, Default)]
+pub(super) struct ColumnNotes {
+    /// `None` for nested types, whose values are not hashed.
+    pub(super) sketch: Option<DistinctSketch>,
+    pub(super) nulls: u64,
+    /// Groups with a NaN, which Parquet's bounds ignore.
+    pub(super) nan_groups: Vec<u32>,
+}
+
+impl ColumnNotes {
+    pub(super) fn new(data_type: &DataType) -> Self {
+        Self {
+            sketch: (!data_type.is_nested() || matches!(data_type, DataType::Dictionary(_, _)))
+                .then(DistinctSketch::default),
+            ..Self::default()
+        }
+    }
+
+    /// Takes note of values of one group.
+    pub(super) fn add(&mut self, group: usize, values: &ArrayRef) {
+        self.nulls += values.logical_null_count() as u64;
+        if has_nan(values) && self.nan_groups.last() != Some(&(group as u32)) {
+            self.nan_groups.push(group as u32);
+        }
+        if let Some(sketch) = &mut self.sketch {
+            add_values(sketch, values);
+        }
+    }
+}
+
+/// The group of a row.
+pub(super) fn group_of(row: u64) -> usize {
+    (row / GROUP_ROWS as u64) as usize
+}
+
+/// Spreads the bits of a number over the whole word.
+#[inline]
+pub(super) fn mix(value: u64) -> u64 {
+    let mut mixed = value ^ (value >> 32);
+    mixed = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 32)
+}
+
+fn has_nan(values: &ArrayRef) -> bool {
+    match values.data_type() {
+        DataType::Float16 => nan_in(values.as_primitive::<Float16Type>(), |v| v.is_nan()),
+        DataType::Float32 => nan_in(values.as_primitive::<Float32Type>(), f32::is_nan),
+        DataType::Float64 => nan_in(values.as_primitive::<Float64Type>(), f64::is_nan),
+        // Values that no row refers to make the answer too careful, never wrong.
+        DataType::Dictionary(_, _) => has_nan(values.as_any_dictionary().values()),
+        _ => false,
+    }
+}
+
+fn nan_in<T: ArrowPrimitiveType>(
+    values: &PrimitiveArray<T>,
+    is_nan: impl Fn(T::Native) -> bool,
+) -> bool {
+    values.values().iter().any(|&value| is_nan(value))
+}
+
+fn add_values(sketch: &mut DistinctSketch, values: &ArrayRef) {
+    let values = values.as_ref();
+    downcast_primitive_array!(
+        values => add_primitive(sketch, values),
+        DataType::Boolean => values
+            .as_boolean()
+            .iter()
+            .flatten()
+            .for_each(|value| sketch.add_hash(mix(u64::from(value)))),
+        DataType::Utf8 => add_bytes(sketch, values.as_string::<i32>()),
+        DataType::LargeUtf8 => add_bytes(sketch, values.as_string::<i64>()),
+        DataType::Binary => add_bytes(sketch, values.as_binary::<i32>()),
+        DataType::LargeBinary => add_bytes(sketch, values.as_binary::<i64>()),
+        DataType::Utf8View => add_views(sketch, values.as_string_view().iter().map(|v| v.map(str::as_bytes))),
+        DataType::BinaryView => add_views(sketch, values.as_binary_view().iter()),
+        DataType::FixedSizeBinary(_) => add_views(sketch, values.as_fixed_size_binary().iter()),
+        DataType::Dictionary(_, _) => add_dictionary(sketch, values),
+        _ => ()
+    );
+}
+
+fn add_primitive<T: ArrowPrimitiveType>(sketch: &mut DistinctSketch, values: &PrimitiveArray<T>) {
+    let add = |value: T::Native| sketch.add_hash(hash_native(value.to_byte_slice()));
+    if values.null_count() == 0 {
+        values.values().iter().copied().for_each(add);
+    } else {
+        values.iter().flatten().for_each(add);
+    }
+}
+
+/// Up to 8 bytes as they are; longer ones folded, each half mixed for itself.
+#[inline]
+fn hash_native(bytes: &[u8]) -> u64 {
+    let mut hash = 0;
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        for (to, from) in word.iter_mut().zip(chunk) {
+            *to = *from;
+        }
+        hash = mix(u64::from_le_bytes(word) ^ hash);
+    }
+    hash
+}
+
+fn add_bytes<T: ByteArrayType>(sketch: &mut DistinctSketch, values: &GenericByteArray<T>) {
+    for value in values.iter().flatten() {
+        let bytes: &[u8] = value.as_ref();
+        sketch.add_hash(XxHash3_64::oneshot(bytes));
+    }
+}
+
+fn add_views<'a>(sketch: &mut DistinctSketch, values: impl Iterator<Item = Option<&'a [u8]>>) {
+    values
+        .flatten()
+        .for_each(|value| sketch.add_hash(XxHash3_64::oneshot(value)));
+}
+
+fn add_dictionary(sketch: &mut DistinctSketch, values: &dyn Array) {
+    downcast_dictionary_array!(
+        values => {
+            let mut used = vec![false; values.values().len()];
+            for key in values.keys().iter().flatten() {
+                if let Some(used) = used.get_mut(key.as_usize()) {
+                    *used = true;
+                }
+            }
+            let used = arrow::array::BooleanArray::from(used);
+            if let Ok(used) = arrow::compute::filter(values.values(), &used) {
+                add_values(sketch, &used);
+            }
+        },
+        _ => ()
+    );
+}
+
+/// A hasher for keys that are well mixed already.
+pub(super) type FastBuild = BuildHasherDefault<FastHasher>;
+
+/// Mixes the numbers written to it; for small keys of maps that nobody attacks.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct FastHasher(u64);
+
+impl Hasher for FastHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = mix(self.0 ^ XxHash3_64::oneshot(bytes));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix(self.0 ^ value);
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+}

@@ -1,0 +1,146 @@
+//! Rows by position.
+//!
+//! Idea: per group, a few rows come from their pages alone, many from whole columns; one group is
+//! in memory at a time. Invariant: rows come in the order asked for.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_empty_array,
+};
+use arrow::compute::{concat, interleave, take};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use super::blocks::damaged;
+use super::cache::WHOLE;
+use super::locate::PAGES_TO_WHOLE;
+use super::{GROUP_ROWS, PAGE_ROWS, Segment};
+use crate::error::{Error, Result};
+
+impl Segment {
+    /// The given rows (ascending) with the given columns. Fails with `InvalidInput` if there is no
+    /// such row or column.
+    pub fn take(&self, rows: &[u32], projection: &[usize]) -> Result<RecordBatch> {
+        let schema = self.projected(projection)?;
+        if let Some(&last) = rows.last()
+            && u64::from(last) >= self.meta.rows
+        {
+            return Err(self.no_row(last));
+        }
+        if !rows.is_sorted() {
+            return Err(Error::invalid("rows to take must ascend"));
+        }
+        let parts: Vec<Vec<ArrayRef>> = rows
+            .chunk_by(|a, b| group_of(*a) == group_of(*b))
+            .map(|rows| self.take_of_group(rows, projection))
+            .collect::<Result<_>>()?;
+        let columns = join(&schema, parts);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        columns
+            .and_then(|columns| RecordBatch::try_new_with_options(schema, columns, &options))
+            .map_err(|error| damaged(&self.data_path(), error))
+    }
+
+    fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {
+        let fields = projection
+            .iter()
+            .map(|&c| self.schema.fields().get(c).cloned());
+        let fields: Option<Vec<_>> = fields.collect();
+        let fields = fields.ok_or_else(|| Error::invalid("there is no such column to take"))?;
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// `rows` are of one group; there is at least one.
+    fn take_of_group(&self, rows: &[u32], projection: &[usize]) -> Result<Vec<ArrayRef>> {
+        let group = rows.first().map_or(0, |row| group_of(*row));
+        let pages = || rows.chunk_by(|a, b| page_of(*a) == page_of(*b));
+        let cached = |&column: &usize| {
+            let key = self.cache_key(group, column, WHOLE);
+            self.place.cache.get(key).is_some()
+        };
+        let many = pages().count() * PAGES_TO_WHOLE > GROUP_ROWS / PAGE_ROWS;
+        let (columns, starts) = if many || projection.iter().all(cached) {
+            let columns = projection.iter().map(|&column| self.column(group, column));
+            (vec![columns.collect::<Result<Vec<_>>>()?], GROUP_ROWS)
+        } else {
+            let of_page = |rows: &[u32]| {
+                let page = rows.first().map_or(0, |row| page_of(*row));
+                self.page(group, projection, page)
+            };
+            (pages().map(of_page).collect::<Result<Vec<_>>>()?, PAGE_ROWS)
+        };
+        pick(&columns, rows, starts).map_err(|error| damaged(&self.data_path(), error))
+    }
+}
+
+fn group_of(row: u32) -> usize {
+    row as usize / GROUP_ROWS
+}
+
+fn page_of(row: u32) -> usize {
+    row as usize % GROUP_ROWS / PAGE_ROWS
+}
+
+/// Rows out of parts of `size` rows each; parts without rows were left out.
+fn pick(parts: &[Vec<ArrayRef>], rows: &[u32], size: usize) -> Result<Vec<ArrayRef>, ArrowError> {
+    let offset = |row: &u32| *row as usize % size;
+    if let [only] = parts {
+        return pick_of_one(only, &rows.iter().map(offset).collect::<Vec<_>>());
+    }
+    let same_part = |a: &u32, b: &u32| *a as usize / size == *b as usize / size;
+    let places: Vec<(usize, usize)> = rows
+        .chunk_by(same_part)
+        .enumerate()
+        .flat_map(|(part, rows)| rows.iter().map(move |row| (part, *row as usize % size)))
+        .collect();
+    (0..parts.first().map_or(0, Vec::len))
+        .map(|column| {
+            let of_parts = parts.iter().filter_map(|part| part.get(column));
+            let of_parts: Vec<&dyn Array> = of_parts.map(|values| values.as_ref()).collect();
+            interleave(&of_parts, &places)
+        })
+        .collect()
+}
+
+fn pick_of_one(columns: &[ArrayRef], offsets: &[usize]) -> Result<Vec<ArrayRef>, ArrowError> {
+    let (first, last) = match offsets {
+        [first, .., last] => (*first, *last),
+        [only] => (*only, *only),
+        [] => (0, 0),
+    };
+    let dense = offsets
+        .windows(2)
+        .all(|pair| pair.first().map(|a| a + 1) == pair.last().copied());
+    let fits = |column: &ArrayRef| last < column.len();
+    if !columns.iter().all(fits) {
+        return Err(ArrowError::ComputeError("rows are missing".to_owned()));
+    }
+    if dense {
+        let slice = |column: &ArrayRef| column.slice(first, offsets.len());
+        return Ok(columns.iter().map(slice).collect());
+    }
+    let offsets = UInt32Array::from_iter_values(offsets.iter().map(|&offset| offset as u32));
+    columns
+        .iter()
+        .map(|column| take(column, &offsets, None))
+        .collect()
+}
+
+/// The rows of all parts, one after the other.
+fn join(schema: &SchemaRef, mut parts: Vec<Vec<ArrayRef>>) -> Result<Vec<ArrayRef>, ArrowError> {
+    if parts.len() == 1 {
+        return Ok(parts.pop().unwrap_or_default());
+    }
+    let fields = schema.fields().iter().enumerate();
+    fields
+        .map(|(column, field)| {
+            let of_parts = parts.iter().filter_map(|part| part.get(column));
+            let of_parts: Vec<&dyn Array> = of_parts.map(|values| values.as_ref()).collect();
+            match of_parts.is_empty() {
+                true => Ok(new_empty_array(field.data_type())),
+                false => concat(&of_parts),
+            }
+        })
+        .collect()
+}
