@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
@@ -127,9 +127,4 @@ fn first_batch(path: &Path, mut reader: ParquetRecordBatchReader) -> Result<Reco
         Some(Err(other)) => Err(damaged(path, other)),
         None => Err(damaged(path, "rows are missing")),
     }
-}
-
-/// Whether every column has the same number of rows; for arrays that come from several places.
-pub(super) fn even(columns: &[ArrayRef], rows: usize) -> bool {
-    columns.iter().all(|column| column.len() == rows)
 }

@@ -6,16 +6,18 @@
 //! file, and every point read would have to read it.
 //! Non-goal: choosing anew for each group.
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{
-    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion,
-};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use super::summary::ColumnNotes;
 use super::{Codec, GROUP_ROWS, PAGE_ROWS};
+use crate::error::{Error, Result};
 
 /// Largest dictionary of a column in a group, in bytes.
 const DICTIONARY_BYTES: usize = 256 << 10;
@@ -35,12 +37,16 @@ const PAGE_BYTES: usize = 4 << 20;
 /// Compressed pages that are not smaller than this part of the plain ones are not worth the time.
 const WORTH_COMPRESSING: f64 = 0.92;
 
-/// How to write `schema`, given the first rows (of its first columns).
-pub(super) fn properties(
-    schema: &SchemaRef,
-    codec: Codec,
-    sample: &RecordBatch,
-) -> WriterProperties {
+/// The first rows of a segment, as far as encodings depend on them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample<'a> {
+    pub(super) rows: u64,
+    /// Of the first columns; stamp columns follow.
+    pub(super) columns: &'a [ColumnNotes],
+}
+
+/// How to write `schema`.
+pub(super) fn properties(schema: &SchemaRef, codec: Codec, sample: Sample<'_>) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_created_by("netabase".to_owned())
@@ -56,49 +62,60 @@ pub(super) fn properties(
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for (index, field) in schema.fields().iter().enumerate() {
         let path = ColumnPath::new(vec![field.name().clone()]);
-        builder = match sample.columns().get(index) {
-            Some(values) => {
-                let mut notes = ColumnNotes::new(values.data_type());
-                notes.add(0, values);
-                let distinct = notes.sketch.map(|sketch| sketch.estimate());
-                set_column(
-                    builder,
-                    path,
-                    (field.data_type(), distinct, sample.num_rows()),
-                )
-            }
-            None if *field.data_type() == DataType::UInt64 => {
-                builder.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
-            }
+        builder = match sample.columns.get(index) {
+            Some(notes) => match encoding(field.data_type(), notes, sample.rows) {
+                Some((dictionary, encoding)) => builder
+                    .set_column_dictionary_enabled(path.clone(), dictionary)
+                    .set_column_encoding(path, encoding),
+                None => builder,
+            },
+            // Versions have one dictionary entry for each write at worst.
+            None if *field.data_type() == DataType::UInt64 => builder
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             None => builder,
         };
     }
     builder.build()
 }
 
-fn set_column(
-    builder: WriterPropertiesBuilder,
-    path: ColumnPath,
-    (data_type, distinct, rows): (&DataType, Option<u64>, usize),
-) -> WriterPropertiesBuilder {
-    let Some(distinct) = distinct else {
-        return builder;
-    };
-    let shared = distinct.saturating_mul(ROWS_PER_WORD) <= rows as u64;
-    let (dictionary, encoding) = match data_type {
-        DataType::Dictionary(_, _) => (true, None),
-        DataType::Boolean | DataType::Null => (false, None),
-        other if delta_fits(other) => (
+/// Whether to use a dictionary, and the encoding without one. `None`: Parquet's own choice.
+fn encoding(data_type: &DataType, notes: &ColumnNotes, rows: u64) -> Option<(bool, Encoding)> {
+    let distinct = notes.sketch.as_ref()?.estimate();
+    let shared = distinct.saturating_mul(ROWS_PER_WORD) <= rows;
+    match data_type {
+        DataType::Dictionary(_, _) => None,
+        DataType::Boolean => Some((false, Encoding::RLE)),
+        DataType::Null => Some((false, Encoding::PLAIN)),
+        numbers if delta_fits(numbers) => Some((
             shared && distinct <= DICTIONARY_NUMBERS,
-            Some(Encoding::DELTA_BINARY_PACKED),
-        ),
-        _ => (shared && distinct <= DICTIONARY_WORDS, None),
-    };
-    let builder = builder.set_column_dictionary_enabled(path.clone(), dictionary);
-    match encoding {
-        Some(encoding) => builder.set_column_encoding(path, encoding),
-        None => builder,
+            Encoding::DELTA_BINARY_PACKED,
+        )),
+        _ => Some((shared && distinct <= DICTIONARY_WORDS, Encoding::PLAIN)),
     }
+}
+
+/// Fails with `InvalidInput`, naming the column, if Parquet lacks the type of one.
+pub(super) fn check_types(schema: &SchemaRef) -> Result<()> {
+    schema.fields().iter().try_for_each(|field| {
+        // Some types are only refused when a value is written.
+        let field = Arc::new(field.as_ref().clone().with_nullable(true));
+        let null = new_null_array(field.data_type(), 1);
+        let schema = Arc::new(Schema::new(vec![field.clone()]));
+        let write = || -> parquet::errors::Result<()> {
+            let row = RecordBatch::try_new(schema.clone(), vec![null])?;
+            let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None)?;
+            writer.write(&row)?;
+            writer.close().map(|_| ())
+        };
+        write().map_err(|error| {
+            Error::invalid(format!(
+                "column \"{}\" has type {}, which segments cannot hold: {error}",
+                field.name(),
+                field.data_type()
+            ))
+        })
+    })
 }
 
 /// Whether Parquet keeps such values as 32- or 64-bit integers.

@@ -140,7 +140,7 @@ impl Index {
         if format != FORMAT || !rest.is_empty() {
             return Err(wrong("unknown format, or bytes behind its end"));
         }
-        wire.check().map_err(|reason| wrong(reason))?;
+        wire.check().map_err(wrong)?;
         wire.into_index().ok_or_else(|| wrong("damaged sketches"))
     }
 

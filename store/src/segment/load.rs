@@ -13,7 +13,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::blocks::{BlockFile, Blocks, damaged, inside, open_sized};
 use super::decode::guarded;
 use super::index::Index;
-use super::stamped::with_stamp_columns;
+use super::stamped::{same_types, with_stamp_columns};
 use super::{GROUP_ROWS, SegmentMeta, data_path, index_path};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -78,14 +78,6 @@ pub(super) fn read_index(disk: &dyn Disk, path: &Path, meta: &SegmentMeta) -> Re
         return Err(damaged(path, "its checksum differs"));
     }
     Ok(bytes)
-}
-
-fn same_types(found: &SchemaRef, expected: &SchemaRef) -> bool {
-    let types = |schema: &SchemaRef| {
-        let fields = schema.fields().iter();
-        fields.map(|f| f.data_type().clone()).collect::<Vec<_>>()
-    };
-    types(found) == types(expected)
 }
 
 /// Rows are addressed by arithmetic; all groups but the last must be full.

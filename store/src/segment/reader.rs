@@ -117,8 +117,17 @@ impl Segment {
         }
     }
 
-    /// A column of one row group, in exactly the table's type. Kept in the cache.
+    /// A column of one row group, in exactly the table's type. Kept in the cache. Fails with
+    /// `InvalidInput` if there is no such group or column.
     pub fn column(&self, group: usize, column: usize) -> Result<ArrayRef> {
+        if column >= self.schema.fields().len() {
+            return Err(self.no_column(column));
+        }
+        self.any_column(group, column)
+    }
+
+    /// Like `column`; also gives the stamp columns, if there are such.
+    fn any_column(&self, group: usize, column: usize) -> Result<ArrayRef> {
         let key = self.cache_key(group, column, WHOLE);
         if let Some(values) = self.place.cache.get(key) {
             return Ok(values);
@@ -209,8 +218,8 @@ impl Segment {
         }
         let [versions, authors] = self.stamp_columns();
         self.to_stamps(
-            &self.column(group, versions)?,
-            &self.column(group, authors)?,
+            &self.any_column(group, versions)?,
+            &self.any_column(group, authors)?,
         )
     }
 
@@ -230,7 +239,7 @@ impl Segment {
         let rows = loaded.rows_of(group)?;
         match &loaded.index.stamp {
             Some(stamp) => Ok(Arc::new(UInt64Array::from(vec![stamp.version.0; rows]))),
-            None => self.column(group, self.stamp_columns()[0]),
+            None => self.any_column(group, self.stamp_columns()[0]),
         }
     }
 
@@ -242,7 +251,7 @@ impl Segment {
             let same = std::iter::repeat_n(&*stamp.author, rows);
             return Ok(Arc::new(StringArray::from_iter_values(same)));
         }
-        let authors = self.column(group, self.stamp_columns()[1])?;
+        let authors = self.any_column(group, self.stamp_columns()[1])?;
         cast(&authors, &DataType::Utf8).map_err(|error| damaged(&self.data_path(), error))
     }
 
@@ -262,6 +271,13 @@ impl Segment {
             }
             _ => Err(self.no_row(row)),
         }
+    }
+
+    pub(super) fn no_column(&self, column: usize) -> Error {
+        Error::invalid(format!(
+            "{}: there is no column {column}",
+            self.data_path().display()
+        ))
     }
 
     pub(super) fn no_row(&self, row: u32) -> Error {

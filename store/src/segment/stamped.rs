@@ -30,6 +30,16 @@ pub(super) fn with_stamp_columns(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// Whether columns have the same types, by position; names do not matter.
+pub(super) fn same_types(one: &SchemaRef, other: &SchemaRef) -> bool {
+    one.fields().len() == other.fields().len()
+        && one
+            .fields()
+            .iter()
+            .zip(other.fields())
+            .all(|(one, other)| one.data_type() == other.data_type())
+}
+
 /// How authors are kept in the data file.
 pub(super) fn author_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))

@@ -43,11 +43,11 @@ impl Segment {
     }
 
     fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {
-        let fields = projection
-            .iter()
-            .map(|&c| self.schema.fields().get(c).cloned());
-        let fields: Option<Vec<_>> = fields.collect();
-        let fields = fields.ok_or_else(|| Error::invalid("there is no such column to take"))?;
+        let field = |&column: &usize| {
+            let field = self.schema.fields().get(column).cloned();
+            field.ok_or_else(|| self.no_column(column))
+        };
+        let fields: Vec<_> = projection.iter().map(field).collect::<Result<_>>()?;
         Ok(Arc::new(Schema::new(fields)))
     }
 

@@ -13,9 +13,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
 use super::blocks::BlockWriter;
-use super::encoding::properties;
+use super::encoding::{Sample, check_types, properties};
 use super::index::Index;
-use super::stamped::{range, to_columns, with_stamp_columns};
+use super::stamped::{range, same_types, to_columns, with_stamp_columns};
 use super::summary::{ColumnNotes, group_of};
 use super::{GROUP_ROWS, PAGE_ROWS, SegmentMeta, SegmentSpec, data_path, filter, index_path};
 use crate::clock::Version;
@@ -44,10 +44,17 @@ pub(crate) struct SegmentWriter {
     finished: bool,
 }
 
-/// The data file: created with the writer, encoded from the first rows on.
+/// Rows after which the encodings are chosen.
+const SAMPLE_ROWS: u64 = 16_384;
+
+/// Most rows of a segment: rows are numbered with 32 bits.
+const MAX_ROWS: u64 = u32::MAX as u64;
+
+/// The data file.
 #[derive(Debug)]
 enum Data {
-    Created(Box<dyn DiskFile>),
+    /// The first rows wait until the encodings can be chosen.
+    Sampling(Box<dyn DiskFile>, Vec<RecordBatch>),
     Encoding(Box<ArrowWriter<BlockWriter>>),
 }
 
@@ -61,7 +68,9 @@ struct Seen {
 
 impl SegmentWriter {
     /// Creates the data file in `folder`, which must exist, in place of one of the same number.
+    /// Fails with `InvalidInput` if a column has a type that Parquet lacks.
     pub(crate) fn create(disk: Arc<dyn Disk>, folder: &Path, spec: SegmentSpec) -> Result<Self> {
+        check_types(&spec.schema)?;
         let path = data_path(folder, spec.number);
         let file = disk
             .create(&path)
@@ -77,7 +86,7 @@ impl SegmentWriter {
             columns: fields.map(|f| ColumnNotes::new(f.data_type())).collect(),
             spec,
             schema,
-            data: Some(Data::Created(file)),
+            data: Some(Data::Sampling(file, Vec::new())),
             rows: 0,
             page_keys: Vec::new(),
             hashes: Vec::new(),
@@ -94,7 +103,7 @@ impl SegmentWriter {
     }
 
     /// Appends rows with their encoded keys. Fails with `InvalidInput` if the keys do not ascend
-    /// strictly, or a column has a type that Parquet lacks; the segment cannot be finished then.
+    /// strictly; the segment cannot be finished then.
     pub(crate) fn push(
         &mut self,
         rows: &RecordBatch,
@@ -114,7 +123,6 @@ impl SegmentWriter {
             return Ok(());
         }
         self.note_stamps(stamps, rows.num_rows())?;
-        self.start_encoding(rows)?;
         let mut columns = rows.columns().to_vec();
         if self.spec.stamp.is_none() {
             columns.extend(to_columns(stamps, rows.num_rows())?);
@@ -145,11 +153,18 @@ impl SegmentWriter {
         }
         self.last_key.clear();
         self.last_key.extend_from_slice(keys.value(keys.len() - 1));
-        if let Some(Data::Encoding(writer)) = &mut self.data {
-            let written = writer.write(rows);
-            written.map_err(|error| self.failed(error))?;
-        }
         self.rows += rows.num_rows() as u64;
+        match &mut self.data {
+            Some(Data::Encoding(writer)) => {
+                let written = writer.write(rows);
+                written.map_err(|error| self.failed(error))?;
+            }
+            Some(Data::Sampling(_, waiting)) => waiting.push(rows.clone()),
+            None => {}
+        }
+        if self.rows >= SAMPLE_ROWS {
+            self.start_encoding()?;
+        }
         if self.rows.is_multiple_of(GROUP_ROWS as u64) {
             self.close_filter();
         }
@@ -170,12 +185,11 @@ impl SegmentWriter {
         if keys.len() != rows.num_rows() || !stamps.covers(rows.num_rows()) {
             return wrong("rows, keys and stamps differ in number");
         }
-        let types = |schema: &SchemaRef| {
-            let fields = schema.fields().iter();
-            fields.map(|f| f.data_type().clone()).collect::<Vec<_>>()
-        };
-        if types(&rows.schema()) != types(&self.spec.schema) {
+        if !same_types(rows.schema_ref(), &self.spec.schema) {
             return wrong("rows have other columns than the segment");
+        }
+        if self.rows + rows.num_rows() as u64 > MAX_ROWS {
+            return wrong("it would have more rows than can be numbered; begin another one");
         }
         let after_last = self.rows == 0 || keys.is_empty() || keys.value(0) > &self.last_key[..];
         let ascending = (1..keys.len()).all(|row| keys.value(row - 1) < keys.value(row));
@@ -208,24 +222,37 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// The encodings depend on the first rows.
-    fn start_encoding(&mut self, sample: &RecordBatch) -> Result<()> {
-        self.data = Some(match self.data.take() {
-            Some(Data::Created(file)) => {
-                let properties = properties(&self.schema, self.spec.codec, sample);
-                let file = BlockWriter::new(file);
-                let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties));
-                Data::Encoding(Box::new(writer.map_err(|error| self.failed(error))?))
+    /// Chooses the encodings by the rows so far, and encodes these.
+    fn start_encoding(&mut self) -> Result<()> {
+        let (file, waiting) = match self.data.take() {
+            Some(Data::Sampling(file, waiting)) => (file, waiting),
+            other => {
+                self.data = other;
+                return Ok(());
             }
-            Some(encoding) => encoding,
-            None => return Ok(()),
-        });
+        };
+        let sample = Sample {
+            rows: self.rows,
+            columns: &self.columns,
+        };
+        let properties = properties(&self.schema, self.spec.codec, sample);
+        let encode = || {
+            let file = BlockWriter::new(file);
+            let mut writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties))?;
+            waiting.iter().try_for_each(|rows| writer.write(rows))?;
+            Ok(writer)
+        };
+        let writer = encode().map_err(|error| self.failed(error))?;
+        self.data = Some(Data::Encoding(Box::new(writer)));
         Ok(())
     }
 
     /// Puts both files on disk. The caller syncs the folder. Fails with `InvalidInput` if there
     /// are no rows.
     pub(crate) fn finish(mut self) -> Result<SegmentMeta> {
+        if self.rows > 0 {
+            self.start_encoding()?;
+        }
         let (Some(Data::Encoding(writer)), Some(seen)) = (self.data.take(), self.seen.take())
         else {
             return Err(Error::invalid(format!(
@@ -241,21 +268,7 @@ impl SegmentWriter {
             let path = data_path(&self.folder, self.spec.number);
             Error::io(format!("writing {}", path.display()), error)
         })?;
-        let min_key = self.page_keys.first().cloned().unwrap_or_default();
-        let index = Index {
-            table: self.spec.table,
-            shard: self.spec.shard,
-            number: self.spec.number,
-            change: self.spec.change,
-            rows: self.rows,
-            data_bytes,
-            stamp: seen.same,
-            stamp_columns: self.spec.stamp.is_none(),
-            block_crcs,
-            page_keys: std::mem::take(&mut self.page_keys),
-            filters: std::mem::take(&mut self.filters),
-            columns: std::mem::take(&mut self.columns),
-        };
+        let index = self.index(seen.same, data_bytes, block_crcs);
         let bytes = index.to_bytes()?;
         self.write_index(&bytes)?;
         self.finished = true;
@@ -268,11 +281,28 @@ impl SegmentWriter {
             data_bytes,
             index_bytes: bytes.len() as u64,
             index_checksum: *blake3::hash(&bytes).as_bytes(),
-            min_key,
+            min_key: index.page_keys.first().cloned().unwrap_or_default(),
             max_key: std::mem::take(&mut self.last_key),
             newest: seen.newest,
             oldest: seen.oldest,
         })
+    }
+
+    fn index(&mut self, stamp: Option<Stamp>, data_bytes: u64, block_crcs: Vec<u32>) -> Index {
+        Index {
+            table: self.spec.table,
+            shard: self.spec.shard,
+            number: self.spec.number,
+            change: self.spec.change,
+            rows: self.rows,
+            data_bytes,
+            stamp,
+            stamp_columns: self.spec.stamp.is_none(),
+            block_crcs,
+            page_keys: std::mem::take(&mut self.page_keys),
+            filters: std::mem::take(&mut self.filters),
+            columns: std::mem::take(&mut self.columns),
+        }
     }
 
     fn write_index(&self, bytes: &[u8]) -> Result<()> {

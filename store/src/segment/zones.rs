@@ -190,7 +190,9 @@ fn extreme(bounds: &ArrayRef, greatest: bool) -> Option<ArrayRef> {
         .collect();
     let values = filter(bounds, &valid).ok()?;
     let converter = RowConverter::new(vec![SortField::new(values.data_type().clone())]).ok()?;
-    let rows = converter.convert_columns(&[values.clone()]).ok()?;
+    let rows = converter
+        .convert_columns(std::slice::from_ref(&values))
+        .ok()?;
     let numbered = rows.iter().enumerate();
     let (row, _) = match greatest {
         true => numbered.max_by(|a, b| a.1.cmp(&b.1)),

@@ -67,8 +67,8 @@ impl Fixture {
         self.layout().encode(self.path(), &columns).unwrap()
     }
 
-    pub(super) fn writer(&self, number: u64) -> SegmentWriter {
-        let spec = SegmentSpec {
+    pub(super) fn spec(&self, number: u64) -> SegmentSpec {
+        SegmentSpec {
             table: TableId([7; 16]),
             shard: 3,
             number,
@@ -76,8 +76,12 @@ impl Fixture {
             schema: self.schema.clone(),
             codec: Codec::default(),
             stamp: self.stamp.clone(),
-        };
-        SegmentWriter::create(Arc::new(OsDisk), self.path(), spec).unwrap()
+        }
+    }
+
+    pub(super) fn writer(&self, number: u64) -> SegmentWriter {
+        let disk = Arc::new(OsDisk);
+        SegmentWriter::create(disk, self.path(), self.spec(number)).unwrap()
     }
 
     /// Writes rows in pieces of uneven sizes.
