@@ -143,7 +143,7 @@ fn lineitem_speed() {
         .iter_mut()
         .zip(rows.columns())
         .for_each(|(notes, column)| notes.add(0, column));
-    println!("statistics of {ROWS} rows x 16: {:.0?}", begin.elapsed());
+    println!("statistics of {ROWS} rows x 16: {:.2?}", begin.elapsed());
     let begin = Instant::now();
     let meta = fixture.write(1, &rows, &Stamps::One(stamp(5, "ann")));
     println!("encode {} of {plain} bytes", rate(plain, begin.elapsed()));
@@ -164,9 +164,14 @@ fn lineitem_speed() {
     }
     println!("decode {}", rate(plain, begin.elapsed()));
     let keys = fixture.keys(&rows);
+    lookups(&mut fixture, &meta, &keys);
+    many(&segment, &keys);
+}
+
+fn lookups(fixture: &mut Fixture, meta: &SegmentMeta, keys: &BinaryArray) {
     for (name, cache) in [("nothing cached", 0), ("cached", 1 << 30)] {
         fixture.cache = ColumnCache::new(cache);
-        let segment = fixture.open(&meta);
+        let segment = fixture.open(meta);
         segment.load().unwrap();
         for round in 0..2 {
             println!("{name}, round {round}");
@@ -192,6 +197,9 @@ fn lineitem_speed() {
             });
         }
     }
+}
+
+fn many(segment: &Arc<Segment>, keys: &BinaryArray) {
     let begin = Instant::now();
     let asked: Vec<&[u8]> = keys.iter().flatten().step_by(10).collect();
     let mut found = 0;
