@@ -16,8 +16,10 @@ use crate::clock::Version;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::key::KeyEncoder;
-use crate::mem::ShardMem;
+use crate::mem::Shard;
+use crate::segment::{KeyLayout, Segment};
 use crate::table::TableDef;
+use crate::write::Change;
 
 /// What never changes about a table, and its rows.
 #[derive(Debug)]
@@ -29,10 +31,13 @@ pub(crate) struct TableState {
     pub(crate) primary_key: Vec<usize>,
     pub(crate) shards: u32,
     pub(crate) encoder: KeyEncoder,
+    /// How rows become keys again, and how tombstones do.
+    row_keys: Arc<KeyLayout>,
+    tombstone_keys: Arc<KeyLayout>,
     /// Set once; from then on there are no rows.
     pub(crate) dropped: AtomicBool,
     /// One lock for all shards: snapshots are consistent over the table.
-    pub(crate) mem: Mutex<Vec<ShardMem>>,
+    pub(crate) mem: Mutex<Vec<Shard>>,
 }
 
 impl TableState {
@@ -45,8 +50,29 @@ impl TableState {
             primary_key: def.primary_key.clone(),
             shards: def.shards,
             encoder: KeyEncoder::new(def)?,
+            row_keys: Arc::new(KeyLayout::new(&def.schema, def.primary_key.clone())?),
+            tombstone_keys: Arc::new(KeyLayout::new(
+                &def.key_schema(),
+                (0..def.primary_key.len()).collect(),
+            )?),
             dropped: AtomicBool::new(false),
-            mem: Mutex::new((0..def.shards).map(|_| ShardMem::default()).collect()),
+            mem: Mutex::new((0..def.shards).map(|_| Shard::default()).collect()),
+        })
+    }
+
+    /// The columns of rows or of tombstones.
+    pub(crate) fn schema_of(&self, change: Change) -> &SchemaRef {
+        match change {
+            Change::Upsert => &self.schema,
+            Change::Delete => &self.key_schema,
+        }
+    }
+
+    /// How rows or tombstones become keys.
+    pub(crate) fn keys_of(&self, change: Change) -> Arc<KeyLayout> {
+        Arc::clone(match change {
+            Change::Upsert => &self.row_keys,
+            Change::Delete => &self.tombstone_keys,
         })
     }
 
@@ -55,7 +81,7 @@ impl TableState {
     }
 
     /// The shards, unless the table was dropped.
-    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Vec<ShardMem>>> {
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Vec<Shard>>> {
         let shards = self.mem.lock();
         if self.is_dropped() {
             return Err(Error::not_found(format!(
@@ -66,13 +92,15 @@ impl TableState {
         Ok(shards)
     }
 
-    /// Frees all rows; returns the bytes they held.
-    fn drop_rows(&self) -> usize {
+    /// Frees all rows; returns the bytes they held in memory, and the segments.
+    fn drop_rows(&self) -> (usize, Vec<Arc<Segment>>) {
         let mut shards = self.mem.lock();
         self.dropped.store(true, Ordering::Release);
-        let freed = shards.iter().map(ShardMem::bytes).sum();
-        *shards = (0..self.shards).map(|_| ShardMem::default()).collect();
-        freed
+        let freed = shards.iter().map(Shard::bytes).sum();
+        let segments = shards.iter().flat_map(|shard| shard.segments());
+        let segments = segments.map(|held| Arc::clone(&held.segment)).collect();
+        *shards = (0..self.shards).map(|_| Shard::default()).collect();
+        (freed, segments)
     }
 }
 
@@ -84,12 +112,17 @@ pub(crate) struct Table {
 }
 
 /// What `install` did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Installed {
     /// Nothing: an equal or greater definition is known.
     Unchanged,
-    /// The definition now holds; so many bytes of rows were freed.
-    Changed { freed: usize },
+    /// The definition now holds.
+    Changed {
+        /// Bytes of rows in memory that were freed.
+        freed: usize,
+        /// Segments that are not needed any more.
+        segments: Vec<Arc<Segment>>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -148,14 +181,14 @@ impl Catalog {
             Some(known) => known.state.clone(),
             None => Arc::new(TableState::new(&def)?),
         };
-        let freed = match def.dropped {
+        let (freed, segments) = match def.dropped {
             Some(_) => state.drop_rows(),
-            None => 0,
+            None => (0, Vec::new()),
         };
         let def = Arc::new(def);
         self.by_id.insert(def.id, Table { def, state });
         self.find_visible();
-        Ok(Installed::Changed { freed })
+        Ok(Installed::Changed { freed, segments })
     }
 
     fn find_visible(&mut self) {

@@ -61,6 +61,11 @@ impl Clock {
         }
     }
 
+    /// The greatest version returned or observed so far.
+    pub(crate) fn last(&self) -> Version {
+        Version(self.last.load(Ordering::Acquire))
+    }
+
     /// Takes note of a version from elsewhere. Returns false, and ignores it, if it is more than
     /// [`MAX_CLOCK_DRIFT`] ahead of this machine's clock and of everything seen so far.
     pub fn observe(&self, version: Version) -> bool {

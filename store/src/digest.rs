@@ -1,15 +1,22 @@
-//! The set hash by which two replicas of a shard are compared.
+//! The set hashes by which two replicas of a shard are compared, as a tree.
 //!
-//! Idea: every current record has a blake3 hash over (key, version, author, tombstone); the digest
-//! is their sum, four 64-bit lanes, wrapping. Adding and removing a record is therefore O(1), and
-//! the order of arrival does not show. Invariant: same records, same digest.
+//! Idea: every current record has a blake3 hash over (key, version, author, tombstone), and belongs
+//! to one of 256 leaves, chosen by a hash of its key. A leaf's digest is the sum of its records'
+//! hashes, four 64-bit lanes, wrapping; a node's is the sum of its children's. Adding and removing
+//! a record is therefore O(1), and the order of arrival does not show. Equal roots cost one
+//! comparison; unequal ones lead to the leaves that differ, and these to a 256th of the records
+//! each. Invariant: same records, same tree.
 //! Non-goal: it does not stand against an author who searches for colliding sets on purpose.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 use crate::clock::Version;
+
+/// Leaves of a shard's digest tree.
+pub const DIGEST_LEAVES: usize = 256;
 
 const LANES: usize = 4;
 const LANE_BYTES: usize = 8;
@@ -35,7 +42,7 @@ impl fmt::Debug for Digest {
 }
 
 /// The running sum behind a [`Digest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct DigestSum([u64; LANES]);
 
 impl DigestSum {
@@ -51,12 +58,93 @@ impl DigestSum {
         }
     }
 
+    pub(crate) fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+
     pub(crate) fn digest(self) -> Digest {
         let mut bytes = [0; LANES * LANE_BYTES];
         for (chunk, lane) in bytes.chunks_exact_mut(LANE_BYTES).zip(self.0) {
             chunk.copy_from_slice(&lane.to_le_bytes());
         }
         Digest(bytes)
+    }
+}
+
+/// The leaf that the records of a key belong to; the same on every machine.
+pub(crate) fn leaf_of(key: &[u8]) -> u8 {
+    // The high bits, because the low ones choose slots of other tables.
+    (XxHash3_64::oneshot(key) >> (u64::BITS - 8)) as u8
+}
+
+/// The hash of one record, and its place in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordDigest {
+    pub(crate) leaf: u8,
+    pub(crate) sum: DigestSum,
+}
+
+/// The leaves, and their sum. Empty trees hold no memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DigestTree {
+    root: DigestSum,
+    leaves: Vec<DigestSum>,
+}
+
+impl DigestTree {
+    pub(crate) fn add(&mut self, record: RecordDigest) {
+        self.root.add(record.sum);
+        self.leaf(record.leaf).add(record.sum);
+    }
+
+    pub(crate) fn remove(&mut self, record: RecordDigest) {
+        self.root.remove(record.sum);
+        self.leaf(record.leaf).remove(record.sum);
+    }
+
+    pub(crate) fn add_tree(&mut self, other: &Self) {
+        if other.leaves.is_empty() {
+            return;
+        }
+        self.root.add(other.root);
+        self.leaves.resize(DIGEST_LEAVES, DigestSum::default());
+        for (leaf, theirs) in self.leaves.iter_mut().zip(&other.leaves) {
+            leaf.add(*theirs);
+        }
+    }
+
+    pub(crate) fn root(&self) -> Digest {
+        self.root.digest()
+    }
+
+    /// The digest of every leaf.
+    pub(crate) fn leaves(&self) -> Vec<Digest> {
+        let known = self.leaves.iter().map(|leaf| leaf.digest());
+        let mut all: Vec<Digest> = known.collect();
+        all.resize(DIGEST_LEAVES, Digest::default());
+        all
+    }
+
+    /// The leaves that are not empty, for storing.
+    pub(crate) fn to_sparse(&self) -> Vec<(u8, DigestSum)> {
+        let numbered = (0..=u8::MAX).zip(&self.leaves);
+        numbered
+            .filter(|(_, leaf)| !leaf.is_zero())
+            .map(|(number, leaf)| (number, *leaf))
+            .collect()
+    }
+
+    pub(crate) fn from_sparse(leaves: &[(u8, DigestSum)]) -> Self {
+        let mut tree = Self::default();
+        for &(leaf, sum) in leaves {
+            tree.add(RecordDigest { leaf, sum });
+        }
+        tree
+    }
+
+    fn leaf(&mut self, leaf: u8) -> &mut DigestSum {
+        self.leaves.resize(DIGEST_LEAVES, DigestSum::default());
+        &mut self.leaves[usize::from(leaf)]
     }
 }
 
@@ -73,7 +161,7 @@ impl RecordHasher {
         version: Version,
         author: &str,
         tombstone: bool,
-    ) -> DigestSum {
+    ) -> RecordDigest {
         let bytes = &mut self.scratch;
         bytes.clear();
         bytes.push(u8::from(tombstone));
@@ -92,7 +180,10 @@ impl RecordHasher {
             word.copy_from_slice(chunk);
             *lane = u64::from_le_bytes(word);
         }
-        sum
+        RecordDigest {
+            leaf: leaf_of(key),
+            sum,
+        }
     }
 }
 
@@ -105,15 +196,27 @@ mod tests {
         let mut hasher = RecordHasher::default();
         let a = hasher.hash(b"a", Version(1), "p", false);
         let b = hasher.hash(b"b", Version(2), "p", true);
-        let (mut ab, mut ba) = (DigestSum::default(), DigestSum::default());
+        let (mut ab, mut ba) = (DigestTree::default(), DigestTree::default());
         ab.add(a);
         ab.add(b);
         ba.add(b);
         ba.add(a);
         assert_eq!(ab, ba);
-        assert_eq!(ab.digest().to_string(), "b6e09a31d9fb5a2d");
+        assert_eq!(ab.root().to_string(), "b6e09a31d9fb5a2d");
+        assert_eq!((a.leaf, b.leaf), (LEAF_OF_A, LEAF_OF_B));
+        assert_eq!(DigestTree::from_sparse(&ab.to_sparse()), ab);
         ab.remove(a);
-        assert_eq!(ab, b);
+        assert_eq!(ab.root(), b.sum.digest());
         assert_ne!(a, hasher.hash(b"a", Version(1), "p", true));
+        let mut both = ba.clone();
+        both.add_tree(&ab);
+        both.remove(a);
+        both.remove(b);
+        assert_eq!(both.to_sparse(), ab.to_sparse());
+        assert_eq!(ab.leaves()[usize::from(b.leaf)], ab.root());
     }
+
+    /// The leaves of the keys `a` and `b`: the same in every release.
+    const LEAF_OF_A: u8 = 0xe6;
+    const LEAF_OF_B: u8 = 0x57;
 }

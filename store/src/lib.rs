@@ -1,7 +1,10 @@
-//! Durable local storage of netabase: a commit log, rows in memory as Arrow, and an index.
+//! Durable local storage of netabase: a commit log, rows in memory as Arrow, immutable sorted
+//! segments on disk, and an index.
 //!
 //! A [`Store`] keeps the shards of many tables on one machine. A [`write`](Store::write) is one
-//! atomic frame in an append-only log; when it returns, it is on disk and visible. Readers take
+//! atomic frame in an append-only log; when it returns, it is on disk and visible. A
+//! [`bulk_load`](Store::bulk_load) writes segments and takes effect with one such frame.
+//! Checkpoints move rows to segments, in the background. Readers take
 //! [`snapshot`](Store::snapshot)s, which writers never block or change.
 //!
 //! Guarantees:
@@ -10,7 +13,7 @@
 //!   the machine. Damaged files are an error that says where; they are never silently shortened.
 //! - Conflicts are decided by the greatest (version, author): stores that have seen the same
 //!   batches, in any order and any number of times, hold the same rows and the same digests.
-//! - The log is the truth: a lost or damaged index is rebuilt from it on open.
+//! - The log and what it names are the truth: a lost or damaged index is rebuilt from it on open.
 //!
 //! Left out on purpose: SQL, the network, signatures, and trust in whoever wrote a row.
 
@@ -28,6 +31,7 @@ mod log;
 mod mem;
 mod payload;
 mod segment;
+mod segment_view;
 mod settings;
 mod snapshot;
 mod store;
@@ -41,15 +45,19 @@ pub use backend::{
     Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, SledBackend,
 };
 pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
-pub use digest::Digest;
+pub use digest::{DIGEST_LEAVES, Digest};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{Author, Stamp, TableId};
 pub use key::KeyEncoder;
 pub use log::{MAX_FRAME_BYTES, TornTail};
+pub use segment::{Codec, ColumnSummary, DistinctSketch};
+pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
 pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
-pub use store::{MAX_META_KEY, MAX_META_VALUE, OpenReport, Store, StoreStats};
+pub use store::{
+    BulkLoad, Components, MAX_META_KEY, MAX_META_VALUE, OpenReport, Store, StoreStats,
+};
 pub use table::{
     MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,
     MAX_TABLE_DEF_BYTES, TableDef,

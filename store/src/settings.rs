@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::segment::Codec;
 
 /// Default of [`Settings::memory_limit`]: 8 GiB.
 const DEFAULT_MEMORY_LIMIT: usize = 8 << 30;
@@ -12,6 +13,20 @@ const DEFAULT_MEMORY_LIMIT: usize = 8 << 30;
 const DEFAULT_LOG_FILE_BYTES: u64 = 256 << 20;
 /// Default of [`Settings::index_cache_bytes`]: 64 MiB.
 const DEFAULT_INDEX_CACHE_BYTES: u64 = 64 << 20;
+/// Default of [`Settings::flush_bytes`]: 64 MiB.
+const DEFAULT_FLUSH_BYTES: u64 = 64 << 20;
+/// Default of [`Settings::checkpoint_log_bytes`]: 64 MiB.
+const DEFAULT_CHECKPOINT_LOG_BYTES: u64 = 64 << 20;
+/// Share of the machine's memory that decoded columns may take by default: a quarter.
+const CACHE_SHARE: u64 = 4;
+/// Default of [`Settings::cache_bytes`] where the machine's memory is not known: 512 MiB.
+const FALLBACK_CACHE_BYTES: u64 = 512 << 20;
+/// Default of [`Settings::snapshot_patience_secs`]: an hour.
+const DEFAULT_SNAPSHOT_PATIENCE_SECS: u64 = 3600;
+/// Default of [`Settings::compaction_bytes_per_sec`]: 64 MiB.
+const DEFAULT_COMPACTION_BYTES_PER_SEC: u64 = 64 << 20;
+/// Least of `flush_bytes` and `checkpoint_log_bytes`: 64 KiB.
+const MIN_FLUSH_BYTES: u64 = 64 << 10;
 /// Least memory a store accepts: 64 KiB.
 const MIN_MEMORY_LIMIT: usize = 64 << 10;
 /// Smallest log file after which the log rotates: 4 KiB.
@@ -57,6 +72,26 @@ pub struct Settings {
     pub log_file_bytes: u64,
     /// Cache of the index, in bytes; at least 1 MiB. Default: 64 MiB.
     pub index_cache_bytes: u64,
+    /// Bytes of rows in memory above which they are moved to segments; at least 64 KiB. Default:
+    /// 64 MiB.
+    pub flush_bytes: u64,
+    /// Bytes of log above which a checkpoint is made, so that opening stays fast; at least 64 KiB.
+    /// Default: 64 MiB.
+    pub checkpoint_log_bytes: u64,
+    /// Cache of decoded columns, in bytes; 0 for none. `None`: a quarter of the machine's memory.
+    /// Default: `None`.
+    pub cache_bytes: Option<u64>,
+    /// How segments are compressed. Default: zstd, level 1.
+    pub codec: Codec,
+    /// Whether checkpoints and compaction run by themselves, in the background. Default: true.
+    pub background: bool,
+    /// How long a snapshot may hold back what was replaced, in seconds; reading from an older one
+    /// fails. Default: 3600.
+    pub snapshot_patience_secs: u64,
+    /// How much compaction may read and write per second, in bytes; 0 for no bound. Default: 64 MiB.
+    pub compaction_bytes_per_sec: u64,
+    /// Whether the folder is only read: nothing in it changes, and writes fail. Default: false.
+    pub read_only: bool,
 }
 
 impl Default for Settings {
@@ -68,6 +103,14 @@ impl Default for Settings {
             memory_limit: DEFAULT_MEMORY_LIMIT,
             log_file_bytes: DEFAULT_LOG_FILE_BYTES,
             index_cache_bytes: DEFAULT_INDEX_CACHE_BYTES,
+            flush_bytes: DEFAULT_FLUSH_BYTES,
+            checkpoint_log_bytes: DEFAULT_CHECKPOINT_LOG_BYTES,
+            cache_bytes: None,
+            codec: Codec::default(),
+            background: true,
+            snapshot_patience_secs: DEFAULT_SNAPSHOT_PATIENCE_SECS,
+            compaction_bytes_per_sec: DEFAULT_COMPACTION_BYTES_PER_SEC,
+            read_only: false,
         }
     }
 }
@@ -84,8 +127,33 @@ impl Settings {
         if self.index_cache_bytes < MIN_INDEX_CACHE_BYTES {
             return Err(below("index_cache_bytes", MIN_INDEX_CACHE_BYTES));
         }
+        if self.flush_bytes < MIN_FLUSH_BYTES {
+            return Err(below("flush_bytes", MIN_FLUSH_BYTES));
+        }
+        if self.checkpoint_log_bytes < MIN_FLUSH_BYTES {
+            return Err(below("checkpoint_log_bytes", MIN_FLUSH_BYTES));
+        }
         Ok(())
     }
+
+    /// The bound of the cache of decoded columns.
+    pub(crate) fn cache_limit(&self) -> usize {
+        let bytes = self
+            .cache_bytes
+            .or_else(|| Some(machine_memory()? / CACHE_SHARE))
+            .unwrap_or(FALLBACK_CACHE_BYTES);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
+/// Bytes of memory that the machine has, where it says so.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    kib.checked_mul(1 << 10)
 }
 
 fn below(setting: &str, least: u64) -> Error {

@@ -11,8 +11,11 @@ use arrow::buffer::BooleanBuffer;
 use crate::clock::Version;
 use crate::digest::Digest;
 use crate::ids::Author;
-use crate::mem::{FrozenBatch, ShardMem, Stamps};
+use crate::mem::{FrozenBatch, Seen, Shard, Stamps};
+use crate::segment_view::SegmentView;
+use crate::store::SnapshotGuard;
 use crate::table::TableDef;
+use crate::write::Change;
 
 /// All rows of a table at one moment.
 #[derive(Debug, Clone)]
@@ -34,8 +37,10 @@ pub struct ShardSnapshot {
     pub digest: Digest,
     /// Greatest version seen; zero if none.
     pub newest: Version,
-    /// The rows, in no particular order; each live key is live in one of them.
+    /// The rows in memory, in no particular order.
     pub batches: Vec<SnapshotBatch>,
+    /// The segments with live rows. Each live key is live in one batch or segment.
+    pub segments: Vec<SegmentView>,
 }
 
 /// Some rows with their liveness and stamps.
@@ -93,6 +98,14 @@ pub struct ShardStats {
     pub rows: u64,
     /// Bytes held in memory: rows, keys, stamps, key map, tombstones.
     pub bytes: u64,
+    /// Segments, those of tombstones included.
+    pub segments: u64,
+    /// Bytes of the segments' data files.
+    pub segment_bytes: u64,
+    /// Bytes of the segments' index files.
+    pub index_bytes: u64,
+    /// About how many bytes of the data files belong to rows that were replaced or deleted.
+    pub dead_bytes: u64,
     /// Hash over all current records, tombstones included.
     pub digest: Digest,
     /// Greatest version seen; zero if none.
@@ -100,30 +113,64 @@ pub struct ShardStats {
 }
 
 impl ShardSnapshot {
-    pub(crate) fn of(shard: u32, mem: &mut ShardMem) -> Self {
+    pub(crate) fn of(number: u32, shard: &mut Shard, guard: &Arc<SnapshotGuard>) -> Self {
+        let rows_of = |seen: &&Seen| seen.segment.meta().change == Change::Upsert;
+        let segments = shard.seen();
         Self {
-            shard,
-            rows: mem.live(),
-            digest: mem.digest(),
-            newest: mem.newest(),
-            batches: mem
+            shard: number,
+            rows: shard.live(),
+            digest: shard.tree().root(),
+            newest: shard.newest(),
+            batches: shard
                 .freeze(false)
                 .into_iter()
                 .map(SnapshotBatch::from)
                 .collect(),
+            segments: segments
+                .iter()
+                .filter(rows_of)
+                .filter(|seen| seen.live_rows > 0)
+                .map(|seen| SegmentView::new(seen.clone(), guard))
+                .collect(),
         }
+    }
+
+    /// Rows that a scan passes over, live or not.
+    pub fn stored_rows(&self) -> u64 {
+        let batches = self
+            .batches
+            .iter()
+            .map(|batch| batch.rows.num_rows() as u64);
+        let segments = self.segments.iter().map(SegmentView::rows);
+        batches.sum::<u64>() + segments.sum::<u64>()
     }
 }
 
 impl ShardStats {
-    pub(crate) fn of(shard: u32, mem: &ShardMem) -> Self {
-        Self {
-            shard,
-            rows: mem.live(),
-            bytes: mem.bytes() as u64,
-            digest: mem.digest(),
-            newest: mem.newest(),
+    pub(crate) fn of(number: u32, shard: &Shard) -> Self {
+        let files = shard.segments().iter().map(|held| {
+            let meta = held.segment.meta();
+            (meta, held.hidden.count())
+        });
+        let mut stats = Self {
+            shard: number,
+            rows: shard.live(),
+            bytes: shard.bytes() as u64,
+            digest: shard.tree().root(),
+            newest: shard.newest(),
+            segments: 0,
+            segment_bytes: 0,
+            index_bytes: 0,
+            dead_bytes: 0,
+        };
+        for (meta, hidden) in files {
+            stats.segments += 1;
+            stats.segment_bytes += meta.data_bytes;
+            stats.index_bytes += meta.index_bytes;
+            let share = u128::from(meta.data_bytes) * u128::from(hidden);
+            stats.dead_bytes += (share / u128::from(meta.rows.max(1))) as u64;
         }
+        stats
     }
 }
 

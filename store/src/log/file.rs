@@ -1,82 +1,136 @@
-//! Log files: their names, their headers, and the one that is appended to.
+//! Files of frames: their names, their headers, and the log file that is appended to.
 //!
 //! Invariant: a new file's header and its entry in the folder are on disk before the first frame
 //! is. After an error the writer is not used again: what the disk holds is then unknown, and a
 //! second sync would not tell (the kernel forgets failed pages).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::frame::Frame;
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 
-/// First bytes of every log file.
-const FILE_MAGIC: [u8; 8] = *b"NETABLOG";
-/// Format of the log's files.
+/// Format of files of frames.
 const FILE_FORMAT: u32 = 1;
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
 /// Frames up to this size are gathered so that a group goes out in one write.
 const GATHER_BYTES: usize = 1 << 20;
 
-/// The header of file `number`.
-pub(super) fn file_header(number: u64) -> [u8; FILE_HEADER_BYTES] {
-    let mut header = [0; FILE_HEADER_BYTES];
-    let fields = [
-        FILE_MAGIC.as_slice(),
-        &FILE_FORMAT.to_le_bytes(),
-        &number.to_le_bytes(),
-    ];
-    let crc = fields
-        .iter()
-        .fold(0, |crc, field| crc32c::crc32c_append(crc, field))
-        .to_le_bytes();
-    for (to, from) in header
-        .iter_mut()
-        .zip(fields.into_iter().chain([crc.as_slice()]).flatten())
-    {
-        *to = *from;
-    }
-    header
+/// What the frames of a file are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Series {
+    /// The commit log: `000001.log`.
+    Log,
+    /// Checkpoints: `000001.checkpoint`.
+    Checkpoint,
 }
 
-/// The numbers of the log files in `dir`, ascending. Other files are ignored.
-pub(crate) fn list_files(dir: &Path) -> Result<Vec<u64>> {
-    let failed = |error| Error::io(format!("list the log folder {}", dir.display()), error);
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_suffix(".log"))
-            .and_then(|digits| digits.parse::<u64>().ok());
-        numbers.extend(number);
+impl Series {
+    fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Log => *b"NETABLOG",
+            Self::Checkpoint => *b"NETABCKP",
+        }
     }
-    numbers.sort_unstable();
-    Ok(numbers)
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Log => ".log",
+            Self::Checkpoint => ".checkpoint",
+        }
+    }
 }
 
-/// The path of log file `number` in `dir`.
-pub(crate) fn file_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:06}.log"))
+/// A folder of numbered files of frames.
+#[derive(Debug, Clone)]
+pub(crate) struct FrameFolder {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) path: PathBuf,
+    pub(crate) series: Series,
 }
 
-/// Makes the entries of a folder durable. Does nothing where folders cannot be opened.
-pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
-    if cfg!(windows) {
-        return Ok(());
+impl FrameFolder {
+    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf, series: Series) -> Self {
+        Self { disk, path, series }
     }
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|error| Error::io(format!("sync the folder {}", dir.display()), error))
+
+    /// The numbers of the files, ascending. Other files are ignored.
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>> {
+        let names = self.disk.list(&self.path).map_err(|error| {
+            Error::io(format!("list the folder {}", self.path.display()), error)
+        })?;
+        let mut numbers: Vec<u64> = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(self.series.suffix()))
+            .filter_map(|digits| digits.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// The path of file `number`.
+    pub(crate) fn file(&self, number: u64) -> PathBuf {
+        self.path
+            .join(format!("{number:06}{}", self.series.suffix()))
+    }
+
+    /// The header of file `number`.
+    pub(super) fn header(&self, number: u64) -> [u8; FILE_HEADER_BYTES] {
+        let mut header = [0; FILE_HEADER_BYTES];
+        let magic = self.series.magic();
+        let fields = [
+            magic.as_slice(),
+            &FILE_FORMAT.to_le_bytes(),
+            &number.to_le_bytes(),
+        ];
+        let crc = fields
+            .iter()
+            .fold(0, |crc, field| crc32c::crc32c_append(crc, field))
+            .to_le_bytes();
+        for (to, from) in header
+            .iter_mut()
+            .zip(fields.into_iter().chain([crc.as_slice()]).flatten())
+        {
+            *to = *from;
+        }
+        header
+    }
+
+    /// Makes the entries of the folder durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.disk
+            .sync_folder(&self.path)
+            .map_err(|error| Error::io(format!("sync the folder {}", self.path.display()), error))
+    }
+
+    /// Removes the files before `first`. In whatever order the removals reach the disk, the next
+    /// open ignores those that are left.
+    pub(crate) fn remove_before(&self, first: u64) -> Result<()> {
+        let old: Vec<u64> = self.numbers()?.into_iter().filter(|n| *n < first).collect();
+        for &number in &old {
+            let path = self.file(number);
+            self.disk
+                .remove(&path)
+                .map_err(|error| Error::io(format!("remove {}", path.display()), error))?;
+        }
+        if old.is_empty() { Ok(()) } else { self.sync() }
+    }
+
+    /// Length of file `number`; zero if it cannot be told.
+    pub(crate) fn file_len(&self, number: u64) -> u64 {
+        let opened = self.disk.open(&self.file(number));
+        opened.and_then(|file| file.size()).unwrap_or(0)
+    }
 }
 
 /// Appends to the last log file and begins new ones.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    dir: PathBuf,
-    file: File,
+    folder: FrameFolder,
+    file: Box<dyn DiskFile>,
     number: u64,
     len: u64,
     durable: u64,
@@ -85,11 +139,13 @@ pub(crate) struct LogWriter {
 
 impl LogWriter {
     /// Begins file `number`.
-    pub(crate) fn create(dir: &Path, number: u64) -> Result<Self> {
-        let file = create_file(dir, number)?;
+    pub(crate) fn create(folder: FrameFolder, number: u64) -> Result<Self> {
+        let path = folder.file(number);
+        let file = begin_file(&folder, &path, number)?;
+        folder.sync()?;
         let len = FILE_HEADER_BYTES as u64;
         Ok(Self {
-            dir: dir.to_path_buf(),
+            folder,
             file,
             number,
             len,
@@ -99,22 +155,19 @@ impl LogWriter {
     }
 
     /// Goes on with file `number`, whose good part is `len` bytes long; cuts off the rest.
-    pub(crate) fn resume(dir: &Path, number: u64, len: u64) -> Result<Self> {
+    pub(crate) fn resume(folder: FrameFolder, number: u64, len: u64) -> Result<Self> {
         if len < FILE_HEADER_BYTES as u64 {
-            return Self::create(dir, number);
+            return Self::create(folder, number);
         }
-        let path = file_path(dir, number);
-        let file = OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .and_then(|file| {
-                file.set_len(len)?;
-                file.sync_all()?;
-                Ok(file)
-            })
-            .map_err(|error| Error::io(format!("open {}", path.display()), error))?;
+        let path = folder.file(number);
+        let opened = folder.disk.open_append(&path).and_then(|mut file| {
+            file.cut(len)?;
+            file.sync()?;
+            Ok(file)
+        });
+        let file = opened.map_err(|error| Error::io(format!("open {}", path.display()), error))?;
         Ok(Self {
-            dir: dir.to_path_buf(),
+            folder,
             file,
             number,
             len,
@@ -126,9 +179,13 @@ impl LogWriter {
     /// Lets every later write fail, as a full or broken disk does.
     #[cfg(test)]
     pub(crate) fn break_disk(&mut self) {
-        if let Ok(read_only) = File::open(file_path(&self.dir, self.number)) {
+        if let Ok(read_only) = self.folder.disk.open(&self.folder.file(self.number)) {
             self.file = read_only;
         }
+    }
+
+    pub(crate) fn folder(&self) -> &FrameFolder {
+        &self.folder
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -137,11 +194,6 @@ impl LogWriter {
 
     pub(crate) fn len(&self) -> u64 {
         self.len
-    }
-
-    /// The numbers of all log files.
-    pub(crate) fn files(&self) -> Result<Vec<u64>> {
-        list_files(&self.dir)
     }
 
     /// Whether `bytes` more would exceed `limit`; a file takes at least one frame.
@@ -172,21 +224,21 @@ impl LogWriter {
         for frame in frames {
             buffer.extend_from_slice(&frame.header(self.durable));
             if buffer.len() + frame.payload().len() > GATHER_BYTES {
-                self.file.write_all(buffer)?;
+                self.file.append(buffer)?;
                 buffer.clear();
-                self.file.write_all(frame.payload())?;
+                self.file.append(frame.payload())?;
             } else {
                 buffer.extend_from_slice(frame.payload());
             }
             self.len += frame.disk_len();
         }
-        self.file.write_all(buffer)
+        self.file.append(buffer)
     }
 
     /// Returns when everything appended is on disk.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.file
-            .sync_data()
+            .sync()
             .map_err(|error| self.failed("sync", error))?;
         self.durable = self.len;
         Ok(())
@@ -194,43 +246,77 @@ impl LogWriter {
 
     /// Makes everything durable, then begins the next file.
     pub(crate) fn rotate(&mut self) -> Result<()> {
-        self.file
-            .sync_all()
-            .map_err(|error| self.failed("sync", error))?;
-        *self = Self::create(&self.dir, self.number + 1)?;
+        self.sync()?;
+        *self = Self::create(self.folder.clone(), self.number + 1)?;
         Ok(())
     }
 
-    /// Removes the files before `first`. In whatever order the removals reach the disk, the next
-    /// open ignores those that are left: it looks for the last checkpoint first.
-    pub(crate) fn remove_before(&self, first: u64) -> Result<()> {
-        for number in list_files(&self.dir)?.into_iter().filter(|n| *n < first) {
-            let path = file_path(&self.dir, number);
-            fs::remove_file(&path)
-                .map_err(|error| Error::io(format!("remove {}", path.display()), error))?;
-        }
-        sync_dir(&self.dir)
-    }
-
     fn failed(&self, action: &str, error: io::Error) -> Error {
-        let path = file_path(&self.dir, self.number);
+        let path = self.folder.file(self.number);
         Error::io(format!("{action} {}", path.display()), error)
     }
 }
 
-fn create_file(dir: &Path, number: u64) -> Result<File> {
-    let path = file_path(dir, number);
-    let created = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&path)
-        .and_then(|mut file| {
-            file.set_len(0)?;
-            file.write_all(&file_header(number))?;
-            file.sync_all()?;
-            Ok(file)
+/// Writes a whole file of frames: under another name first, so that it is there as a whole or not
+/// at all.
+pub(crate) struct WholeFile {
+    folder: FrameFolder,
+    file: Box<dyn DiskFile>,
+    number: u64,
+    beside: PathBuf,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+impl WholeFile {
+    pub(crate) fn create(folder: FrameFolder, number: u64) -> Result<Self> {
+        let beside = folder.file(number).with_extension("new");
+        let file = begin_file(&folder, &beside, number)?;
+        Ok(Self {
+            folder,
+            file,
+            number,
+            beside,
+            len: FILE_HEADER_BYTES as u64,
+            buffer: Vec::new(),
         })
-        .map_err(|error| Error::io(format!("create {}", path.display()), error))?;
-    sync_dir(dir)?;
-    Ok(created)
+    }
+
+    pub(crate) fn append(&mut self, frame: &Frame) -> Result<()> {
+        // Nothing of this file counts before all of it is on disk, so nothing is durable yet.
+        self.buffer.extend_from_slice(&frame.header(0));
+        self.buffer.extend_from_slice(frame.payload());
+        self.len += frame.disk_len();
+        if self.buffer.len() > GATHER_BYTES {
+            self.write_out()?;
+        }
+        Ok(())
+    }
+
+    /// Returns the file's length when it is on disk under its name.
+    pub(crate) fn finish(mut self) -> Result<u64> {
+        self.write_out()?;
+        let to = self.folder.file(self.number);
+        self.file
+            .sync()
+            .and_then(|()| self.folder.disk.rename(&self.beside, &to))
+            .map_err(|error| Error::io(format!("write {}", to.display()), error))?;
+        self.folder.sync()?;
+        Ok(self.len)
+    }
+
+    fn write_out(&mut self) -> Result<()> {
+        let written = self.file.append(&self.buffer);
+        self.buffer.clear();
+        written.map_err(|error| Error::io(format!("write {}", self.beside.display()), error))
+    }
+}
+
+fn begin_file(folder: &FrameFolder, path: &Path, number: u64) -> Result<Box<dyn DiskFile>> {
+    let begun = folder.disk.create(path).and_then(|mut file| {
+        file.append(&folder.header(number))?;
+        file.sync()?;
+        Ok(file)
+    });
+    begun.map_err(|error| Error::io(format!("create {}", path.display()), error))
 }

@@ -27,8 +27,17 @@ pub(crate) enum FrameKind {
     Table,
     /// Nothing; proves that what precedes it is on disk.
     Mark,
-    /// The end of a checkpoint: files with smaller numbers than the payload's are not needed.
+    /// The end of a checkpoint of format 1: log files with smaller numbers than the payload's are
+    /// not needed. Read, not written any more.
     Checkpoint,
+    /// Segments that were loaded at once.
+    Bulk,
+    /// In a checkpoint: a segment and its hidden rows.
+    Segment,
+    /// In a checkpoint: what else is known of a shard.
+    Shard,
+    /// In a checkpoint: its end, and where the log goes on.
+    End,
 }
 
 impl FrameKind {
@@ -38,6 +47,10 @@ impl FrameKind {
             Self::Table => 2,
             Self::Mark => 3,
             Self::Checkpoint => 4,
+            Self::Bulk => 5,
+            Self::Segment => 6,
+            Self::Shard => 7,
+            Self::End => 8,
         }
     }
 
@@ -47,6 +60,10 @@ impl FrameKind {
             2 => Some(Self::Table),
             3 => Some(Self::Mark),
             4 => Some(Self::Checkpoint),
+            5 => Some(Self::Bulk),
+            6 => Some(Self::Segment),
+            7 => Some(Self::Shard),
+            8 => Some(Self::End),
             _ => None,
         }
     }

@@ -1,7 +1,8 @@
 //! The commit log: the truth from which everything else is rebuilt.
 //!
 //! Idea: append-only files `000001.log`, `000002.log`, … Each begins with a header (magic, format,
-//! number, checksum) and holds frames (length, kind, payload, checksum).
+//! number, checksum) and holds frames (length, kind, payload, checksum). Checkpoints are files of
+//! frames too, but written as a whole.
 //!
 //! Every frame also carries `durable`: the length of its file that was known to be on disk when the
 //! frame was written. A bad frame is a torn tail, safe to cut off, unless a later frame proves by
@@ -16,7 +17,7 @@ mod file;
 mod frame;
 mod scan;
 
-pub(crate) use file::{LogWriter, file_path, list_files, sync_dir};
+pub(crate) use file::{FrameFolder, LogWriter, Series, WholeFile};
 pub use frame::MAX_FRAME_BYTES;
 pub(crate) use frame::{Frame, FrameKind};
 pub use scan::TornTail;
@@ -26,17 +27,23 @@ pub(crate) use scan::{ScannedFrame, find_checkpoint, scan_file};
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::disk::OsDisk;
     use crate::error::ErrorKind;
 
     fn frame(text: &str) -> Frame {
         Frame::new(FrameKind::Write, text.as_bytes().to_vec()).unwrap()
     }
 
+    fn folder(dir: &std::path::Path) -> FrameFolder {
+        FrameFolder::new(Arc::new(OsDisk), dir.to_path_buf(), Series::Log)
+    }
+
     fn texts(dir: &std::path::Path) -> crate::error::Result<(Vec<String>, bool)> {
         let mut texts = Vec::new();
-        let scanned = scan_file(dir, 1, true, |frame| {
+        let scanned = scan_file(&folder(dir), 1, true, |frame| {
             texts.push(String::from_utf8(frame.payload).unwrap());
             Ok(())
         })?;
@@ -46,13 +53,13 @@ mod tests {
     #[test]
     fn a_half_written_group_is_a_torn_tail_but_an_acknowledged_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::create(dir.path(), 1).unwrap();
+        let mut log = LogWriter::create(folder(dir.path()), 1).unwrap();
         log.append([frame("first")].iter()).unwrap();
         log.sync().unwrap();
         let group_starts = log.len() as usize;
         log.append([frame("second"), frame("third"), frame("fourth")].iter())
             .unwrap();
-        let path = file_path(dir.path(), 1);
+        let path = folder(dir.path()).file(1);
         let bytes = fs::read(&path).unwrap();
         assert_eq!(texts(dir.path()).unwrap().0.len(), 4);
 
@@ -75,12 +82,12 @@ mod tests {
     #[test]
     fn large_and_small_frames_mix() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = LogWriter::create(dir.path(), 1).unwrap();
+        let mut log = LogWriter::create(folder(dir.path()), 1).unwrap();
         let large = "x".repeat(3 << 20);
         let all = ["a", &large, "b", &large, ""];
         log.append(all.map(frame).iter()).unwrap();
         log.sync().unwrap();
-        let path = file_path(dir.path(), 1);
+        let path = folder(dir.path()).file(1);
         assert_eq!(fs::metadata(&path).unwrap().len(), log.len());
         assert_eq!(texts(dir.path()).unwrap().0, all);
         let too_large = Frame::new(FrameKind::Write, vec![0; MAX_FRAME_BYTES + 1]);

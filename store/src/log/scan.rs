@@ -1,11 +1,11 @@
-//! Reading a log file from its start, and telling a torn tail from damage.
+//! Reading a file of frames from its start, and telling a torn tail from damage.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::file::{FILE_HEADER_BYTES, file_header, file_path};
+use super::file::{FILE_HEADER_BYTES, FrameFolder};
 use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind};
+use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 
 /// Buffer in front of a log file that is read.
@@ -40,23 +40,50 @@ pub(crate) struct Scanned {
     pub(crate) torn: Option<TornTail>,
 }
 
-/// Reads file `number` of `dir` and gives every frame to `each`, in order. `last` says whether a
+/// Reads a file from its start to its end.
+#[derive(Debug)]
+struct FileReader {
+    file: Box<dyn DiskFile>,
+    at: u64,
+    end: u64,
+}
+
+impl FileReader {
+    fn open(disk: &dyn Disk, path: &Path) -> io::Result<BufReader<Self>> {
+        let file = disk.open(path)?;
+        let end = file.size()?;
+        let reader = Self { file, at: 0, end };
+        Ok(BufReader::with_capacity(READ_BUFFER_BYTES, reader))
+    }
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let (part, _) = buffer.split_at_mut(wanted);
+        self.file.read_at(self.at, part)?;
+        self.at += wanted as u64;
+        Ok(wanted)
+    }
+}
+
+/// Reads file `number` of `folder` and gives every frame to `each`, in order. `last` says whether a
 /// torn tail is possible. Fails with `Corrupt` on damage.
 pub(crate) fn scan_file(
-    dir: &Path,
+    folder: &FrameFolder,
     number: u64,
     last: bool,
     mut each: impl FnMut(ScannedFrame) -> Result<()>,
 ) -> Result<Scanned> {
-    let path = file_path(dir, number);
+    let path = folder.file(number);
     let failed = |error| Error::io(format!("read {}", path.display()), error);
-    let file = File::open(&path).map_err(failed)?;
-    let total = file.metadata().map_err(failed)?.len();
-    let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+    let mut reader = FileReader::open(&*folder.disk, &path).map_err(failed)?;
+    let total = reader.get_ref().end;
     let mut offset = 0;
     let mut header = [0; FILE_HEADER_BYTES];
     let good_header =
-        read_whole(&mut reader, &mut header).map_err(failed)? && header == file_header(number);
+        read_whole(&mut reader, &mut header).map_err(failed)? && header == folder.header(number);
     if good_header {
         offset = FILE_HEADER_BYTES as u64;
         while let Some(frame) = read_frame(&mut reader, offset, total).map_err(failed)? {
@@ -75,7 +102,7 @@ pub(crate) fn scan_file(
     } else {
         "the file's header is wrong"
     };
-    if !last || acknowledged_beyond(&path, offset).map_err(failed)? {
+    if !last || acknowledged_beyond(&*folder.disk, &path, offset).map_err(failed)? {
         return Err(Error::log(&path, offset, reason));
     }
     Ok(Scanned {
@@ -88,24 +115,26 @@ pub(crate) fn scan_file(
     })
 }
 
-/// The first file that is needed according to the last checkpoint that file `number` of `dir` ends,
-/// if it ends one. Looks at the frames' headers alone, and stops at the first that is not one.
-pub(crate) fn find_checkpoint(dir: &Path, number: u64) -> Result<Option<u64>> {
-    let path = file_path(dir, number);
-    walk_checkpoints(&path).map_err(|error| Error::io(format!("read {}", path.display()), error))
+/// The first file that is needed according to the last checkpoint that log file `number` ends, if
+/// it ends one: folders of format 1 kept their checkpoints in the log. Looks at the frames' headers
+/// alone, and stops at the first that is not one.
+pub(crate) fn find_checkpoint(folder: &FrameFolder, number: u64) -> Result<Option<u64>> {
+    let path = folder.file(number);
+    walk_checkpoints(&*folder.disk, &path)
+        .map_err(|error| Error::io(format!("read {}", path.display()), error))
 }
 
-fn walk_checkpoints(path: &Path) -> io::Result<Option<u64>> {
-    let mut reader = BufReader::with_capacity(READ_BUFFER_BYTES, File::open(path)?);
+fn walk_checkpoints(disk: &dyn Disk, path: &Path) -> io::Result<Option<u64>> {
+    let mut reader = FileReader::open(disk, path)?;
     let mut found = None;
-    reader.seek_relative(FILE_HEADER_BYTES as i64)?;
+    skip(&mut reader, FILE_HEADER_BYTES)?;
     let mut bytes = [0; FRAME_HEADER_BYTES];
     while read_whole(&mut reader, &mut bytes)? {
         let Some(header) = FrameHeader::parse(&bytes) else {
             break;
         };
         if !header.may_be(FrameKind::Checkpoint) {
-            reader.seek_relative(header.len as i64)?;
+            skip(&mut reader, header.len)?;
             continue;
         }
         let mut payload = vec![0; header.len];
@@ -116,6 +145,19 @@ fn walk_checkpoints(path: &Path) -> io::Result<Option<u64>> {
         found = first.ok().or(found);
     }
     Ok(found)
+}
+
+/// Passes over `bytes` bytes, or to the end.
+fn skip(reader: &mut BufReader<FileReader>, bytes: usize) -> io::Result<()> {
+    let buffered = reader.buffer().len();
+    if bytes <= buffered {
+        io::BufRead::consume(reader, bytes);
+        return Ok(());
+    }
+    io::BufRead::consume(reader, buffered);
+    let file = reader.get_mut();
+    file.at = file.end.min(file.at + (bytes - buffered) as u64);
+    Ok(())
 }
 
 /// The frame at `offset`, or `None` if there is no good one.
@@ -154,8 +196,9 @@ fn read_whole(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
 
 /// Whether a good frame behind `offset` proves that the bytes at `offset` were on disk when it was
 /// written. Reads the rest of the file into memory: log files are bounded by rotation.
-fn acknowledged_beyond(path: &Path, offset: u64) -> io::Result<bool> {
-    let bytes = std::fs::read(path)?;
+fn acknowledged_beyond(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    FileReader::open(disk, path)?.read_to_end(&mut bytes)?;
     let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
     while let Some(found) = bytes.get(at..).and_then(find_magic) {
         at += found;

@@ -31,6 +31,11 @@ impl Bitmap {
         self.set == self.len
     }
 
+    pub(super) fn is_set(&self, row: usize) -> bool {
+        let byte = self.bytes.get(row / 8).copied().unwrap_or_default();
+        row < self.len && byte & (1 << (row % 8)) != 0
+    }
+
     pub(super) fn unset(&mut self, row: usize) {
         let mask = 1 << (row % 8);
         if let Some(byte) = self.bytes.get_mut(row / 8)

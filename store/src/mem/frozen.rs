@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{BinaryArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::take_record_batch;
 use arrow::error::ArrowError;
@@ -16,7 +16,10 @@ use crate::write::Change;
 #[derive(Debug, Clone)]
 pub(crate) struct FrozenBatch {
     pub(crate) change: Change,
+    /// Which batch of its memtable it is.
+    pub(crate) slot: usize,
     pub(crate) rows: RecordBatch,
+    pub(crate) keys: BinaryArray,
     pub(crate) stamps: Stamps,
     /// Which rows are current; `None`: all.
     pub(crate) current: Option<BooleanBuffer>,

@@ -7,10 +7,11 @@ use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::located::Located;
 use super::size;
 use super::stamps::Stamps;
 use crate::catalog::TableState;
-use crate::digest::{DigestSum, RecordHasher};
+use crate::digest::{RecordDigest, RecordHasher};
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::write::Change;
@@ -33,12 +34,38 @@ pub(crate) struct Part {
     pub(crate) change: Change,
     pub(crate) stamps: Stamps,
     pub(crate) rows: RecordBatch,
-    pub(super) keys: BinaryArray,
+    pub(crate) keys: BinaryArray,
     pub(super) hashes: Vec<u64>,
-    /// Digest of all rows, as if all took effect.
-    pub(super) sum: DigestSum,
+    /// The digest of every row's record.
+    pub(super) digests: Vec<RecordDigest>,
+    /// Where its keys lie in segments.
+    pub(crate) located: Located,
     /// Bytes the rows and keys hold in memory.
     pub(crate) bytes: usize,
+}
+
+impl Part {
+    /// Finds the keys in the shard's segments. Reads files.
+    pub(crate) fn locate(&mut self) -> Result<()> {
+        let list = match self.table.mem.lock().get(self.shard as usize) {
+            Some(shard) => shard.list().clone(),
+            None => return Ok(()),
+        };
+        self.located = list.locate(&self.keys)?;
+        Ok(())
+    }
+
+    /// Finds the keys again if the shard has other segments now.
+    pub(crate) fn relocate(&mut self) -> Result<()> {
+        let epoch = match self.table.mem.lock().get(self.shard as usize) {
+            Some(shard) => shard.list().epoch,
+            None => return Ok(()),
+        };
+        if epoch == self.located.epoch {
+            return Ok(());
+        }
+        self.locate()
+    }
 }
 
 /// Makes parts. `trusted` rows come from this store's own log, and were checked before.
@@ -58,22 +85,18 @@ impl Preparer<'_> {
             rows,
             ..
         } = incoming;
-        let schema = match change {
-            Change::Upsert => &table.schema,
-            Change::Delete => &table.key_schema,
-        };
         if shard >= table.shards {
             return Err(Error::invalid(format!(
                 "table \"{}\" has {} shards; there is no shard {shard}",
                 table.name, table.shards
             )));
         }
-        check_schema(&table.name, schema, &rows.schema())?;
-        if !self.trusted {
-            check_nulls(table, change, &rows)?;
-        }
         let failed = |error| Error::arrow(format!("rows of table \"{}\"", table.name), error);
-        let rows = RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(failed)?;
+        let rows = if self.trusted {
+            conform(table, change, &rows)?
+        } else {
+            check_rows(table, change, &rows)?
+        };
         let rows = size::compact(rows).map_err(failed)?;
         let encoded = table.encoder.encode(&rows)?;
         let keys = encoded.try_into_binary().map_err(failed)?;
@@ -84,7 +107,7 @@ impl Preparer<'_> {
             check_shard(table, shard, &rows)?;
             check_unique(table, &rows, &keys, &hashes)?;
         }
-        let sum = digest_of(&keys, &stamps, change);
+        let digests = digests_of(&keys, &stamps, change);
         let bytes = size::held_bytes(&rows) + keys.get_buffer_memory_size();
         Ok(Part {
             table: table.clone(),
@@ -94,10 +117,30 @@ impl Preparer<'_> {
             rows,
             keys,
             hashes,
-            sum,
+            digests,
+            located: Located::default(),
             bytes,
         })
     }
+}
+
+/// Rows with the table's own schema object. Fails with `InvalidInput` if columns differ, or a key
+/// or NOT NULL column has NULL.
+pub(crate) fn check_rows(
+    table: &TableState,
+    change: Change,
+    rows: &RecordBatch,
+) -> Result<RecordBatch> {
+    check_schema(&table.name, table.schema_of(change), &rows.schema())?;
+    check_nulls(table, change, rows)?;
+    conform(table, change, rows)
+}
+
+fn conform(table: &TableState, change: Change, rows: &RecordBatch) -> Result<RecordBatch> {
+    let schema = table.schema_of(change);
+    check_schema(&table.name, schema, &rows.schema())?;
+    RecordBatch::try_new(schema.clone(), rows.columns().to_vec())
+        .map_err(|error| Error::arrow(format!("rows of table \"{}\"", table.name), error))
 }
 
 fn check_schema(table: &str, wanted: &SchemaRef, given: &Schema) -> Result<()> {
@@ -191,13 +234,13 @@ fn check_unique(
     Ok(())
 }
 
-fn digest_of(keys: &BinaryArray, stamps: &Stamps, change: Change) -> DigestSum {
+pub(crate) fn digests_of(keys: &BinaryArray, stamps: &Stamps, change: Change) -> Vec<RecordDigest> {
     let mut hasher = RecordHasher::default();
-    let mut sum = DigestSum::default();
-    for row in 0..keys.len() {
-        let author = stamps.author(row).map_or("", |author| author);
-        let tombstone = change == Change::Delete;
-        sum.add(hasher.hash(keys.value(row), stamps.version(row), author, tombstone));
-    }
-    sum
+    let tombstone = change == Change::Delete;
+    (0..keys.len())
+        .map(|row| {
+            let author = stamps.author(row).map_or("", |author| author);
+            hasher.hash(keys.value(row), stamps.version(row), author, tombstone)
+        })
+        .collect()
 }

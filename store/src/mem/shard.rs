@@ -1,336 +1,520 @@
-//! One shard: batches, key map, counts and digest.
+//! One shard: a memtable that takes writes, perhaps one that is being flushed, and segments.
+//!
+//! Invariant: of every key at most one record is current in all of them together; the others are
+//! hidden where they lie when a newer one arrives, so that no scan ever merges by key. Which one is
+//! current depends only on the set of records seen.
+//! Non-goals: files are not written here, and only read to find the losers of a bulk load.
 
-use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use hashbrown::hash_table::Entry as MapEntry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-use super::bitmap::Bitmap;
 use super::frozen::FrozenBatch;
-use super::merge;
+use super::hidden::{Hidden, Liveness};
+use super::located::{Found, Located, SegmentList};
+use super::memtable::{Below, Known, Memtable};
 use super::part::Part;
-use super::runs::{Entry, MemBatch, Runs, batch_bit};
-use super::stamps::Stamps;
 use crate::clock::Version;
-use crate::digest::{Digest, DigestSum, RecordHasher};
+use crate::digest::{DigestTree, RecordDigest, RecordHasher};
+use crate::error::Result;
+use crate::ids::Stamp;
+use crate::segment::{GROUP_ROWS, Segment};
 use crate::write::{Applied, Change};
 
-/// Batches with fewer rows are not rewritten on their own when most of their rows are hidden.
-const MIN_REWRITE_ROWS: usize = 64;
-
-/// The records of one shard.
-#[derive(Debug, Default)]
-pub(crate) struct ShardMem {
-    map: HashTable<Entry>,
-    runs: Runs,
-    live: u64,
-    sum: DigestSum,
-    newest: Version,
-    batch_bytes: usize,
-    unmergeable: bool,
-    record_hasher: RecordHasher,
+/// A segment and its hidden rows.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) hidden: Hidden,
 }
 
-impl ShardMem {
+/// A segment as a snapshot sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) live: Liveness,
+    pub(crate) live_rows: u64,
+}
+
+impl Seen {
+    /// The live row with this key. Reads the file.
+    pub(crate) fn find(&self, key: &[u8]) -> Result<Option<u32>> {
+        let row = self.segment.locate_one(key)?;
+        Ok(row.filter(|row| self.is_live(*row)))
+    }
+
+    pub(crate) fn is_live(&self, row: u32) -> bool {
+        match self.live.get(row as usize / GROUP_ROWS) {
+            Some(Some(live)) => live.value(row as usize % GROUP_ROWS),
+            _ => true,
+        }
+    }
+}
+
+/// The records of one shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    active: Memtable,
+    flushing: Option<Memtable>,
+    segments: Vec<Held>,
+    list: SegmentList,
+    seen: Option<Arc<[Seen]>>,
+    /// Digest of the current records in segments.
+    sum: DigestTree,
+    /// Greatest version that ever was in segments.
+    newest: Version,
+    hasher: RecordHasher,
+}
+
+/// A shard at the moment when a checkpoint begins.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    pub(crate) newest: Version,
+    /// Digest of what will be in segments.
+    pub(crate) sum: DigestTree,
+    pub(crate) segments: Arc<[Seen]>,
+    /// What was in memory.
+    pub(crate) batches: Vec<FrozenBatch>,
+    /// Whether `batches` go to segments; else they are few, and go into the checkpoint itself.
+    pub(crate) flush: bool,
+}
+
+/// A segment made of rows in memory, and where each row came from.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    pub(crate) segment: Arc<Segment>,
+    /// Batch of the memtable, and row, for every row of the segment.
+    pub(crate) origins: Vec<(u32, u32)>,
+}
+
+/// A segment made of others.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    /// The others, as they were, and where each of their rows went: `u32::MAX` for nowhere.
+    pub(crate) inputs: Vec<(Seen, Vec<u32>)>,
+    /// What became of them. Their rows are counted through, from the first one's on.
+    pub(crate) outputs: Vec<Arc<Segment>>,
+    /// Records that were left out on purpose: input, row, digest.
+    pub(crate) dropped: Vec<(u32, u32, RecordDigest)>,
+}
+
+/// A record of a bulk load that meets a record of the same key in an older segment.
+#[derive(Debug)]
+pub(crate) struct Clash {
+    /// The older record.
+    pub(crate) found: Found,
+    /// The older record's digest.
+    pub(crate) old: RecordDigest,
+    /// The row of the new segment.
+    pub(crate) row: u32,
+    /// The new record's digest.
+    pub(crate) new: RecordDigest,
+}
+
+/// A segment of a bulk load, and everything it replaces.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) stamp: Stamp,
+    pub(crate) sum: DigestTree,
+    pub(crate) epoch: u64,
+    pub(crate) clashes: Vec<Clash>,
+    /// Rows whose keys are in memory, too.
+    pub(crate) in_memory: Vec<(Vec<u8>, u32)>,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            active: Memtable::default(),
+            flushing: None,
+            segments: Vec::new(),
+            list: SegmentList {
+                epoch: 0,
+                segments: Arc::new([]),
+            },
+            seen: None,
+            sum: DigestTree::default(),
+            newest: Version::default(),
+            hasher: RecordHasher::default(),
+        }
+    }
+}
+
+impl Shard {
     /// Rows that are neither replaced nor deleted.
     pub(crate) fn live(&self) -> u64 {
-        self.live
+        let mems = self.memtables().map(Memtable::live).sum::<u64>();
+        mems + self.live_in(Change::Upsert)
     }
 
     /// Records, tombstones included.
     pub(crate) fn records(&self) -> u64 {
-        self.map.len() as u64
+        let mems = self.memtables().map(Memtable::records).sum::<u64>();
+        mems + self.live_in(Change::Upsert) + self.live_in(Change::Delete)
     }
 
-    pub(crate) fn digest(&self) -> Digest {
-        self.sum.digest()
+    /// The digests of all records.
+    pub(crate) fn tree(&self) -> DigestTree {
+        let mut tree = self.sum.clone();
+        self.memtables().for_each(|mem| tree.add_tree(mem.sum()));
+        tree
     }
 
     pub(crate) fn newest(&self) -> Version {
-        self.newest
+        let mems = self.memtables().map(Memtable::newest);
+        mems.fold(self.newest, Version::max)
     }
 
-    /// Bytes held: rows, keys, stamps, key map.
+    /// Bytes held in memory: rows, keys, stamps, key maps.
     pub(crate) fn bytes(&self) -> usize {
-        self.batch_bytes + self.map.allocation_size()
+        self.memtables().map(Memtable::bytes).sum()
     }
 
-    /// Applies a part. Whatever the order of parts, the same records end up current.
-    pub(crate) fn apply(&mut self, part: Part, hasher: &DefaultHashBuilder) -> Applied {
-        let rows = part.rows.num_rows();
-        let change = part.change;
-        let slot = self.runs.of(change).len() as u32;
-        let batch = slot | batch_bit(change);
-        let mut current = Bitmap::all(rows);
-        let mut applied = Applied::default();
-        let mut thinned = Vec::new();
-        self.newest = self.newest.max(part.stamps.newest());
-        self.sum.add(part.sum);
-        self.map.reserve(rows, |entry| entry.hash);
-        for (row, &hash) in part.hashes.iter().enumerate() {
-            let new = Entry {
-                hash,
-                batch,
-                row: row as u32,
-            };
-            match self.place(new, &part) {
-                Placed::Lost => {
-                    current.unset(row);
-                    self.unsum(part.keys.value(row), &part.stamps, row, change);
-                }
-                Placed::New => applied.rows += 1,
-                Placed::Replaced(old) => {
-                    applied.rows += 1;
-                    applied.hidden += u64::from(old.change() == Change::Upsert);
-                    self.hide(old, part.keys.value(row), &mut thinned);
-                }
-            }
+    /// Number of batches in memory, tombstones included.
+    pub(crate) fn batches(&self) -> usize {
+        self.memtables().map(Memtable::batches).sum()
+    }
+
+    /// The segments, for finding keys without a lock.
+    pub(crate) fn list(&self) -> &SegmentList {
+        &self.list
+    }
+
+    pub(crate) fn segments(&self) -> &[Held] {
+        &self.segments
+    }
+
+    /// Applies a part that was located at this epoch.
+    pub(crate) fn apply(&mut self, mut part: Part, hasher: &DefaultHashBuilder) -> Applied {
+        let located = std::mem::take(&mut part.located);
+        let below = &mut Lower {
+            flushing: self.flushing.as_mut(),
+            segments: &mut self.segments,
+            sum: &mut self.sum,
+            hasher: &mut self.hasher,
+            changed: false,
+        };
+        let applied = self.active.apply(part, hasher, &mut |part, row| {
+            below.challenge(part, row, &located)
+        });
+        if below.changed {
+            self.seen = None;
         }
-        if change == Change::Upsert {
-            self.live += applied.rows;
-        }
-        self.live -= applied.hidden;
-        if applied.rows > 0 {
-            let added = MemBatch::new(part.rows, part.keys, part.stamps, current);
-            self.batch_bytes += added.bytes;
-            self.runs.of_mut(change).push(Some(added));
-            thinned.push(Entry {
-                hash: 0,
-                batch,
-                row: 0,
-            });
-        }
-        self.tidy(thinned, hasher);
-        self.coalesce(change, hasher);
         applied
     }
 
-    /// The live row of an encoded key, as a batch of one row.
-    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Option<RecordBatch> {
-        let hash = hasher.hash_one(key);
-        let entry = *self.map.find(hash, |entry| {
-            entry.hash == hash && self.runs.has_key(*entry, key)
-        })?;
-        if entry.change() == Change::Delete {
-            return None;
+    /// What memory knows of an encoded key.
+    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Known {
+        match (self.active.get(key, hasher), &self.flushing) {
+            (Known::Nothing, Some(flushing)) => flushing.get(key, hasher),
+            (known, _) => known,
         }
-        let batch = self.runs.batch(entry)?;
-        Some(batch.rows.slice(entry.row as usize, 1))
     }
 
-    /// The current rows, and the tombstones if asked for, as they are now.
+    /// The current rows in memory, and the tombstones if asked for, as they are now.
     pub(crate) fn freeze(&mut self, tombstones: bool) -> Vec<FrozenBatch> {
-        let frozen = |change| {
-            move |batch: &mut MemBatch| FrozenBatch {
-                change,
-                rows: batch.rows.clone(),
-                stamps: batch.stamps.clone(),
-                current: batch.current.freeze(),
-                current_rows: batch.current.set(),
-            }
-        };
-        let upserts = self.runs.upserts.iter_mut().flatten();
-        let mut all: Vec<_> = upserts.map(frozen(Change::Upsert)).collect();
-        if tombstones {
-            let deletes = self.runs.deletes.iter_mut().flatten();
-            all.extend(deletes.map(frozen(Change::Delete)));
+        let mut all = self.active.freeze(tombstones);
+        if let Some(flushing) = &mut self.flushing {
+            all.extend(flushing.freeze(tombstones));
         }
-        all.retain(|batch| batch.current_rows > 0);
         all
     }
 
-    /// The digest, computed anew from the records.
-    #[cfg(test)]
-    pub(crate) fn recomputed_digest(&mut self) -> Digest {
-        let mut sum = DigestSum::default();
-        for entry in &self.map {
-            if let Some(batch) = self.runs.batch(*entry) {
-                let row = entry.row as usize;
-                sum.add(self.record_hasher.hash(
-                    batch.keys.value(row),
-                    batch.stamps.version(row),
-                    batch.stamps.author(row).map_or("", |author| author),
-                    entry.change() == Change::Delete,
-                ));
-            }
-        }
-        sum.digest()
-    }
-
-    /// Number of batches, tombstones included.
-    pub(crate) fn batches(&self) -> usize {
-        self.runs.upserts.iter().flatten().count() + self.runs.deletes.iter().flatten().count()
-    }
-
-    fn place(&mut self, new: Entry, part: &Part) -> Placed {
-        let runs = &self.runs;
-        let row = new.row as usize;
-        let key = part.keys.value(row);
-        let same = |entry: &Entry| entry.hash == new.hash && runs.has_key(*entry, key);
-        match self.map.entry(new.hash, same, |entry| entry.hash) {
-            MapEntry::Vacant(vacant) => {
-                vacant.insert(new);
-                Placed::New
-            }
-            MapEntry::Occupied(mut occupied) => {
-                let old = *occupied.get();
-                let wins = runs.batch(old).is_none_or(|batch| {
-                    rank(&part.stamps, row, new) > rank(&batch.stamps, old.row as usize, old)
-                });
-                if !wins {
-                    return Placed::Lost;
-                }
-                *occupied.get_mut() = new;
-                Placed::Replaced(old)
-            }
-        }
-    }
-
-    fn hide(&mut self, old: Entry, key: &[u8], thinned: &mut Vec<Entry>) {
-        let Some(batch) = self.runs.batch_mut(old) else {
-            return;
-        };
-        batch.current.unset(old.row as usize);
-        if batch.current.set() * 2 < batch.rows.num_rows()
-            && thinned.last().is_none_or(|last| last.batch != old.batch)
-        {
-            thinned.push(old);
-        }
-        let row = old.row as usize;
-        let author = batch.stamps.author(row).map_or("", |author| author);
-        let tombstone = old.change() == Change::Delete;
-        let version = batch.stamps.version(row);
-        self.sum
-            .remove(self.record_hasher.hash(key, version, author, tombstone));
-    }
-
-    fn unsum(&mut self, key: &[u8], stamps: &Stamps, row: usize, change: Change) {
-        let author = stamps.author(row).map_or("", |author| author);
-        let tombstone = change == Change::Delete;
-        self.sum.remove(
-            self.record_hasher
-                .hash(key, stamps.version(row), author, tombstone),
-        );
-    }
-
-    /// Frees batches without current rows, and rewrites those where most rows are hidden.
-    fn tidy(&mut self, mut thinned: Vec<Entry>, hasher: &DefaultHashBuilder) {
-        thinned.sort_unstable_by_key(|entry| entry.batch);
-        thinned.dedup_by_key(|entry| entry.batch);
-        for entry in thinned {
-            let Some(batch) = self.runs.batch(entry) else {
-                continue;
+    /// The segments as they are now.
+    pub(crate) fn seen(&mut self) -> Arc<[Seen]> {
+        let segments = &mut self.segments;
+        let seen = self.seen.get_or_insert_with(|| {
+            let see = |held: &mut Held| Seen {
+                segment: Arc::clone(&held.segment),
+                live_rows: held.hidden.live(),
+                live: held.hidden.freeze(),
             };
-            let (set, rows) = (batch.current.set(), batch.rows.num_rows());
-            if set == 0 {
-                self.batch_bytes -= batch.bytes;
-                if let Some(slot) = self.runs.of_mut(entry.change()).get_mut(entry.index()) {
-                    *slot = None;
-                }
-            } else if rows >= MIN_REWRITE_ROWS && set * 2 < rows {
-                let at = entry.index();
-                self.merge(entry.change(), at, at + 1, hasher);
-            }
+            segments.iter_mut().map(see).collect()
+        });
+        Arc::clone(seen)
+    }
+
+    /// Sets what is in memory aside if it has at least `flush_bytes`, and tells everything that a
+    /// checkpoint needs.
+    pub(crate) fn capture(&mut self, flush_bytes: usize) -> Captured {
+        let newest = self.newest();
+        let flush = self.flushing.is_none()
+            && !self.active.is_empty()
+            && self.active.bytes() >= flush_bytes;
+        if flush {
+            self.flushing = Some(std::mem::take(&mut self.active));
+        }
+        let mut sum = self.sum.clone();
+        if let Some(flushing) = &self.flushing {
+            sum.add_tree(flushing.sum());
+        }
+        let batches = match &mut self.flushing {
+            Some(flushing) => flushing.freeze(true),
+            None => self.active.freeze(true),
+        };
+        Captured {
+            newest,
+            sum,
+            segments: self.seen(),
+            batches,
+            flush,
         }
     }
 
-    /// Merges the batches at the end until no merge is due.
-    fn coalesce(&mut self, change: Change, hasher: &DefaultHashBuilder) {
-        while !self.unmergeable {
-            let rows_of = self
-                .runs
-                .of(change)
+    /// Puts segments in the place of the memtable that was set aside. Returns the bytes it held.
+    pub(crate) fn install(&mut self, flushed: Vec<Flushed>) -> usize {
+        let Some(flushing) = self.flushing.take() else {
+            return 0;
+        };
+        self.newest = self.newest.max(flushing.newest());
+        self.sum.add_tree(flushing.sum());
+        for Flushed { segment, origins } in flushed {
+            let change = segment.meta().change;
+            let mut hidden = Hidden::none(segment.meta().rows);
+            for (at, (slot, row)) in (0..).zip(origins) {
+                if !flushing.is_current(change, slot as usize, row as usize) {
+                    hidden.hide(at);
+                }
+            }
+            self.segments.push(Held { segment, hidden });
+        }
+        self.relist();
+        flushing.bytes()
+    }
+
+    /// Takes a segment over as a checkpoint described it.
+    pub(crate) fn restore(&mut self, segment: Arc<Segment>, hidden: &[(u32, Vec<u8>)]) {
+        let mut held = Held {
+            hidden: Hidden::none(segment.meta().rows),
+            segment,
+        };
+        for (group, live) in hidden {
+            held.hidden.restore(*group, live);
+        }
+        self.segments.push(held);
+        self.relist();
+    }
+
+    /// Takes over what a checkpoint knew of the segments' records.
+    pub(crate) fn restore_summary(&mut self, newest: Version, sum: DigestTree) {
+        self.newest = newest;
+        self.sum = sum;
+    }
+
+    /// Puts the result of a compaction in the place of its inputs. Returns these, or nothing if one
+    /// of them is not here any more.
+    pub(crate) fn swap(&mut self, compacted: Compacted) -> Vec<Arc<Segment>> {
+        let number = |seen: &Seen| seen.segment.meta().number;
+        let place = |wanted: u64| {
+            self.segments
                 .iter()
-                .map(|slot| slot.as_ref().map_or(0, |batch| batch.current.set()));
-            let Some(start) = merge::due(rows_of) else {
-                return;
-            };
-            let end = self.runs.of(change).len();
-            if !self.merge(change, start, end, hasher) {
-                return;
-            }
-            self.runs.of_mut(change).truncate(start + 1);
-        }
-    }
-
-    /// Puts the current rows of slots `start..end` into slot `start` and empties the others.
-    fn merge(
-        &mut self,
-        change: Change,
-        start: usize,
-        end: usize,
-        hasher: &DefaultHashBuilder,
-    ) -> bool {
-        let Some(slots) = self.runs.of_mut(change).get_mut(start..end) else {
-            return false;
+                .position(|held| held.segment.meta().number == wanted)
         };
-        let mut batches: Vec<&mut MemBatch> = slots.iter_mut().flatten().collect();
-        if batches.is_empty() {
-            return true;
+        let inputs = &compacted.inputs;
+        let places: Vec<Option<usize>> =
+            inputs.iter().map(|(seen, _)| place(number(seen))).collect();
+        if places.contains(&None) {
+            return Vec::new();
         }
-        let Ok(merged) = merge::merge(&mut batches) else {
-            self.unmergeable = true;
-            return false;
-        };
-        let freed: usize = batches.iter().map(|batch| batch.bytes).sum();
-        self.repoint(change, start, end, hasher);
-        self.batch_bytes = self.batch_bytes - freed + merged.bytes;
-        if let Some(slots) = self.runs.of_mut(change).get_mut(start..end) {
-            slots.iter_mut().for_each(|slot| *slot = None);
-            if let Some(slot) = slots.first_mut() {
-                *slot = Some(merged);
+        for (input, row, digest) in &compacted.dropped {
+            let place = places.get(*input as usize).copied().flatten();
+            let held = place.and_then(|place| self.segments.get(place));
+            if held.is_some_and(|held| !held.hidden.contains(*row)) {
+                self.sum.remove(*digest);
             }
         }
-        true
-    }
-
-    /// Points the map at the rows' places after the merge of `start..end` into `start`.
-    fn repoint(&mut self, change: Change, start: usize, end: usize, hasher: &DefaultHashBuilder) {
-        let bit = batch_bit(change);
-        let mut to = 0;
-        for at in start..end {
-            let Some(batch) = self
-                .runs
-                .of_mut(change)
-                .get_mut(at)
-                .and_then(Option::as_mut)
-            else {
+        let mut outputs = Outputs::new(compacted.outputs);
+        for ((_, went), place) in inputs.iter().zip(&places) {
+            let Some(held) = place.and_then(|place| self.segments.get(place)) else {
                 continue;
             };
-            let current = batch.current.freeze();
-            for row in 0..batch.rows.num_rows() {
-                if current.as_ref().is_some_and(|current| !current.value(row)) {
-                    continue;
+            // Only few rows can have been hidden since the inputs were read.
+            for (row, to) in (0..).zip(went) {
+                if *to != u32::MAX && held.hidden.contains(row) {
+                    outputs.hide(*to);
                 }
-                let hash = hasher.hash_one(batch.keys.value(row));
-                let from = at as u32 | bit;
-                let here = |entry: &Entry| {
-                    entry.hash == hash && entry.batch == from && entry.row == row as u32
-                };
-                if let Some(entry) = self.map.find_mut(hash, here) {
-                    entry.batch = start as u32 | bit;
-                    entry.row = to;
-                }
-                to += 1;
             }
+        }
+        self.segments.extend(outputs.0);
+        let gone: Vec<u64> = inputs.iter().map(|(seen, _)| number(seen)).collect();
+        let (old, kept) = std::mem::take(&mut self.segments)
+            .into_iter()
+            .partition(|held| gone.contains(&held.segment.meta().number));
+        self.segments = kept;
+        self.relist();
+        Vec::into_iter(old).map(|held: Held| held.segment).collect()
+    }
+
+    /// The keys in memory between two keys, ascending.
+    pub(crate) fn keys_between(&self, min: &[u8], max: &[u8]) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        for mem in self.memtables() {
+            mem.each_key(|key| {
+                if (min..=max).contains(&key) {
+                    keys.push(key.to_vec());
+                }
+            });
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Applies a bulk load's segment whose clashes were found at this epoch.
+    pub(crate) fn apply_load(&mut self, load: Loaded, hasher: &DefaultHashBuilder) -> Applied {
+        let Loaded { segment, stamp, .. } = &load;
+        let mut hidden = Hidden::none(segment.meta().rows);
+        let mut applied = Applied::default();
+        self.sum.add_tree(&load.sum);
+        self.newest = self.newest.max(stamp.version);
+        for clash in &load.clashes {
+            match self.meet(clash, stamp) {
+                Below::Nothing => {}
+                Below::Wins if hidden.hide(clash.row) => self.sum.remove(clash.new),
+                Below::Wins => {}
+                Below::Hidden { row } => applied.hidden += u64::from(row),
+            }
+        }
+        for (key, row) in &load.in_memory {
+            match self.yield_to(key, stamp, hasher) {
+                Below::Wins if hidden.hide(*row) => {
+                    let Stamp { version, author } = stamp;
+                    self.sum
+                        .remove(self.hasher.hash(key, *version, author, false));
+                }
+                Below::Nothing | Below::Wins => {}
+                Below::Hidden { row } => applied.hidden += u64::from(row),
+            }
+        }
+        applied.rows = hidden.live();
+        self.segments.push(Held {
+            segment: load.segment,
+            hidden,
+        });
+        self.relist();
+        applied
+    }
+
+    /// Lets a bulk load's record meet an older one in a segment.
+    fn meet(&mut self, clash: &Clash, stamp: &Stamp) -> Below {
+        let Some(held) = self.segments.get_mut(clash.found.slot as usize) else {
+            return Below::Nothing;
+        };
+        if held.hidden.contains(clash.found.at) {
+            return Below::Nothing;
+        }
+        let row = held.segment.meta().change == Change::Upsert;
+        if (&clash.found.stamp, row) >= (stamp, true) {
+            return Below::Wins;
+        }
+        held.hidden.hide(clash.found.at);
+        self.sum.remove(clash.old);
+        Below::Hidden { row }
+    }
+
+    /// Lets a bulk load's record meet one in memory.
+    fn yield_to(&mut self, key: &[u8], stamp: &Stamp, hasher: &DefaultHashBuilder) -> Below {
+        let mems = std::iter::once(&mut self.active).chain(&mut self.flushing);
+        for mem in mems {
+            let below = mem.yield_to(key, stamp, hasher);
+            if below != Below::Nothing {
+                return below;
+            }
+        }
+        Below::Nothing
+    }
+
+    /// The digests of the records in memory, computed anew.
+    #[cfg(test)]
+    pub(crate) fn recomputed_digest(&mut self) -> DigestTree {
+        self.active.recomputed_digest()
+    }
+
+    fn memtables(&self) -> impl Iterator<Item = &Memtable> {
+        std::iter::once(&self.active).chain(&self.flushing)
+    }
+
+    fn live_in(&self, change: Change) -> u64 {
+        let of_kind = |held: &&Held| held.segment.meta().change == change;
+        let segments = self.segments.iter().filter(of_kind);
+        segments.map(|held| held.hidden.live()).sum()
+    }
+
+    fn relist(&mut self) {
+        self.seen = None;
+        let segments = self.segments.iter().map(|held| Arc::clone(&held.segment));
+        self.list = SegmentList {
+            epoch: self.list.epoch + 1,
+            segments: segments.collect(),
+        };
+    }
+}
+
+/// Segments whose rows are counted through.
+struct Outputs(Vec<Held>);
+
+impl Outputs {
+    fn new(segments: Vec<Arc<Segment>>) -> Self {
+        let held = |segment: Arc<Segment>| Held {
+            hidden: Hidden::none(segment.meta().rows),
+            segment,
+        };
+        Self(segments.into_iter().map(held).collect())
+    }
+
+    fn hide(&mut self, row: u32) {
+        let mut row = u64::from(row);
+        for held in &mut self.0 {
+            let rows = held.segment.meta().rows;
+            if row < rows {
+                held.hidden.hide(row as u32);
+                return;
+            }
+            row -= rows;
         }
     }
 }
 
-enum Placed {
-    New,
-    Replaced(Entry),
-    Lost,
+/// What lies below the active memtable.
+struct Lower<'a> {
+    flushing: Option<&'a mut Memtable>,
+    segments: &'a mut [Held],
+    sum: &'a mut DigestTree,
+    hasher: &'a mut RecordHasher,
+    changed: bool,
 }
 
-/// What decides between two records of a key: version, author, and, should one stamp both delete
-/// and upsert it, the upsert.
-fn rank(stamps: &Stamps, row: usize, entry: Entry) -> (Version, &str, bool) {
-    let author = stamps.author(row).map_or("", |author| author);
-    (
-        stamps.version(row),
-        author,
-        entry.change() == Change::Upsert,
-    )
+impl Lower<'_> {
+    fn challenge(&mut self, part: &Part, row: usize, located: &Located) -> Below {
+        if let Some(flushing) = &mut self.flushing {
+            let below = flushing.challenge(part, row);
+            if below != Below::Nothing {
+                return below;
+            }
+        }
+        for found in located.of(row) {
+            let Some(held) = self.segments.get_mut(found.slot as usize) else {
+                continue;
+            };
+            if held.hidden.contains(found.at) {
+                continue;
+            }
+            let change = held.segment.meta().change;
+            let old = (&found.stamp, change == Change::Upsert);
+            let stamp = part.stamps.stamp(row);
+            if (&stamp, part.change == Change::Upsert) <= old {
+                return Below::Wins;
+            }
+            held.hidden.hide(found.at);
+            self.changed = true;
+            let Stamp { version, author } = &found.stamp;
+            let tombstone = change == Change::Delete;
+            let key = part.keys.value(row);
+            self.sum
+                .remove(self.hasher.hash(key, *version, author, tombstone));
+            return Below::Hidden { row: !tombstone };
+        }
+        Below::Nothing
+    }
 }

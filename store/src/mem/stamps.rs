@@ -98,6 +98,13 @@ impl Stamps {
         }
     }
 
+    /// The stamps of single rows of several batches.
+    pub(crate) fn collect<'a>(rows: impl Iterator<Item = (&'a Stamps, usize)>) -> Self {
+        let mut all = PerRow::default();
+        rows.for_each(|(stamps, row)| all.push(stamps, row));
+        all.simplified()
+    }
+
     /// The stamps of the chosen rows (`None`: the first `len`) of several batches, one after the
     /// other.
     pub(crate) fn gather<'a>(

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use hashbrown::DefaultHashBuilder;
 use proptest::prelude::*;
 
-use super::{Incoming, Preparer, ShardMem, Stamps};
+use super::{Incoming, Preparer, Shard, Stamps};
 use crate::catalog::{Catalog, TableState};
 use crate::clock::Version;
 use crate::ids::{Stamp, TableId};
@@ -51,7 +51,7 @@ proptest! {
         let table = table();
         let hasher = DefaultHashBuilder::default();
         let preparer = Preparer { hasher: &hasher, trusted: false };
-        let mut shard = ShardMem::default();
+        let mut shard = Shard::default();
         for (delete, ids, version, author) in steps {
             let change = if delete { Change::Delete } else { Change::Upsert };
             let ids = Int64Array::from_iter_values(ids);
@@ -59,7 +59,7 @@ proptest! {
             let stamp = Stamp { version: Version(version), author: format!("p{author}").into() };
             let part = preparer.prepare(&table, Incoming { table: table.id, shard: 0, change, stamps: Stamps::One(stamp), rows }).unwrap();
             shard.apply(part, &hasher);
-            prop_assert_eq!(shard.digest(), shard.recomputed_digest());
+            prop_assert_eq!(shard.tree(), shard.recomputed_digest());
             let frozen = shard.freeze(true);
             let current: usize = frozen.iter().map(|batch| batch.current_rows).sum();
             prop_assert_eq!(current as u64, shard.records());

@@ -53,10 +53,10 @@ pub(crate) use self::{
     keys::KeyLayout,
     merge::{MergeInput, Merged, Origin, merge_sorted},
     reader::{Segment, SegmentPlace},
-    sketch::DistinctSketch,
     writer::SegmentWriter,
-    zones::ColumnSummary,
 };
+#[allow(unused_imports, reason = "the store is being moved onto segments")]
+pub use self::{sketch::DistinctSketch, zones::ColumnSummary};
 
 /// Rows of every row group but the last. Part of the format: it turns a row into group and offset.
 pub(crate) const GROUP_ROWS: usize = 65_536;
@@ -80,6 +80,13 @@ pub(crate) struct SegmentMeta {
     pub(crate) max_key: Vec<u8>,
     pub(crate) newest: Version,
     pub(crate) oldest: Version,
+}
+
+impl SegmentMeta {
+    /// Whether the key ranges of two segments have keys in common, perhaps.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.min_key <= other.max_key && other.min_key <= self.max_key
+    }
 }
 
 /// What a segment is to hold, and how.

@@ -86,12 +86,16 @@ impl Segment {
         self.meta.rows.div_ceil(GROUP_ROWS as u64) as usize
     }
 
-    /// The number of rows of every row group: 65536 each, the last one may be shorter.
-    pub fn group_rows(&self) -> Vec<usize> {
+    /// The number of rows of a row group: 65536, the last one may be shorter, and zero behind it.
+    pub fn group_rows(&self, group: usize) -> usize {
         let whole = GROUP_ROWS as u64;
-        (0..self.groups() as u64)
-            .map(|group| whole.min(self.meta.rows - group * whole) as usize)
-            .collect()
+        let before = (group as u64).saturating_mul(whole);
+        whole.min(self.meta.rows.saturating_sub(before)) as usize
+    }
+
+    /// The stamp of all rows, if they were written with one that was known to be the only one.
+    pub(crate) fn uniform_stamp(&self) -> Result<Option<Stamp>> {
+        Ok(self.load()?.index.stamp.clone())
     }
 
     /// The open files.

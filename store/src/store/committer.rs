@@ -1,21 +1,24 @@
-//! The writer's thread: group commit, rotation, checkpoints.
+//! The writer's thread: group commit, rotation, and every change of what is visible.
 //!
-//! Invariant: requests are applied in log order, and answered after their bytes are on disk. After
-//! a failed write or sync nothing is written any more: the kernel may have dropped the pages, and
-//! a second sync would report success without them.
+//! Invariant: requests are applied in log order, and answered after their bytes are on disk. What
+//! can fail is done before anything is logged. After a failed write or sync nothing is written any
+//! more: the kernel may have dropped the pages, and a second sync would report success without them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::bulk::{self, LoadedShard};
+use super::checkpoint::{Capture, CapturedTable};
 use super::core::Core;
+use super::flush::FlushedShard;
 use super::index;
-use crate::catalog::Table;
+use super::maintenance::Job;
+use crate::catalog::{Table, TableState};
 use crate::error::{Error, Result};
 use crate::log::{Frame, FrameKind, LogWriter};
-use crate::mem::Part;
-use crate::payload::{self, PartRef};
+use crate::mem::{Compacted, Part};
 use crate::settings::Durability;
 use crate::table::TableDef;
 use crate::write::Applied;
@@ -26,8 +29,6 @@ pub(super) const MAX_QUEUED_REQUESTS: usize = 1024;
 const MAX_GROUP_BYTES: u64 = 32 << 20;
 /// How long relaxed writes may stay off the disk.
 const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
-/// About how many bytes of rows a checkpoint puts into one frame.
-const CHECKPOINT_FRAME_BYTES: usize = 8 << 20;
 
 /// What to do once the frame, if any, is logged.
 #[derive(Debug)]
@@ -38,15 +39,37 @@ pub(super) enum Work {
     Table(Box<TableDef>),
     /// Sync.
     Flush,
-    /// Write the log anew.
-    Checkpoint,
+    /// Let the segments of a bulk load take effect.
+    Load {
+        table: Table,
+        loads: Vec<LoadedShard>,
+    },
+    /// Begin a checkpoint: shards with so many bytes in memory set them aside.
+    Capture { flush_bytes: usize },
+    /// Put segments in the place of what was set aside.
+    Install(Vec<FlushedShard>),
+    /// Put the result of a compaction in the place of its inputs.
+    Swap {
+        table: Arc<TableState>,
+        shard: u32,
+        compacted: Box<Compacted>,
+    },
+}
+
+impl Work {
+    /// Whether it changes where records lie, so that it cannot be in one group with writes that
+    /// were located before.
+    fn moves_records(&self) -> bool {
+        !matches!(self, Self::Write { .. } | Self::Table(_) | Self::Flush)
+    }
 }
 
 /// The answer to any request.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) applied: Applied,
     pub(super) changed: bool,
+    pub(super) captured: Option<Capture>,
 }
 
 #[derive(Debug)]
@@ -72,7 +95,11 @@ impl Request {
 pub(super) struct Committer {
     core: Arc<Core>,
     requests: Receiver<Request>,
+    /// The request after the last group.
+    next: Option<Request>,
     log: Option<LogWriter>,
+    /// Where to say that something may be due; `None` without background work.
+    jobs: Option<SyncSender<Job>>,
     synced_at: Instant,
 }
 
@@ -81,11 +108,14 @@ impl Committer {
         core: Arc<Core>,
         requests: Receiver<Request>,
         log: Option<LogWriter>,
+        jobs: Option<SyncSender<Job>>,
     ) -> Self {
         Self {
             core,
             requests,
+            next: None,
             log,
+            jobs,
             synced_at: Instant::now(),
         }
     }
@@ -97,6 +127,7 @@ impl Committer {
                 Ok(first) => {
                     let group = self.gather(first);
                     self.commit(group);
+                    self.wake();
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.sync_marked() {
@@ -108,7 +139,19 @@ impl Committer {
         }
     }
 
-    fn next(&self) -> Result<Request, RecvTimeoutError> {
+    /// Tells the background thread when something is due. If its queue is full, it is awake.
+    fn wake(&self) {
+        if let Some(jobs) = &self.jobs
+            && self.core.checkpoint_due()
+        {
+            let _ = jobs.try_send(Job::Wake);
+        }
+    }
+
+    fn next(&mut self) -> Result<Request, RecvTimeoutError> {
+        if let Some(next) = self.next.take() {
+            return Ok(next);
+        }
         let unsynced = self.log.as_ref().is_some_and(|log| log.unsynced() > 0);
         if unsynced && self.core.check_failed().is_ok() {
             self.requests.recv_timeout(RELAXED_SYNC_INTERVAL)
@@ -119,8 +162,11 @@ impl Committer {
         }
     }
 
-    /// The first request and those that wait behind it.
-    fn gather(&self, first: Request) -> Vec<Request> {
+    /// The first request and those that wait behind it, up to one that moves records.
+    fn gather(&mut self, first: Request) -> Vec<Request> {
+        if first.work.moves_records() {
+            return vec![first];
+        }
         let size = |request: &Request| request.frame.as_ref().map_or(0, Frame::disk_len);
         let mut bytes = size(&first);
         let mut group = vec![first];
@@ -128,6 +174,10 @@ impl Committer {
             let Ok(request) = self.requests.try_recv() else {
                 break;
             };
+            if request.work.moves_records() {
+                self.next = Some(request);
+                break;
+            }
             bytes += size(&request);
             group.push(request);
         }
@@ -135,6 +185,7 @@ impl Committer {
     }
 
     fn commit(&mut self, group: Vec<Request>) {
+        let group = self.relocate(group);
         let logged = self
             .core
             .check_failed()
@@ -153,6 +204,29 @@ impl Committer {
             // A caller that is gone needs no answer.
             let _ = answer.send(outcome);
         }
+    }
+
+    /// Finds keys again whose shards have other segments now. A request for which that fails is
+    /// answered, and left out.
+    fn relocate(&self, group: Vec<Request>) -> Vec<Request> {
+        let mut kept = Vec::with_capacity(group.len());
+        for mut request in group {
+            let located = match &mut request.work {
+                Work::Write { parts, .. } => parts.iter_mut().try_for_each(Part::relocate),
+                Work::Load { table, loads } => bulk::relocate(&table.state, loads),
+                _ => Ok(()),
+            };
+            match located {
+                Ok(()) => kept.push(request),
+                Err(error) => {
+                    if let Work::Write { reserved, .. } = request.work {
+                        self.core.release(reserved);
+                    }
+                    let _ = request.answer.send(Err(error));
+                }
+            }
+        }
+        kept
     }
 
     fn log_group(&mut self, group: &[Request]) -> Result<()> {
@@ -192,6 +266,7 @@ impl Committer {
             .frames
             .fetch_add(frames.len() as u64, Ordering::Relaxed);
         counters.bytes_logged.fetch_add(bytes, Ordering::Relaxed);
+        counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         match &mut self.log {
             Some(log) => log.append(frames.into_iter()),
             None => Ok(()),
@@ -227,6 +302,7 @@ impl Committer {
                 Ok(Outcome {
                     applied,
                     changed: applied.rows > 0,
+                    ..Outcome::default()
                 })
             }
             Work::Table(def) => Ok(Outcome {
@@ -234,78 +310,65 @@ impl Committer {
                 ..Outcome::default()
             }),
             Work::Flush => Ok(Outcome::default()),
-            Work::Checkpoint => self
-                .checkpoint()
-                .inspect_err(|error| self.core.fail(error))
-                .map(|()| Outcome::default()),
-        }
-    }
-
-    /// Writes all current records into new files. Until the last frame is on disk the old files
-    /// stay, and reading both is harmless: applying a record twice changes nothing.
-    fn checkpoint(&mut self) -> Result<()> {
-        let Some(log) = &mut self.log else {
-            return Ok(());
-        };
-        log.rotate()?;
-        let first = log.number();
-        self.note_files();
-        let tables = self.core.catalog.read().all();
-        for table in &tables {
-            self.checkpoint_table(table)?;
-        }
-        self.sync()?;
-        let end = Frame::new(FrameKind::Checkpoint, first.to_le_bytes().to_vec())?;
-        self.append(vec![&end])?;
-        self.sync()?;
-        if let Some(log) = &self.log {
-            log.remove_before(first)?;
-        }
-        self.note_files();
-        Ok(())
-    }
-
-    fn checkpoint_table(&mut self, table: &Table) -> Result<()> {
-        let def = Frame::new(FrameKind::Table, table.def.to_bytes()?)?;
-        self.append(vec![&def])?;
-        for shard in 0..table.state.shards {
-            let frozen = match table.state.mem.lock().get_mut(shard as usize) {
-                Some(mem) => mem.freeze(true),
-                None => continue,
-            };
-            for batch in frozen {
-                let pieces = batch
-                    .pieces(CHECKPOINT_FRAME_BYTES)
-                    .map_err(|error| Error::arrow("write a checkpoint", error))?;
-                for (rows, stamps) in pieces {
-                    let part = PartRef {
-                        table: table.def.id,
-                        shard,
-                        change: batch.change,
-                        stamps: &stamps,
-                        rows: &rows,
-                        bytes: rows.get_array_memory_size(),
-                    };
-                    let payload = payload::encode(std::iter::once(part))?;
-                    let frame = Frame::new(FrameKind::Write, payload)?;
-                    self.append(vec![&frame])?;
+            Work::Load { table, loads } => {
+                let applied = self.core.apply_loads(&table, loads);
+                Ok(Outcome {
+                    applied,
+                    changed: true,
+                    ..Outcome::default()
+                })
+            }
+            Work::Capture { flush_bytes } => self
+                .capture(flush_bytes)
+                .inspect_err(|error| self.core.fail(error)),
+            Work::Install(flushed) => {
+                for (table, shard, segments) in flushed {
+                    self.core.install_segments(&table, shard, segments);
                 }
+                Ok(Outcome::default())
+            }
+            Work::Swap {
+                table,
+                shard,
+                compacted,
+            } => {
+                self.core.swap_segments(&table, shard, *compacted);
+                Ok(Outcome::default())
             }
         }
-        Ok(())
     }
 
-    /// Notes in the index which log files there are. The log does not depend on it.
-    fn note_files(&self) {
-        let Some(log) = &self.log else {
-            return;
+    /// Begins a new log file, and captures the state at its beginning. Nothing in memory.
+    fn capture(&mut self, flush_bytes: usize) -> Result<Outcome> {
+        let Some(log) = &mut self.log else {
+            return Ok(Outcome::default());
         };
-        let noted = self
-            .core
-            .backend()
-            .and_then(|backend| index::note_files(&*backend, &log.files()?));
-        if let Err(error) = noted {
-            tracing::warn!(%error, "the index missed a log file; the next open repairs it");
+        log.rotate()?;
+        let first_log = log.number();
+        self.core.counters.log_bytes.store(0, Ordering::Relaxed);
+        self.note_files();
+        let tables = self.core.catalog.read().all();
+        let capture = |table: Table| {
+            let shards = (0..)
+                .zip(table.state.mem.lock().iter_mut())
+                .map(|(number, shard)| (number, shard.capture(flush_bytes)))
+                .collect();
+            CapturedTable { table, shards }
+        };
+        Ok(Outcome {
+            captured: Some(Capture {
+                first_log,
+                clock: self.core.clock.last(),
+                tables: tables.into_iter().map(capture).collect(),
+                replaced: self.core.take_replaced(),
+            }),
+            ..Outcome::default()
+        })
+    }
+
+    fn note_files(&self) {
+        if let Some(log) = &self.log {
+            self.core.note_files(log.folder());
         }
     }
 
@@ -325,7 +388,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::backend::MemoryBackend;
+    use crate::disk::OsDisk;
     use crate::error::ErrorKind;
+    use crate::log::{FrameFolder, Series};
     use crate::settings::Settings;
 
     #[test]
@@ -334,12 +399,14 @@ mod tests {
         let core = Arc::new(Core::new(
             Settings::default(),
             Arc::new(MemoryBackend::new()),
+            None,
         ));
-        let mut log = LogWriter::create(dir.path(), 1).unwrap();
+        let folder = FrameFolder::new(Arc::new(OsDisk), dir.path().to_path_buf(), Series::Log);
+        let mut log = LogWriter::create(folder, 1).unwrap();
         let len = log.len();
         log.break_disk();
         let (requests, receiver) = sync_channel(MAX_QUEUED_REQUESTS);
-        let committer = Committer::new(core.clone(), receiver, Some(log));
+        let committer = Committer::new(core.clone(), receiver, Some(log), None);
         let thread = std::thread::spawn(move || committer.run());
         let parts = Vec::new();
         core.reserve(100).unwrap();

@@ -2,17 +2,23 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use hashbrown::DefaultHashBuilder;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use super::bulk::LoadedShard;
+use super::home::SegmentHome;
 use super::index;
+use super::snapshots::Snapshots;
 use crate::backend::Backend;
-use crate::catalog::{Catalog, Installed, Table};
+use crate::catalog::{Catalog, Installed, Table, TableState};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TableId;
-use crate::mem::{Part, ShardMem};
+use crate::log::FrameFolder;
+use crate::mem::{Compacted, Flushed, Part, Shard};
+use crate::segment::Segment;
 use crate::settings::Settings;
 use crate::table::TableDef;
 use crate::write::Applied;
@@ -37,6 +43,24 @@ pub struct StoreStats {
     pub batches: u64,
     /// Live, visible tables.
     pub tables: u64,
+    /// Bytes of log that the next open would read.
+    pub log_bytes: u64,
+    /// Segments of all tables.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub segment_bytes: u64,
+    /// Bytes of segments that were replaced, but that snapshots may still read.
+    pub retired_bytes: u64,
+    /// Bytes of decoded columns in memory.
+    pub cached_bytes: u64,
+    /// Snapshots that are held.
+    pub snapshots: u64,
+    /// Age of the oldest one, in milliseconds.
+    pub oldest_snapshot_ms: u64,
+    /// Checkpoints made.
+    pub checkpoints: u64,
+    /// Compactions made.
+    pub compactions: u64,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +68,10 @@ pub(super) struct Counters {
     pub(super) frames: AtomicU64,
     pub(super) syncs: AtomicU64,
     pub(super) bytes_logged: AtomicU64,
+    /// Since the last checkpoint began.
+    pub(super) log_bytes: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
+    pub(super) compactions: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -53,16 +81,34 @@ pub(super) struct Core {
     pub(super) catalog: RwLock<Catalog>,
     pub(super) hasher: DefaultHashBuilder,
     pub(super) counters: Counters,
+    /// `None` in memory.
+    pub(super) home: Option<SegmentHome>,
+    pub(super) snapshots: Arc<Snapshots>,
+    /// Segments that were replaced since the last checkpoint began.
+    replaced: Mutex<Vec<Arc<Segment>>>,
+    /// Segments that no checkpoint refers to any more, and since when.
+    pub(super) retired: Mutex<Vec<(Instant, Arc<Segment>)>>,
     memory: AtomicUsize,
+    stopping: AtomicBool,
     backend: RwLock<Option<Arc<dyn Backend>>>,
     failed: OnceLock<String>,
     closed: AtomicBool,
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, backend: Arc<dyn Backend>) -> Self {
+    pub(super) fn new(
+        settings: Settings,
+        backend: Arc<dyn Backend>,
+        home: Option<SegmentHome>,
+    ) -> Self {
+        let patience = Duration::from_secs(settings.snapshot_patience_secs);
         Self {
             settings,
+            home,
+            snapshots: Arc::new(Snapshots::new(patience)),
+            replaced: Mutex::default(),
+            retired: Mutex::default(),
+            stopping: AtomicBool::new(false),
             clock: Clock::new(),
             catalog: RwLock::default(),
             hasher: DefaultHashBuilder::default(),
@@ -85,10 +131,77 @@ impl Core {
         self.closed.store(true, Ordering::Release);
     }
 
+    /// Asks long background work to end early.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Bytes of rows in memory, writes in flight included.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.load(Ordering::Acquire)
+    }
+
+    /// Whether memory or log have grown enough for a checkpoint.
+    pub(super) fn checkpoint_due(&self) -> bool {
+        let log = self.counters.log_bytes.load(Ordering::Relaxed);
+        self.home.is_some()
+            && (self.memory() as u64 >= self.settings.flush_bytes
+                || log >= self.settings.checkpoint_log_bytes)
+    }
+
+    /// The numbers of all segments of all tables.
+    pub(super) fn segment_numbers(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for table in self.catalog.read().all() {
+            for shard in table.state.mem.lock().iter() {
+                let segments = shard.segments().iter();
+                numbers.extend(segments.map(|held| held.segment.meta().number));
+            }
+        }
+        numbers
+    }
+
+    /// Shards with rows in memory.
+    pub(super) fn shards_in_memory(&self) -> usize {
+        let tables = self.catalog.read().all();
+        let of = |table: &Table| {
+            let shards = table.state.mem.lock();
+            shards.iter().filter(|shard| shard.batches() > 0).count()
+        };
+        tables.iter().map(of).sum()
+    }
+
+    /// Notes segments whose rows are elsewhere now; the next checkpoint does not list them.
+    pub(super) fn replace(&self, segments: Vec<Arc<Segment>>) {
+        self.replaced.lock().extend(segments);
+    }
+
+    /// The segments noted so far.
+    pub(super) fn take_replaced(&self) -> Vec<Arc<Segment>> {
+        std::mem::take(&mut *self.replaced.lock())
+    }
+
     /// After this, nothing is written any more: what the disk holds is unknown.
     pub(super) fn fail(&self, error: &Error) {
         // Only the first failure is kept; it is the cause of the others.
         let _ = self.failed.set(error.to_string());
+    }
+
+    /// Fails if nothing can be written: closed, failed, or only read.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        self.check_failed()?;
+        if self.settings.read_only {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the store was opened to be read only; open it without read_only to change it",
+            ));
+        }
+        Ok(())
     }
 
     pub(super) fn check_failed(&self) -> Result<()> {
@@ -162,7 +275,7 @@ impl Core {
         applied
     }
 
-    fn apply_part(&self, shard: &mut ShardMem, part: Part) -> Applied {
+    fn apply_part(&self, shard: &mut Shard, part: Part) -> Applied {
         let before = shard.bytes();
         let applied = shard.apply(part, &self.hasher);
         let after = shard.bytes();
@@ -172,6 +285,58 @@ impl Core {
             self.memory.fetch_sub(before - after, Ordering::AcqRel);
         }
         applied
+    }
+
+    /// Puts segments in the place of the rows that were set aside for them.
+    pub(super) fn install_segments(&self, table: &TableState, shard: u32, flushed: Vec<Flushed>) {
+        let mut shards = table.mem.lock();
+        if table.is_dropped() {
+            self.replace(flushed.into_iter().map(|f| f.segment).collect());
+        } else if let Some(shard) = shards.get_mut(shard as usize) {
+            self.release(shard.install(flushed));
+        }
+    }
+
+    /// Puts the result of a compaction in the place of its inputs.
+    pub(super) fn swap_segments(&self, table: &TableState, shard: u32, compacted: Compacted) {
+        let outputs = compacted.outputs.clone();
+        let mut shards = table.mem.lock();
+        let replaced = match shards.get_mut(shard as usize) {
+            Some(shard) if !table.is_dropped() => shard.swap(compacted),
+            _ => Vec::new(),
+        };
+        // Inputs that were gone already: then the outputs are what nobody needs.
+        self.replace(if replaced.is_empty() {
+            outputs
+        } else {
+            replaced
+        });
+    }
+
+    /// Applies the segments of a bulk load; they become visible together.
+    pub(super) fn apply_loads(&self, table: &Table, loads: Vec<LoadedShard>) -> Applied {
+        let mut applied = Applied::default();
+        let mut shards = table.state.mem.lock();
+        if table.state.is_dropped() {
+            self.replace(loads.into_iter().map(|(_, load)| load.segment).collect());
+            return applied;
+        }
+        for (shard, load) in loads {
+            if let Some(shard) = shards.get_mut(shard as usize) {
+                applied.add(shard.apply_load(load, &self.hasher));
+            }
+        }
+        applied
+    }
+
+    /// Notes in the index which log files there are. The log does not depend on it.
+    pub(super) fn note_files(&self, log: &FrameFolder) {
+        let noted = self
+            .backend()
+            .and_then(|backend| index::note_files(&*backend, &log.numbers()?));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the index missed a log file; the next open repairs it");
+        }
     }
 
     /// Lets a definition take effect, and notes it in the index. Whether anything changed.
@@ -197,8 +362,9 @@ impl Core {
     pub(super) fn install_quietly(&self, def: TableDef) -> Result<bool> {
         match self.catalog.write().install(def)? {
             Installed::Unchanged => Ok(false),
-            Installed::Changed { freed } => {
+            Installed::Changed { freed, segments } => {
                 self.release(freed);
+                self.replace(segments);
                 Ok(true)
             }
         }
@@ -206,21 +372,43 @@ impl Core {
 
     pub(super) fn stats(&self) -> StoreStats {
         let catalog = self.catalog.read();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let retired = self.retired.lock();
+        let (snapshots, oldest) = self.snapshots.held();
         let mut stats = StoreStats {
-            frames: self.counters.frames.load(Ordering::Relaxed),
-            syncs: self.counters.syncs.load(Ordering::Relaxed),
-            bytes_logged: self.counters.bytes_logged.load(Ordering::Relaxed),
-            memory_bytes: self.memory.load(Ordering::Relaxed) as u64,
+            frames: count(&self.counters.frames),
+            syncs: count(&self.counters.syncs),
+            bytes_logged: count(&self.counters.bytes_logged),
+            log_bytes: count(&self.counters.log_bytes),
+            checkpoints: count(&self.counters.checkpoints),
+            compactions: count(&self.counters.compactions),
+            memory_bytes: self.memory() as u64,
             tables: catalog.visible().len() as u64,
+            cached_bytes: self.home.as_ref().map_or(0, SegmentHome::cached_bytes),
+            retired_bytes: retired.iter().map(|(_, segment)| file_bytes(segment)).sum(),
+            snapshots,
+            oldest_snapshot_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),
             ..StoreStats::default()
         };
+        drop(retired);
         for table in catalog.all() {
             for shard in table.state.mem.lock().iter() {
                 stats.rows += shard.live();
                 stats.records += shard.records();
                 stats.batches += shard.batches() as u64;
+                stats.segments += shard.segments().len() as u64;
+                let files = shard
+                    .segments()
+                    .iter()
+                    .map(|held| file_bytes(&held.segment));
+                stats.segment_bytes += files.sum::<u64>();
             }
         }
         stats
     }
+}
+
+/// Bytes of a segment's files.
+pub(super) fn file_bytes(segment: &Segment) -> u64 {
+    segment.meta().data_bytes + segment.meta().index_bytes
 }

@@ -1,37 +1,52 @@
-//! The store: a cheap handle over shared state and one writer's thread.
+//! The store: a cheap handle over shared state, one writer's thread and one for maintenance.
 //!
-//! A write is checked, encoded and hashed on the caller's thread; the writer's thread gathers what
-//! is waiting, writes and syncs it in one go, applies it in log order, and answers everyone.
+//! A write is checked, encoded, hashed and located on the caller's thread; the writer's thread
+//! gathers what is waiting, writes and syncs it in one go, applies it in log order, and answers
+//! everyone. Maintenance makes checkpoints (rows in memory become segments, older log files go) and
+//! compacts segments; what it made takes effect through the writer's thread, too.
 //!
-//! Invariant: what is visible is in the log; what was answered is on disk (unless relaxed).
-//! Non-goals: no background work but the log's; checkpoints run when asked for.
+//! Invariant: what is visible is in the log, or in a checkpoint and the segments that it lists; what
+//! was answered is on disk (unless relaxed).
 
+mod bulk;
+mod checkpoint;
 mod committer;
+mod compact;
 mod core;
 mod export;
+mod flush;
 mod folder;
+mod home;
 mod index;
+mod lane;
+mod maintenance;
 mod meta;
 mod open;
 mod read;
 mod replay;
+mod snapshots;
 mod writing;
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+pub use self::bulk::BulkLoad;
 use self::committer::{Outcome, Request, Work};
 use self::core::Core;
 pub use self::core::StoreStats;
+use self::maintenance::Job;
 pub use self::meta::{MAX_META_KEY, MAX_META_VALUE};
+pub use self::open::Components;
 pub use self::replay::OpenReport;
+pub(crate) use self::snapshots::SnapshotGuard;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::ids::TableId;
 use crate::log::Frame;
 
 /// Durable storage of tables. A cheap handle: clone it freely. When the last one is dropped, the
@@ -51,6 +66,8 @@ struct Shared {
 struct Writer {
     requests: SyncSender<Request>,
     thread: JoinHandle<Result<()>>,
+    /// `None` in memory, and where nothing is written.
+    maintenance: Option<(SyncSender<Job>, JoinHandle<()>)>,
     /// Held for the lock on the folder.
     lock: Option<File>,
 }
@@ -83,12 +100,50 @@ impl Store {
         self.0.core.backend()?.flush()
     }
 
-    /// Writes the log anew with the current records alone, then removes the old files: opening
-    /// becomes faster, and space of replaced rows is freed. Writes wait meanwhile; readers do not.
-    /// A crash in between loses nothing. Does nothing in memory. Fails like `flush`.
+    /// Makes a checkpoint: rows in memory become segments, except a few small ones, and the log
+    /// before it is removed, so that opening is fast. Neither readers nor writers wait. A crash in
+    /// between loses nothing. Does nothing in memory. Fails with `Io` if the system refuses (the
+    /// store then takes no more writes), with `Unavailable` if it is closed or read only.
     pub fn checkpoint(&self) -> Result<()> {
-        self.submit(Work::Checkpoint, None)?;
-        self.0.core.backend()?.flush()
+        self.maintain(|| Job::checkpoint(false))
+    }
+
+    /// Like `checkpoint`, and leaves no rows in memory.
+    pub fn flush_to_segments(&self) -> Result<()> {
+        self.maintain(|| Job::checkpoint(true))
+    }
+
+    /// Merges all segments of a table into as few as possible, in order of keys, without what is
+    /// hidden; then makes a checkpoint. Neither readers nor writers wait. Does nothing in memory.
+    /// Fails like `checkpoint`, and with `NotFound` if the table is unknown.
+    pub fn compact(&self, table: TableId) -> Result<()> {
+        self.core().any_table(table)?;
+        self.maintain(|| Job::compact(table))
+    }
+
+    fn maintain(&self, job: impl FnOnce() -> (Job, Receiver<Result<()>>)) -> Result<()> {
+        self.core().check_writable()?;
+        let jobs = match self.0.writer.lock().as_ref() {
+            Some(writer) => writer.maintenance.as_ref().map(|(jobs, _)| jobs.clone()),
+            None => return Err(Error::closed()),
+        };
+        let Some(jobs) = jobs else {
+            return Ok(());
+        };
+        let (job, answer) = job();
+        jobs.send(job).map_err(|_| Error::closed())?;
+        drop(jobs);
+        answer.recv().map_err(|_| Error::closed())??;
+        self.core().backend()?.flush()
+    }
+
+    /// Tells maintenance to look whether something is due. If its queue is full, it is awake.
+    fn wake(&self) {
+        if let Some(writer) = self.0.writer.lock().as_ref()
+            && let Some((jobs, _)) = &writer.maintenance
+        {
+            let _ = jobs.try_send(Job::Wake);
+        }
     }
 
     /// Makes everything durable, stops the writer's thread and releases the folder. Later calls
@@ -122,12 +177,21 @@ impl Shared {
         let Some(Writer {
             requests,
             thread,
+            maintenance,
             lock,
         }) = writer.take()
         else {
             return Ok(());
         };
         self.core.set_closed();
+        self.core.stop();
+        if let Some((jobs, thread)) = maintenance {
+            // So that it looks up; if its queue is full, it is awake.
+            let _ = jobs.try_send(Job::Wake);
+            drop(jobs);
+            // It logs what goes wrong, and what it leaves undone is done after the next open.
+            let _ = thread.join();
+        }
         drop(requests);
         let logged = thread.join().unwrap_or_else(|_| Err(Error::closed()));
         let indexed = match self.core.take_backend() {

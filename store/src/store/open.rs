@@ -1,7 +1,8 @@
 //! Opening a store.
 
-use std::path::Path;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
@@ -10,123 +11,224 @@ use parking_lot::Mutex;
 use super::committer::{Committer, MAX_QUEUED_REQUESTS};
 use super::core::Core;
 use super::folder::Folder;
+use super::home::SegmentHome;
 use super::index::{self, Manifest};
+use super::maintenance::{Maintenance, job_queue};
 use super::replay::{LogEnd, OpenReport, Replay};
 use super::{Shared, Store, Writer};
 use crate::backend::{Backend, MemoryBackend};
+use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
-use crate::log::{LogWriter, list_files};
+use crate::log::{FrameFolder, LogWriter, Series};
 use crate::settings::{BackendKind, Settings};
 
 /// Progress of the log's replay: bytes read, bytes in all.
 type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
+/// Components of a store that are not plain data. All have defaults.
+#[derive(Debug, Default)]
+pub struct Components {
+    /// The index; `settings.backend` and `settings.index_cache_bytes` are ignored then.
+    pub backend: Option<Arc<dyn Backend>>,
+    /// What the log, checkpoints and segments are kept on; the operating system's files otherwise.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
 impl Store {
     /// Opens the store, and creates its folder if needed. Fails with
     /// - `InvalidInput` if a setting is out of bounds, or the folder has a newer format;
     /// - `Unavailable` if the folder is in use;
-    /// - `Corrupt` if the log is damaged where it had been acknowledged; nothing is cut off then;
+    /// - `NotFound` if it is to be read only and is not there;
+    /// - `Corrupt` if the log or a checkpoint is damaged; nothing is cut off then;
     /// - `Io` if the system refuses.
     pub fn open(settings: Settings) -> Result<Self> {
-        let mut progress = |_, _| {};
-        open(settings, None, &mut progress)
+        Self::open_with(settings, Components::default(), |_, _| {})
     }
 
-    /// Like `open`, with a backend of the caller's, and progress: bytes of the log read so far,
-    /// and in all. `settings.backend` and `settings.index_cache_bytes` are ignored.
+    /// Like `open`, with components of the caller's, and progress: bytes of the log read so far,
+    /// and in all.
     pub fn open_with(
         settings: Settings,
-        backend: Arc<dyn Backend>,
+        components: Components,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self> {
-        open(settings, Some(backend), &mut progress)
+        open(settings, components, &mut progress)
     }
 }
 
-fn open(
-    settings: Settings,
-    backend: Option<Arc<dyn Backend>>,
-    progress: Progress<'_>,
-) -> Result<Store> {
+fn open(settings: Settings, components: Components, progress: Progress<'_>) -> Result<Store> {
     let started = Instant::now();
     settings.validate()?;
-    let mut report = OpenReport {
-        clean: true,
-        ..OpenReport::default()
-    };
-    let (core, log, lock) = match settings.data_dir.clone() {
-        None => {
-            let backend = backend.unwrap_or_else(|| Arc::new(MemoryBackend::new()));
-            (Core::new(settings, backend), None, None)
+    let mut opened = match settings.data_dir.clone() {
+        None => Opened::in_memory(settings, components.backend)?,
+        Some(root) if settings.read_only => {
+            let folder = Folder::open_read_only(&root)?;
+            open_folder(settings, folder, components, progress)?
         }
         Some(root) => {
             let folder = Folder::open(&root)?;
-            let (core, log) = open_folder(settings, &folder, backend, &mut report, progress)?;
-            (core, Some(log), Some(folder.lock))
+            open_folder(settings, folder, components, progress)?
         }
     };
-    report.tables = core.catalog.read().visible().len();
-    report.elapsed = started.elapsed();
-    start(Arc::new(core), report, log, lock)
+    opened.report.tables = opened.core.catalog.read().visible().len();
+    opened.report.elapsed = started.elapsed();
+    opened.start()
 }
 
-fn start(
+/// A store that is read, and not running yet.
+struct Opened {
     core: Arc<Core>,
     report: OpenReport,
     log: Option<LogWriter>,
+    checkpoints: Option<(FrameFolder, u64)>,
     lock: Option<std::fs::File>,
-) -> Result<Store> {
-    let (requests, receiver) = sync_channel(MAX_QUEUED_REQUESTS);
-    let committer = Committer::new(core.clone(), receiver, log);
-    let thread = std::thread::Builder::new()
-        .name("netabase-log".to_owned())
-        .spawn(move || committer.run())
-        .map_err(|error| Error::io("start the log's thread", error))?;
-    let writer = Writer {
-        requests,
-        thread,
-        lock,
-    };
-    Ok(Store(Arc::new(Shared {
-        core,
-        report,
-        writer: Mutex::new(Some(writer)),
-    })))
+}
+
+impl Opened {
+    fn in_memory(settings: Settings, backend: Option<Arc<dyn Backend>>) -> Result<Self> {
+        if settings.read_only {
+            return Err(Error::invalid("read_only needs a data_dir"));
+        }
+        let backend = backend.unwrap_or_else(|| Arc::new(MemoryBackend::new()));
+        Ok(Self {
+            core: Arc::new(Core::new(settings, backend, None)),
+            report: OpenReport {
+                clean: true,
+                ..OpenReport::default()
+            },
+            log: None,
+            checkpoints: None,
+            lock: None,
+        })
+    }
+
+    fn start(self) -> Result<Store> {
+        let (requests, receiver) = sync_channel(MAX_QUEUED_REQUESTS);
+        let folders = match (&self.log, self.checkpoints) {
+            (Some(log), Some((checkpoints, last))) => {
+                Some(((log.folder().clone(), checkpoints), last))
+            }
+            _ => None,
+        };
+        let (jobs, waiting) = job_queue();
+        let background = folders.is_some().then(|| jobs.clone());
+        let committer = Committer::new(self.core.clone(), receiver, self.log, background);
+        let thread = spawn("netabase-log", move || committer.run())?;
+        let maintenance = match folders {
+            Some((folders, last)) => {
+                let core = self.core.clone();
+                let work = Maintenance::new(core, waiting, requests.clone(), folders, last);
+                Some((jobs, spawn("netabase-upkeep", move || work.run())?))
+            }
+            None => None,
+        };
+        let writer = Writer {
+            requests,
+            thread,
+            maintenance,
+            lock: self.lock,
+        };
+        Ok(Store(Arc::new(Shared {
+            core: self.core,
+            report: self.report,
+            writer: Mutex::new(Some(writer)),
+        })))
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<std::thread::JoinHandle<T>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| Error::io(format!("start the thread {name}"), error))
 }
 
 fn open_folder(
     settings: Settings,
-    folder: &Folder,
-    backend: Option<Arc<dyn Backend>>,
-    report: &mut OpenReport,
+    folder: Folder,
+    components: Components,
     progress: Progress<'_>,
-) -> Result<(Core, LogWriter)> {
-    let (backend, moved_aside) = match (backend, settings.backend) {
+) -> Result<Opened> {
+    let disk = components.disk.unwrap_or_else(|| Arc::new(OsDisk));
+    let (backend, moved_aside) = match (components.backend, settings.backend) {
         (Some(backend), _) => (backend, false),
         (None, BackendKind::Memory) => (Arc::new(MemoryBackend::new()) as Arc<dyn Backend>, false),
+        (None, _) if settings.read_only => (Arc::new(MemoryBackend::new()) as _, false),
         (None, BackendKind::Sled) => index::open_sled(&folder.index(), settings.index_cache_bytes)?,
     };
-    let dir = folder.log();
+    let log = FrameFolder::new(Arc::clone(&disk), folder.log(), Series::Log);
+    let checkpoints = FrameFolder::new(disk.clone(), folder.checkpoints(), Series::Checkpoint);
+    let home = SegmentHome::new(
+        disk,
+        folder.segments(),
+        settings.cache_limit(),
+        settings.codec,
+    );
+    let read_only = settings.read_only;
+    let core = Arc::new(Core::new(settings, backend.clone(), Some(home)));
     let manifest = index::manifest(&*backend);
-    let core = Core::new(settings, backend.clone());
+    let mut report = OpenReport::default();
     let end = Replay {
         core: &core,
-        dir: &dir,
-        report,
+        log: &log,
+        checkpoints: &checkpoints,
+        report: &mut report,
         progress,
     }
     .run(&manifest)?;
-    refuse_cutting_what_was_closed(&manifest, end, report)?;
-    if let Some(torn) = &report.torn_tail {
+    refuse_cutting_what_was_closed(&manifest, end, &report)?;
+    let last = report.checkpoint.unwrap_or(0);
+    let mut opened = Opened {
+        core,
+        report,
+        log: None,
+        checkpoints: Some((checkpoints, last)),
+        lock: Some(folder.lock),
+    };
+    if !read_only {
+        let writer = resume(&mut opened, log, end)?;
+        let numbers = writer.folder().numbers()?;
+        let agreed = index::reconcile(&*backend, &opened.core.catalog.read(), &numbers)?;
+        let fresh = end.len.is_none();
+        opened.report.index_rebuilt = !fresh && (moved_aside || !agreed);
+        let torn = opened.report.torn_tail.is_some();
+        opened.report.clean = fresh || was_clean(&manifest, end) && !torn;
+        opened.log = Some(writer);
+    }
+    Ok(opened)
+}
+
+/// Goes on with the log, and removes what is not needed.
+fn resume(opened: &mut Opened, log: FrameFolder, end: LogEnd) -> Result<LogWriter> {
+    if let Some(torn) = &opened.report.torn_tail {
         tracing::warn!(?torn, "cut off the unacknowledged end of the log");
     }
-    let log = resume(&dir, end)?;
+    let writer = match end.len {
+        Some(len) => LogWriter::resume(log.clone(), end.number, len)?,
+        None => LogWriter::create(log.clone(), end.number)?,
+    };
     log.remove_before(end.first)?;
-    let agreed = index::reconcile(&*backend, &core.catalog.read(), &list_files(&dir)?)?;
-    let fresh = end.len.is_none();
-    report.index_rebuilt = !fresh && (moved_aside || !agreed);
-    report.clean = fresh || was_clean(&manifest, end) && report.torn_tail.is_none();
-    Ok((core, log))
+    if let Some((checkpoints, last)) = &opened.checkpoints {
+        checkpoints.remove_before(*last)?;
+    }
+    let core = &opened.core;
+    core.counters.log_bytes.store(end.bytes, Ordering::Relaxed);
+    // Segments of tables that were dropped after the checkpoint are orphans as well, but are
+    // still listed in it.
+    let dropped = core.take_replaced();
+    let known: HashSet<u64> = core
+        .segment_numbers()
+        .into_iter()
+        .chain(dropped.iter().map(|segment| segment.meta().number))
+        .collect();
+    core.replace(dropped);
+    if let Some(home) = &core.home {
+        opened.report.orphans = home.remove_orphans(&|number| known.contains(&number))?;
+    }
+    Ok(writer)
 }
 
 /// A folder that was closed in good order had all of its log on disk. A bad frame within that length
@@ -144,13 +246,6 @@ fn refuse_cutting_what_was_closed(
         return Err(Error::log(&torn.file, torn.offset, reason));
     }
     Ok(())
-}
-
-fn resume(dir: &Path, end: LogEnd) -> Result<LogWriter> {
-    match end.len {
-        Some(len) => LogWriter::resume(dir, end.number, len),
-        None => LogWriter::create(dir, end.number),
-    }
 }
 
 fn was_clean(manifest: &Manifest, end: LogEnd) -> bool {

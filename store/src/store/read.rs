@@ -5,10 +5,14 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::Store;
+use crate::catalog::Table;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
+use crate::mem::Known;
 use crate::snapshot::{ShardSnapshot, ShardStats, TableSnapshot};
 use crate::table::TableDef;
+use crate::write::Change;
 
 impl Store {
     /// The live table of this name. If two share it, the one with the smaller (created, owner,
@@ -34,24 +38,29 @@ impl Store {
         all.into_iter().map(|table| table.def).collect()
     }
 
-    /// The rows of a table at this moment, consistent over its shards. Cheap. Fails with
-    /// `NotFound` if the table is unknown or dropped, `Unavailable` if the store is closed.
+    /// The rows of a table at this moment, consistent over its shards. Cheap. It holds back the
+    /// removal of what is replaced, for at most
+    /// [`snapshot_patience_secs`](crate::Settings::snapshot_patience_secs). Fails with `NotFound` if
+    /// the table is unknown or dropped, `Unavailable` if the store is closed.
     pub fn snapshot(&self, table: TableId) -> Result<TableSnapshot> {
-        let table = self.core().any_table(table)?;
+        let core = self.core();
+        let table = core.any_table(table)?;
+        let guard = core.snapshots.register();
         let mut shards = table.state.lock()?;
         Ok(TableSnapshot {
             def: table.def,
             shards: (0..)
                 .zip(shards.iter_mut())
-                .map(|(shard, mem)| ShardSnapshot::of(shard, mem))
+                .map(|(number, shard)| ShardSnapshot::of(number, shard, &guard))
                 .collect(),
         })
     }
 
     /// The live row with this key, as a batch of one row with all columns. `key` is one row of
-    /// the table's key columns ([`TableDef::key_schema`]). Costs one look-up. Fails with
-    /// `NotFound` if the table is unknown or dropped, `InvalidInput` if the key has other columns
-    /// or not one row, `Unavailable` if the store is closed.
+    /// the table's key columns ([`TableDef::key_schema`]). Costs one look-up in memory, and one in
+    /// each segment that may have the key. Fails with `NotFound` if the table is unknown or dropped,
+    /// `InvalidInput` if the key has other columns or not one row, `Unavailable` if the store is
+    /// closed, `Corrupt` or `Io` if a segment cannot be read.
     pub fn get(&self, table: TableId, key: &RecordBatch) -> Result<Option<RecordBatch>> {
         let core = self.core();
         let table = core.any_table(table)?;
@@ -64,12 +73,28 @@ impl Store {
         }
         let encoder = &table.state.encoder;
         let encoded = encoder.encode(key)?;
-        let shard = encoder.shard_of_each(key)?.first().copied().unwrap_or(0);
-        let shards = table.state.lock()?;
-        let row = shards
-            .get(shard as usize)
-            .and_then(|mem| mem.get(encoded.row(0).data(), &core.hasher));
-        Ok(row)
+        let number = encoder.shard_of_each(key)?.first().copied().unwrap_or(0);
+        let key = encoded.row(0);
+        let segments = {
+            let mut shards = table.state.lock()?;
+            let Some(shard) = shards.get_mut(number as usize) else {
+                return Ok(None);
+            };
+            match shard.get(key.data(), &core.hasher) {
+                Known::Row(row) => return Ok(Some(row)),
+                Known::Deleted => return Ok(None),
+                Known::Nothing => shard.seen(),
+            }
+        };
+        for seen in segments.iter() {
+            if seen.segment.meta().change == Change::Upsert
+                && let Some(row) = seen.find(key.data())?
+            {
+                let all: Vec<usize> = (0..table.state.schema.fields().len()).collect();
+                return Ok(Some(seen.segment.take(&[row], &all)?));
+            }
+        }
+        Ok(None)
     }
 
     /// Rows, bytes, digest and newest version of every shard, in order. Fails like `snapshot`.
@@ -78,7 +103,26 @@ impl Store {
         let shards = table.state.lock()?;
         Ok((0..)
             .zip(shards.iter())
-            .map(|(shard, mem)| ShardStats::of(shard, mem))
+            .map(|(number, shard)| ShardStats::of(number, shard))
             .collect())
     }
+
+    /// The digests of the leaves of a shard's digest tree, [`DIGEST_LEAVES`](crate::DIGEST_LEAVES)
+    /// of them. A record belongs to the leaf that a hash of its key chooses; the shard's digest is
+    /// their sum. Fails like `shard_stats`, and with `InvalidInput` if there is no such shard.
+    pub fn digest_leaves(&self, table: TableId, shard: u32) -> Result<Vec<Digest>> {
+        let table = self.core().any_table(table)?;
+        let shards = table.state.lock()?;
+        match shards.get(shard as usize) {
+            Some(shard) => Ok(shard.tree().leaves()),
+            None => Err(no_shard(&table, shard)),
+        }
+    }
+}
+
+pub(super) fn no_shard(table: &Table, shard: u32) -> Error {
+    Error::invalid(format!(
+        "table \"{}\" has {} shards; there is no shard {shard}",
+        table.def.name, table.state.shards
+    ))
 }

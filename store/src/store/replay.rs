@@ -1,8 +1,8 @@
-//! Rebuilding tables and rows from the log.
+//! Rebuilding tables and rows from the last checkpoint and the log after it.
 //!
 //! Invariant: a frame with a good checksum is understood, or the open fails: nothing acknowledged
-//! is skipped. Files must follow each other without a gap, and begin with number 1, or with the one
-//! that the last complete checkpoint made the first; older files are ignored.
+//! is skipped. Log files must follow each other without a gap, and begin with number 1, or with the
+//! one that the last checkpoint names; older files are ignored.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::index::Manifest;
+use super::{bulk, checkpoint};
 use crate::error::{Error, Result};
-use crate::log::{
-    FrameKind, ScannedFrame, TornTail, file_path, find_checkpoint, list_files, scan_file,
-};
+use crate::log::{FrameFolder, FrameKind, ScannedFrame, TornTail, find_checkpoint, scan_file};
 use crate::mem::{Part, Preparer};
 use crate::payload;
 use crate::table::TableDef;
@@ -29,6 +28,11 @@ pub struct OpenReport {
     pub frames: u64,
     /// Rows and tombstones read from the log, replaced ones included.
     pub rows: u64,
+    /// The checkpoint from which opening began, if there was one.
+    pub checkpoint: Option<u64>,
+    /// Files of segments that nothing referred to, and that were removed: those of work that a
+    /// crash cut short.
+    pub orphans: u64,
     /// Live, visible tables.
     pub tables: usize,
     /// The unacknowledged end of the log that was cut off, if any.
@@ -47,13 +51,16 @@ pub(super) struct LogEnd {
     /// The first file that is needed; older ones can be removed.
     pub(super) first: u64,
     pub(super) number: u64,
+    /// Bytes of all files that are needed.
+    pub(super) bytes: u64,
     /// Length of the good part of the file, in bytes; `None` if the file is yet to be made.
     pub(super) len: Option<u64>,
 }
 
 pub(super) struct Replay<'a> {
     pub(super) core: &'a Core,
-    pub(super) dir: &'a Path,
+    pub(super) log: &'a FrameFolder,
+    pub(super) checkpoints: &'a FrameFolder,
     pub(super) report: &'a mut OpenReport,
     pub(super) progress: &'a mut dyn FnMut(u64, u64),
 }
@@ -61,25 +68,26 @@ pub(super) struct Replay<'a> {
 impl Replay<'_> {
     /// Reads all files. Fails with `Corrupt` if one is missing or damaged.
     pub(super) fn run(&mut self, manifest: &Manifest) -> Result<LogEnd> {
-        let mut files = list_files(self.dir)?;
-        let first = self.first_needed(&files)?;
+        let mut files = self.log.numbers()?;
+        let first = self.begin(&files)?;
         files.retain(|number| *number >= first);
         self.check_files(first, &files, manifest)?;
-        let total = files.iter().map(|number| self.file_len(*number)).sum();
+        let total = files.iter().map(|number| self.log.file_len(*number)).sum();
         let mut before = 0;
         let mut end = LogEnd {
             first,
             number: first,
+            bytes: total,
             len: None,
         };
         for &number in &files {
-            let path = file_path(self.dir, number);
+            let path = self.log.file(number);
             let last = files.last() == Some(&number);
-            let scanned = scan_file(self.dir, number, last, |frame| {
+            let scanned = scan_file(self.log, number, last, |frame| {
                 (self.progress)(before + frame.offset + frame.disk_len, total);
                 self.frame(frame, &path)
             })?;
-            before += self.file_len(number);
+            before += self.log.file_len(number);
             end.number = number;
             end.len = Some(scanned.len);
             self.report.torn_tail = scanned.torn;
@@ -88,9 +96,22 @@ impl Replay<'_> {
         Ok(end)
     }
 
-    fn first_needed(&self, files: &[u64]) -> Result<u64> {
+    /// Reads the last checkpoint. Returns the log file that goes on from there.
+    fn begin(&mut self, files: &[u64]) -> Result<u64> {
+        if let Some(&number) = self.checkpoints.numbers()?.last() {
+            self.report.checkpoint = Some(number);
+            let core = self.core;
+            let mut rows = 0;
+            let first = checkpoint::load(core, self.checkpoints, number, &mut |payload| {
+                // Whatever these rows replaced is hidden in the checkpoint already.
+                rows += read_rows(core, payload, false)?;
+                Ok(())
+            })?;
+            self.report.rows += rows;
+            return Ok(first);
+        }
         for &number in files.iter().rev() {
-            if let Some(first) = find_checkpoint(self.dir, number)? {
+            if let Some(first) = find_checkpoint(self.log, number)? {
                 return Ok(first);
             }
         }
@@ -104,16 +125,12 @@ impl Replay<'_> {
             .zip(files)
             .find(|(wanted, found)| wanted != *found)
         {
-            Some((wanted, _)) => Err(missing(self.dir, wanted)),
+            Some((wanted, _)) => Err(missing(self.log, wanted)),
             None if last > files.last().copied() => {
-                Err(missing(self.dir, first + files.len() as u64))
+                Err(missing(self.log, first + files.len() as u64))
             }
             None => Ok(()),
         }
-    }
-
-    fn file_len(&self, number: u64) -> u64 {
-        std::fs::metadata(file_path(self.dir, number)).map_or(0, |file| file.len())
     }
 
     fn frame(&mut self, frame: ScannedFrame, path: &Path) -> Result<()> {
@@ -128,43 +145,59 @@ impl Replay<'_> {
                 let _ = self.core.install_quietly(def);
                 Ok(())
             }
-            FrameKind::Write => self.rows(&frame.payload).map_err(damaged),
-        }
-    }
-
-    fn rows(&mut self, payload: &[u8]) -> Result<(), String> {
-        let preparer = Preparer {
-            hasher: &self.core.hasher,
-            trusted: true,
-        };
-        let mut parts: Vec<Part> = Vec::new();
-        for part in payload::decode(payload)? {
-            let state = match self.core.catalog.read().by_id(part.table) {
-                Some(table) => Arc::clone(&table.state),
-                None => {
-                    return Err(format!(
-                        "rows of unknown table {}: an earlier log file is missing",
-                        part.table
-                    ));
-                }
-            };
-            self.report.rows += part.rows.num_rows() as u64;
-            self.core.clock.advance(part.stamps.newest());
-            if state.is_dropped() {
-                continue;
+            FrameKind::Write => {
+                self.report.rows += read_rows(self.core, &frame.payload, true).map_err(damaged)?;
+                Ok(())
             }
-            let part = preparer
-                .prepare(&state, part)
-                .map_err(|error| error.to_string())?;
-            parts.push(part);
+            FrameKind::Bulk => {
+                self.report.rows += bulk::replay(self.core, &frame.payload).map_err(damaged)?;
+                Ok(())
+            }
+            FrameKind::Segment | FrameKind::Shard | FrameKind::End => {
+                Err(damaged("a frame of a checkpoint in the log".to_owned()))
+            }
         }
-        self.core.apply(parts);
-        Ok(())
     }
 }
 
-fn missing(dir: &Path, number: u64) -> Error {
-    let path = file_path(dir, number);
+/// Applies rows of the log or of a checkpoint. Returns how many there are. `locate` says whether
+/// their keys may be in segments.
+fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
+    let preparer = Preparer {
+        hasher: &core.hasher,
+        trusted: true,
+    };
+    let mut rows = 0;
+    let mut parts: Vec<Part> = Vec::new();
+    for part in payload::decode(payload)? {
+        let state = match core.catalog.read().by_id(part.table) {
+            Some(table) => Arc::clone(&table.state),
+            None => {
+                return Err(format!(
+                    "rows of unknown table {}: an earlier log file is missing",
+                    part.table
+                ));
+            }
+        };
+        rows += part.rows.num_rows() as u64;
+        core.clock.advance(part.stamps.newest());
+        if state.is_dropped() {
+            continue;
+        }
+        let mut part = preparer
+            .prepare(&state, part)
+            .map_err(|error| error.to_string())?;
+        if locate {
+            part.locate().map_err(|error| error.to_string())?;
+        }
+        parts.push(part);
+    }
+    core.apply(parts);
+    Ok(rows)
+}
+
+fn missing(log: &FrameFolder, number: u64) -> Error {
+    let path = log.file(number);
     Error::corrupt(format!(
         "log file {} is missing, and rows with it. Restore it from a copy; or, to give up what it \
          held, remove the folder index/ if it was the last file, or the files before it",

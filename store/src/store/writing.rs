@@ -1,6 +1,7 @@
 //! Changing tables and rows.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Store;
 use super::committer::Work;
@@ -13,6 +14,10 @@ use crate::write::{Applied, ShardBatch};
 
 /// Memory that a row's entry in the key map takes at most, in bytes.
 const MAP_BYTES_PER_ROW: usize = 40;
+/// How long a write waits for memory.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
+/// Time between two tries to get memory.
+const MEMORY_RETRY: Duration = Duration::from_millis(5);
 /// Most bytes of rows in one write before they are encoded; what is larger could not fit a frame.
 const MAX_WRITE_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
@@ -26,7 +31,7 @@ impl Store {
     /// with other columns, keys or shard count, `Io` if the system refuses, `Unavailable` if the
     /// store is closed.
     pub fn put_table(&self, def: TableDef) -> Result<bool> {
-        self.core().check_open()?;
+        self.core().check_writable()?;
         let bytes = def.to_bytes()?;
         if !self.core().catalog.read().wins(&def)? {
             return Ok(false);
@@ -52,8 +57,7 @@ impl Store {
     /// - `Unavailable` if the store is closed.
     pub fn write(&self, batches: Vec<ShardBatch>) -> Result<Applied> {
         let core = self.core();
-        core.check_open()?;
-        core.check_failed()?;
+        core.check_writable()?;
         let parts = self.prepare(batches)?;
         if parts.is_empty() {
             return Ok(Applied::default());
@@ -71,12 +75,31 @@ impl Store {
         };
         let rows: usize = parts.iter().map(|part| part.rows.num_rows()).sum();
         let reserved = bytes + rows * MAP_BYTES_PER_ROW;
-        core.reserve(reserved)?;
+        self.reserve(reserved)?;
         for part in &parts {
             core.clock.advance(part.stamps.newest());
         }
         let work = Work::Write { parts, reserved };
         Ok(self.submit(work, frame)?.applied)
+    }
+
+    /// Sets memory aside; while the limit is reached, waits for rows to be moved to segments.
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        let core = self.core();
+        let started = Instant::now();
+        loop {
+            let refused = match core.reserve(bytes) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let hopeless = bytes > core.settings.memory_limit || !core.settings.background;
+            if core.home.is_none() || hopeless || started.elapsed() > MEMORY_PATIENCE {
+                return Err(refused);
+            }
+            core.check_writable()?;
+            self.wake();
+            std::thread::sleep(MEMORY_RETRY);
+        }
     }
 
     fn prepare(&self, batches: Vec<ShardBatch>) -> Result<Vec<Part>> {
@@ -103,7 +126,8 @@ impl Store {
                 stamps: Stamps::One(batch.stamp),
                 rows: batch.rows,
             };
-            let part = preparer.prepare(&table.state, incoming)?;
+            let mut part = preparer.prepare(&table.state, incoming)?;
+            part.locate()?;
             if part.rows.num_rows() > 0 {
                 parts.push(part);
             }

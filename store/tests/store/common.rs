@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use netabase_store::arrow::array::{AsArray, Int64Array, RecordBatch, StringViewArray};
+use netabase_store::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
+use netabase_store::arrow::buffer::BooleanBuffer;
 use netabase_store::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use netabase_store::{
-    Change, Digest, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef, TableId, Version,
+    Change, Digest, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef, TableId,
+    TableSnapshot, Version,
 };
 
 /// A table `name(id BIGINT, text VARCHAR NOT NULL, note BIGINT)`.
@@ -105,27 +107,49 @@ pub(crate) fn open(dir: &Path) -> Store {
 
 /// The live rows: id to text.
 pub(crate) fn live(store: &Store, table: TableId) -> BTreeMap<i64, String> {
-    let snapshot = store.snapshot(table).unwrap();
+    rows_of(&store.snapshot(table).unwrap())
+}
+
+/// The live rows of a snapshot: id to text.
+pub(crate) fn rows_of(snapshot: &TableSnapshot) -> BTreeMap<i64, String> {
     let mut all = BTreeMap::new();
     for shard in &snapshot.shards {
-        let mut of_shard = 0;
+        let before = all.len();
         for batch in &shard.batches {
-            let ids = batch.rows.column(0).as_primitive::<Int64Type>();
-            let texts = batch.rows.column(1).as_string_view();
-            let mut of_batch = 0;
-            for row in 0..batch.rows.num_rows() {
-                if batch.live.as_ref().is_none_or(|live| live.value(row)) {
-                    let twice = all.insert(ids.value(row), texts.value(row).to_owned());
-                    assert!(twice.is_none(), "key {} is live twice", ids.value(row));
-                    of_batch += 1;
-                }
-            }
-            assert_eq!(of_batch, batch.live_rows);
-            of_shard += of_batch as u64;
+            let (ids, texts) = (batch.rows.column(0), batch.rows.column(1));
+            let added = add_live(&mut all, (ids, texts), batch.live.as_ref());
+            assert_eq!(added, batch.live_rows);
         }
-        assert_eq!(of_shard, shard.rows);
+        for segment in &shard.segments {
+            let mut added = 0;
+            for group in 0..segment.groups() {
+                let ids = segment.column(group, 0).unwrap();
+                let texts = segment.column(group, 1).unwrap();
+                added += add_live(&mut all, (&ids, &texts), segment.live(group));
+            }
+            assert_eq!(added as u64, segment.live_rows());
+        }
+        assert_eq!((all.len() - before) as u64, shard.rows);
     }
     all
+}
+
+fn add_live(
+    all: &mut BTreeMap<i64, String>,
+    (ids, texts): (&ArrayRef, &ArrayRef),
+    live: Option<&BooleanBuffer>,
+) -> usize {
+    let ids = ids.as_primitive::<Int64Type>();
+    let texts = texts.as_string_view();
+    let mut added = 0;
+    for row in 0..ids.len() {
+        if live.is_none_or(|live| live.value(row)) {
+            let twice = all.insert(ids.value(row), texts.value(row).to_owned());
+            assert!(twice.is_none(), "key {} is live twice", ids.value(row));
+            added += 1;
+        }
+    }
+    added
 }
 
 pub(crate) fn ids(store: &Store, table: TableId) -> Vec<i64> {

@@ -3,7 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 
-use netabase_store::{Author, ErrorKind, MemoryBackend, Settings, Store, TableId, Version};
+use netabase_store::{
+    Author, Components, ErrorKind, MemoryBackend, Settings, Store, TableId, Version,
+};
 
 use crate::common::{ids, open, settings, table, upsert};
 
@@ -24,7 +26,7 @@ fn a_newer_format_is_refused_and_garbage_too() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).close().unwrap();
     let format = dir.path().join("FORMAT");
-    fs::write(&format, "netabase-store 2\n").unwrap();
+    fs::write(&format, "netabase-store 3\n").unwrap();
     let error = Store::open(settings(dir.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("newer netabase"), "{error}");
@@ -170,8 +172,11 @@ fn own_backend_and_progress() {
     }
     store.close().unwrap();
     let mut seen = Vec::new();
-    let backend = Arc::new(MemoryBackend::new());
-    let store = Store::open_with(settings(dir.path()), backend, |done, total| {
+    let components = Components {
+        backend: Some(Arc::new(MemoryBackend::new())),
+        ..Components::default()
+    };
+    let store = Store::open_with(settings(dir.path()), components, |done, total| {
         seen.push((done, total));
     })
     .unwrap();

@@ -91,11 +91,13 @@ fn rich_table() -> TableDef {
 
 fn sorted(store: &Store, def: &TableDef) -> RecordBatch {
     let snapshot = store.snapshot(def.id).unwrap();
-    let batches: Vec<_> = snapshot.shards[0]
-        .batches
-        .iter()
-        .map(|b| b.rows.clone())
-        .collect();
+    let shard = &snapshot.shards[0];
+    let mut batches: Vec<_> = shard.batches.iter().map(|b| b.rows.clone()).collect();
+    for segment in &shard.segments {
+        let column = |column| segment.column(0, column).unwrap();
+        let columns = (0..def.schema.fields().len()).map(column).collect();
+        batches.push(RecordBatch::try_new(def.schema.clone(), columns).unwrap());
+    }
     let all = concat_batches(&def.schema, &batches).unwrap();
     let order = sort_to_indices(all.column(1), None, None).unwrap();
     take_record_batch(&all, &order).unwrap()
@@ -130,6 +132,13 @@ fn columns_of_many_types_are_kept() {
     let store = open(dir.path());
     assert_eq!(sorted(&store, &def), whole);
     store.checkpoint().unwrap();
+    store.close().unwrap();
+    let store = open(dir.path());
+    assert_eq!(sorted(&store, &def), whole);
+
+    store.flush_to_segments().unwrap();
+    assert_eq!((store.stats().batches, store.stats().segments), (0, 1));
+    assert_eq!(sorted(&store, &def), whole);
     store.close().unwrap();
     let store = open(dir.path());
     assert_eq!(sorted(&store, &def), whole);

@@ -117,7 +117,7 @@ fn the_cache_stays_within_its_bound() {
             for column in 0..3 {
                 assert_eq!(
                     small.column(group, column).unwrap().len(),
-                    small.group_rows()[group]
+                    small.group_rows(group)
                 );
                 assert!(fixture.cache.bytes() <= 2 << 20);
             }

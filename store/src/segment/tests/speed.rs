@@ -209,10 +209,9 @@ fn many(segment: &Arc<Segment>, keys: &BinaryArray) {
     let mut merged = 0;
     let inputs = (0..2).map(|half| MergeInput::Segment {
         segment: segment.clone(),
-        live: segment
-            .group_rows()
-            .iter()
-            .map(|rows| Some((0..*rows).map(|row| row / 3 % 2 == half).collect()))
+        live: (0..segment.groups())
+            .map(|group| 0..segment.group_rows(group))
+            .map(|rows| Some(rows.map(|row| row / 3 % 2 == half).collect()))
             .collect(),
     });
     merge_sorted(inputs.collect(), &mut |part| {

@@ -1,0 +1,125 @@
+//! A segment as one snapshot sees it.
+//!
+//! Invariant: what it shows never changes. Columns are read and decoded when they are asked for,
+//! and kept in a bounded cache that all snapshots share.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+
+use crate::error::Result;
+use crate::mem::Seen;
+use crate::segment::{ColumnSummary, Segment};
+use crate::store::SnapshotGuard;
+
+/// Sorted rows of one shard, by groups of at most 65,536.
+#[derive(Debug, Clone)]
+pub struct SegmentView {
+    seen: Seen,
+    guard: Arc<SnapshotGuard>,
+}
+
+impl SegmentView {
+    pub(crate) fn new(seen: Seen, guard: &Arc<SnapshotGuard>) -> Self {
+        Self {
+            seen,
+            guard: Arc::clone(guard),
+        }
+    }
+
+    /// Rows, live or not.
+    pub fn rows(&self) -> u64 {
+        self.segment().meta().rows
+    }
+
+    /// Rows that are live; at least one.
+    pub fn live_rows(&self) -> u64 {
+        self.seen.live_rows
+    }
+
+    /// Bytes of the data file.
+    pub fn bytes(&self) -> u64 {
+        self.segment().meta().data_bytes
+    }
+
+    /// The encoded keys of the first and the last row.
+    pub fn key_range(&self) -> (&[u8], &[u8]) {
+        let meta = self.segment().meta();
+        (&meta.min_key, &meta.max_key)
+    }
+
+    /// Number of groups.
+    pub fn groups(&self) -> usize {
+        self.segment().groups()
+    }
+
+    /// Rows of a group, live or not. Zero if there is no such group.
+    pub fn group_rows(&self, group: usize) -> usize {
+        self.segment().group_rows(group)
+    }
+
+    /// Which rows of a group are live; `None`: all.
+    pub fn live(&self, group: usize) -> Option<&BooleanBuffer> {
+        self.seen.live.get(group)?.as_ref()
+    }
+
+    /// The values of a column of the table in a group, in the column's type. May read the file.
+    /// Fails with `InvalidInput` if there is no such group or column, `Corrupt` if the file is
+    /// damaged, `Unavailable` if the snapshot was ended.
+    pub fn column(&self, group: usize, column: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
+        self.segment().column(group, column)
+    }
+
+    /// Whole rows by their positions, which ascend; cheaper than `column` for a few rows. Fails like
+    /// `column`.
+    pub fn take(&self, rows: &[u32], projection: &[usize]) -> Result<RecordBatch> {
+        self.guard.check()?;
+        self.segment().take(rows, projection)
+    }
+
+    /// The positions of encoded keys, which ascend; `found` gets the index of the key and the row,
+    /// live or not. Fails like `column`.
+    pub fn locate(&self, keys: &[&[u8]], found: &mut dyn FnMut(usize, u32)) -> Result<()> {
+        self.guard.check()?;
+        self.segment().locate(keys, found)
+    }
+
+    /// The versions of a group's rows, as `UInt64`. Fails like `column`.
+    pub fn versions(&self, group: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
+        self.segment().versions(group)
+    }
+
+    /// The authors of a group's rows, as `Utf8`. Fails like `column`.
+    pub fn authors(&self, group: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
+        self.segment().authors(group)
+    }
+
+    /// What is known of the columns over all rows, hidden ones included. Fails like `column`.
+    pub fn summaries(&self) -> Result<&[ColumnSummary]> {
+        self.segment().column_stats()
+    }
+
+    /// The least value of a column in every group; NULL where it is not known. Fails like `column`.
+    pub fn zone_mins(&self, column: usize) -> Result<ArrayRef> {
+        self.segment().zone_mins(column)
+    }
+
+    /// The greatest value of a column in every group; NULL where it is not known. Fails like
+    /// `column`.
+    pub fn zone_maxes(&self, column: usize) -> Result<ArrayRef> {
+        self.segment().zone_maxes(column)
+    }
+
+    /// The NULLs of a column in every group, as `UInt64`. Fails like `column`.
+    pub fn zone_nulls(&self, column: usize) -> Result<ArrayRef> {
+        Ok(Arc::new(self.segment().zone_nulls(column)?))
+    }
+
+    fn segment(&self) -> &Arc<Segment> {
+        &self.seen.segment
+    }
+}

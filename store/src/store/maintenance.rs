@@ -1,0 +1,299 @@
+//! The background thread: checkpoints, compaction, removal of what nobody reads any more.
+//!
+//! Invariant: it changes what is visible only through the writer's thread, so that everything
+//! happens in one order; and no file is removed before a checkpoint that does without it is on disk.
+//! Non-goal: being fast. It runs beside readers and writers and gives way to them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{self, Capture};
+use super::committer::{Outcome, Request, Work};
+use super::compact;
+use super::core::Core;
+use super::flush::{FlushedShard, flush};
+use crate::error::{Error, Result};
+use crate::ids::TableId;
+use crate::log::FrameFolder;
+use crate::mem::Captured;
+use crate::segment::SegmentMeta;
+
+/// Jobs that may wait.
+const MAX_QUEUED_JOBS: usize = 64;
+/// How often the thread looks for something to do by itself.
+const TICK: Duration = Duration::from_secs(1);
+/// Rows in memory that are not worth a segment, in bytes, when there is no need to free memory.
+const SMALL_SHARD_BYTES: usize = 1 << 20;
+
+/// What to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Look whether something is due.
+    Wake,
+    /// Make a checkpoint; move all rows in memory to segments if so told.
+    Checkpoint {
+        flush_all: bool,
+        answer: SyncSender<Result<()>>,
+    },
+    /// Merge all segments of a table.
+    Compact {
+        table: TableId,
+        answer: SyncSender<Result<()>>,
+    },
+}
+
+impl Job {
+    pub(super) fn checkpoint(flush_all: bool) -> (Self, Receiver<Result<()>>) {
+        let (answer, receiver) = sync_channel(1);
+        (Self::Checkpoint { flush_all, answer }, receiver)
+    }
+
+    pub(super) fn compact(table: TableId) -> (Self, Receiver<Result<()>>) {
+        let (answer, receiver) = sync_channel(1);
+        (Self::Compact { table, answer }, receiver)
+    }
+}
+
+/// The way to the background thread.
+pub(super) fn job_queue() -> (SyncSender<Job>, Receiver<Job>) {
+    sync_channel(MAX_QUEUED_JOBS)
+}
+
+/// The background thread's state.
+#[derive(Debug)]
+pub(super) struct Maintenance {
+    core: Arc<Core>,
+    jobs: Receiver<Job>,
+    requests: SyncSender<Request>,
+    log: FrameFolder,
+    checkpoints: FrameFolder,
+    /// Number of the last checkpoint.
+    last: u64,
+}
+
+impl Maintenance {
+    pub(super) fn new(
+        core: Arc<Core>,
+        jobs: Receiver<Job>,
+        requests: SyncSender<Request>,
+        folders: (FrameFolder, FrameFolder),
+        last: u64,
+    ) -> Self {
+        let (log, checkpoints) = folders;
+        Self {
+            core,
+            jobs,
+            requests,
+            log,
+            checkpoints,
+            last,
+        }
+    }
+
+    /// Serves jobs until the store is closed.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.jobs.recv_timeout(TICK) {
+                Ok(Job::Wake) | Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Job::Checkpoint { flush_all, answer }) => {
+                    // A caller that is gone needs no answer.
+                    let _ = answer.send(self.checkpoint(flush_all));
+                }
+                Ok(Job::Compact { table, answer }) => {
+                    let _ = answer.send(self.compact(table));
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.core.is_stopping() {
+                return;
+            }
+            self.reap();
+        }
+    }
+
+    /// Does what is due.
+    fn look(&mut self) {
+        if !self.core.settings.background || self.core.check_failed().is_err() {
+            return;
+        }
+        let done = if self.core.checkpoint_due() {
+            self.checkpoint(false)
+        } else {
+            self.compact_due()
+        };
+        if let Err(error) = done
+            && !self.core.is_stopping()
+        {
+            tracing::error!(%error, "background work failed");
+        }
+    }
+
+    /// Makes a checkpoint. After a failure the store takes no more writes.
+    fn checkpoint(&mut self, flush_all: bool) -> Result<()> {
+        self.core.check_failed()?;
+        let done = self.try_checkpoint(flush_all);
+        if let Err(error) = &done
+            && !self.core.is_stopping()
+        {
+            self.core.fail(error);
+        }
+        done
+    }
+
+    fn try_checkpoint(&mut self, flush_all: bool) -> Result<()> {
+        let flush_bytes = if flush_all { 0 } else { self.flush_bytes() };
+        let Some(mut capture) = self.ask(Work::Capture { flush_bytes })?.captured else {
+            return Ok(());
+        };
+        let replaced = std::mem::take(&mut capture.replaced);
+        let flushed = self.flush(&capture)?;
+        self.write(&capture, &flushed)?;
+        let first_log = capture.first_log;
+        drop(capture);
+        self.ask(Work::Install(flushed))?;
+        self.log.remove_before(first_log)?;
+        self.core.note_files(&self.log);
+        self.checkpoints.remove_before(self.last)?;
+        let now = Instant::now();
+        let retired = replaced.into_iter().map(|segment| (now, segment));
+        self.core.retired.lock().extend(retired);
+        self.core
+            .counters
+            .checkpoints
+            .fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes that a shard needs for a segment of its own. When memory has to be freed, small enough
+    /// that half of it is, however many shards there are.
+    fn flush_bytes(&self) -> usize {
+        let memory = self.core.memory();
+        if (memory as u64) < self.core.settings.flush_bytes {
+            return SMALL_SHARD_BYTES;
+        }
+        let shards = self.core.shards_in_memory().max(1);
+        (memory / (2 * shards)).min(SMALL_SHARD_BYTES)
+    }
+
+    fn flush(&self, capture: &Capture) -> Result<Vec<FlushedShard>> {
+        let Some(home) = &self.core.home else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for captured in &capture.tables {
+            let state = &captured.table.state;
+            for (shard, of_shard) in &captured.shards {
+                if of_shard.flush {
+                    let flushed = flush(home, state, *shard, &of_shard.batches)?;
+                    all.push((Arc::clone(state), *shard, flushed));
+                }
+            }
+        }
+        let metas: Vec<&SegmentMeta> = all.iter().flat_map(metas_of).collect();
+        home.sync(&metas)?;
+        Ok(all)
+    }
+
+    fn write(&mut self, capture: &Capture, flushed: &[FlushedShard]) -> Result<()> {
+        let number = self.last + 1;
+        let mut writer = checkpoint::Writer::create(self.checkpoints.clone(), number)?;
+        for captured in &capture.tables {
+            writer.table(&captured.table.def)?;
+        }
+        for captured in &capture.tables {
+            let id = captured.table.def.id;
+            for (shard, of_shard) in &captured.shards {
+                if is_blank(of_shard) {
+                    continue;
+                }
+                let new: Vec<SegmentMeta> = flushed
+                    .iter()
+                    .filter(|(state, number, _)| state.id == id && number == shard)
+                    .flat_map(metas_of)
+                    .cloned()
+                    .collect();
+                writer.shard(id, *shard, of_shard, &new)?;
+            }
+        }
+        writer.finish(capture.first_log, capture.clock)?;
+        self.last = number;
+        Ok(())
+    }
+
+    fn compact_due(&self) -> Result<()> {
+        for table in self.core.catalog.read().all() {
+            for shard in 0..table.state.shards {
+                while let Some(inputs) = compact::due(&table.state, shard) {
+                    self.compact_shard(&table.state, shard, &inputs, true)?;
+                    if self.core.checkpoint_due() || self.core.is_stopping() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self, table: TableId) -> Result<()> {
+        self.core.check_failed()?;
+        let table = self.core.any_table(table)?;
+        for shard in 0..table.state.shards {
+            for inputs in compact::everything(&table.state, shard) {
+                self.compact_shard(&table.state, shard, &inputs, false)?;
+            }
+        }
+        self.checkpoint(false)
+    }
+
+    fn compact_shard(
+        &self,
+        table: &Arc<crate::catalog::TableState>,
+        shard: u32,
+        inputs: &[crate::mem::Seen],
+        throttled: bool,
+    ) -> Result<()> {
+        let compacted = compact::merge(&self.core, table, shard, inputs, throttled)?;
+        self.ask(Work::Swap {
+            table: Arc::clone(table),
+            shard,
+            compacted: Box::new(compacted),
+        })?;
+        self.core
+            .counters
+            .compactions
+            .fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes the files of segments that nobody reads any more.
+    fn reap(&self) {
+        self.core.snapshots.end_old();
+        let mut retired = self.core.retired.lock();
+        retired.retain(|(since, segment)| {
+            let read = Arc::strong_count(segment) > 1 && self.core.snapshots.may_read(*since);
+            if !read {
+                // What stays behind is removed on the next open.
+                segment.remove_files();
+            }
+            read
+        });
+    }
+
+    /// Hands work to the writer's thread and waits for its answer.
+    fn ask(&self, work: Work) -> Result<Outcome> {
+        let (request, answer) = Request::new(work, None);
+        self.requests.send(request).map_err(|_| Error::closed())?;
+        answer.recv().map_err(|_| Error::closed())?
+    }
+}
+
+fn metas_of((_, _, flushed): &FlushedShard) -> impl Iterator<Item = &SegmentMeta> {
+    flushed.iter().map(|flushed| flushed.segment.meta())
+}
+
+/// Whether there is nothing to say about a shard.
+fn is_blank(captured: &Captured) -> bool {
+    captured.segments.is_empty() && captured.batches.is_empty() && captured.newest.0 == 0
+}
