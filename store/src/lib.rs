@@ -37,7 +37,8 @@ pub use arrow;
 pub use arrow_row;
 
 pub use backend::{
-    Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, SledBackend,
+    Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, RedbBackend, SledBackend,
+    SqliteBackend,
 };
 pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
 pub use digest::Digest;

@@ -13,17 +13,18 @@ use super::folder::Folder;
 use super::index::{self, Manifest};
 use super::replay::{LogEnd, OpenReport, Replay};
 use super::{Shared, Store, Writer};
-use crate::backend::{Backend, MemoryBackend};
+use crate::backend::{self, Backend, MemoryBackend};
 use crate::error::{Error, Result};
 use crate::log::{LogWriter, list_files};
-use crate::settings::{BackendKind, Settings};
+use crate::settings::Settings;
 
 /// Progress of the log's replay: bytes read, bytes in all.
-type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 impl Store {
     /// Opens the store, and creates its folder if needed. Fails with
-    /// - `InvalidInput` if a setting is out of bounds, or the folder has a newer format;
+    /// - `InvalidInput` if a setting is out of bounds, the folder has a newer format, or its index
+    ///   was made with another backend;
     /// - `Unavailable` if the folder is in use;
     /// - `Corrupt` if the log is damaged where it had been acknowledged; nothing is cut off then;
     /// - `Io` if the system refuses.
@@ -70,7 +71,7 @@ fn open(
     start(Arc::new(core), report, log, lock)
 }
 
-fn start(
+pub(super) fn start(
     core: Arc<Core>,
     report: OpenReport,
     log: Option<LogWriter>,
@@ -94,7 +95,7 @@ fn start(
     })))
 }
 
-fn open_folder(
+pub(super) fn open_folder(
     settings: Settings,
     folder: &Folder,
     backend: Option<Arc<dyn Backend>>,
@@ -103,8 +104,7 @@ fn open_folder(
 ) -> Result<(Core, LogWriter)> {
     let (backend, moved_aside) = match (backend, settings.backend) {
         (Some(backend), _) => (backend, false),
-        (None, BackendKind::Memory) => (Arc::new(MemoryBackend::new()) as Arc<dyn Backend>, false),
-        (None, BackendKind::Sled) => index::open_sled(&folder.index(), settings.index_cache_bytes)?,
+        (None, kind) => backend::open(kind, &folder.index(), settings.index_cache_bytes)?,
     };
     let dir = folder.log();
     let manifest = index::manifest(&*backend);
