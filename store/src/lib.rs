@@ -19,6 +19,7 @@
 mod backend;
 mod catalog;
 mod clock;
+pub mod conformance;
 mod digest;
 mod disk;
 mod error;
