@@ -50,7 +50,7 @@ pub use key::KeyEncoder;
 pub use log::{MAX_FRAME_BYTES, TornTail};
 pub use settings::{BackendKind, Durability, Settings};
 pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
-pub use store::{MAX_META_KEY, MAX_META_VALUE, OpenReport, Store, StoreStats};
+pub use store::{MAX_META_KEY, MAX_META_VALUE, OpenReport, RepairReport, Store, StoreStats};
 pub use table::{
     MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,
     MAX_TABLE_DEF_BYTES, TableDef,

@@ -14,6 +14,7 @@ mod index;
 mod meta;
 mod open;
 mod read;
+mod repair;
 mod replay;
 mod writing;
 
@@ -29,6 +30,7 @@ use self::committer::{Outcome, Request, Work};
 use self::core::Core;
 pub use self::core::StoreStats;
 pub use self::meta::{MAX_META_KEY, MAX_META_VALUE};
+pub use self::repair::RepairReport;
 pub use self::replay::OpenReport;
 use crate::clock::Clock;
 use crate::error::{Error, Result};

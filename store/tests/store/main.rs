@@ -10,4 +10,5 @@ mod crash;
 mod input;
 mod lifecycle;
 mod log;
+mod repair;
 mod types;
