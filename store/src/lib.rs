@@ -19,6 +19,7 @@
 mod backend;
 mod catalog;
 mod clock;
+mod codec;
 pub mod conformance;
 mod digest;
 mod disk;
@@ -42,6 +43,7 @@ pub use backend::{
     SqliteBackend,
 };
 pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
+pub use codec::{MAX_VALUE_BYTES, ValueCodec};
 pub use digest::Digest;
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Error, ErrorKind, Result};
