@@ -4,22 +4,25 @@
 //! its format; neither encoding nor decoding holds more than [`MAX_VALUE_BYTES`] of it; a value is
 //! decoded whole or not at all, and nothing may follow it.
 //!
-//! Non-goals: no schema, and no limit on what a type does while it decodes itself. bincode knows no
-//! limit of depth, and spends no byte on the elements of a list of empty values: do not decode
-//! recursive types, or lists of `()`, from strangers with it.
+//! Non-goals: no schema, and no limit on what a type does while it decodes itself. bincode spends no
+//! byte on the elements of a list of empty values: do not decode lists of `()` from strangers.
+
+mod depth;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::depth::Limited;
 use crate::error::{Error, Result};
 
 /// Longest encoded value, in bytes, the byte that names its format included.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
-/// Deepest nesting of a CBOR value; that of JSON is the same, and fixed by serde_json.
-const MAX_CBOR_DEPTH: usize = 128;
+/// Deepest nesting of a value that is decoded. That of JSON is the same, and fixed by serde_json.
+const MAX_DEPTH: usize = 128;
 /// Room that a value begins with.
 const FIRST_BYTES: usize = 256;
 
@@ -68,7 +71,8 @@ impl ValueCodec {
     }
 
     /// The value as bytes. Fails with `InvalidInput` if the format cannot express it, with
-    /// `Capacity` if it exceeds [`MAX_VALUE_BYTES`].
+    /// `Capacity` if it exceeds [`MAX_VALUE_BYTES`]. A value nested more than about a hundred deep
+    /// is encoded, but not decoded: do not nest without limit.
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>> {
         let mut out = Bounded::new(self.tag());
         let encoded = match self {
@@ -131,7 +135,11 @@ impl ValueCodec {
         let (value, left) = match self {
             Self::Bincode => {
                 let config = bincode::config::standard().with_limit::<MAX_VALUE_BYTES>();
-                let (value, used) = bincode::serde::decode_from_slice(body, config)
+                let seed = Limited {
+                    inner: PhantomData,
+                    left: MAX_DEPTH,
+                };
+                let (value, used) = bincode::serde::seed_decode_from_slice(seed, body, config)
                     .map_err(|error| error.to_string())?;
                 (value, body.len() - used)
             }
@@ -142,9 +150,8 @@ impl ValueCodec {
             }
             Self::Cbor => {
                 let mut rest = body;
-                let value =
-                    ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_CBOR_DEPTH)
-                        .map_err(|error| error.to_string())?;
+                let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)
+                    .map_err(|error| error.to_string())?;
                 (value, rest.len())
             }
         };

@@ -141,6 +141,21 @@ fn depth_is_limited() {
         let text = error.to_string().to_lowercase();
         assert!(text.contains("recursion"), "{text}");
     }
+    // Named { deep: Some(Named { deep: … }) }, which would be a hundred thousand frames.
+    let bincode = [b"B".to_vec(), [2, 1].repeat(100_000)].concat();
+    let error = ValueCodec::Bincode.decode::<Kind>(&bincode).unwrap_err();
+    assert!(error.to_string().contains("recursion"), "{error}");
+    let mut kind = Kind::Nothing;
+    for _ in 0..20 {
+        kind = Kind::Named {
+            deep: Box::new(Some(kind)),
+            yes: true,
+        };
+        for codec in ValueCodec::ALL {
+            let bytes = codec.encode(&kind).unwrap();
+            assert_eq!(codec.decode::<Kind>(&bytes).unwrap(), kind);
+        }
+    }
 }
 
 #[test]
