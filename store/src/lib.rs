@@ -22,6 +22,8 @@
 mod backend;
 mod catalog;
 mod clock;
+mod codec;
+pub mod conformance;
 mod digest;
 mod disk;
 mod error;
@@ -42,9 +44,11 @@ pub use arrow;
 pub use arrow_row;
 
 pub use backend::{
-    Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, SledBackend,
+    Backend, Batch, BatchChange, KeyValue, MAX_MAP_NAME, MemoryBackend, RedbBackend, SledBackend,
+    SqliteBackend,
 };
 pub use clock::{Clock, MAX_CLOCK_DRIFT, Version};
+pub use codec::{MAX_VALUE_BYTES, ValueCodec};
 pub use digest::{DIGEST_LEAVES, Digest};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Error, ErrorKind, Result};
@@ -56,7 +60,7 @@ pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
 pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
-    BulkLoad, Components, MAX_META_KEY, MAX_META_VALUE, OpenReport, Store, StoreStats,
+    BulkLoad, Components, MAX_META_KEY, MAX_META_VALUE, OpenReport, RepairReport, Store, StoreStats,
 };
 pub use table::{
     MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,

@@ -1,6 +1,8 @@
 //! Plain settings of a store. Components (a backend of one's own) are passed beside them.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,14 +47,55 @@ pub enum Durability {
     Relaxed,
 }
 
-/// Which index stands beside the log.
+/// Which index stands beside the log. Its names, in settings and on command lines, are lower-case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BackendKind {
-    /// sled, in the folder `index/`.
+    /// sled, in several files of the folder `index/`.
     #[default]
+    #[serde(alias = "Sled")]
     Sled,
-    /// In memory: rebuilt from the log on every open; small state of the layers above is lost.
+    /// SQLite, in the file `index/index.sqlite`.
+    Sqlite,
+    /// redb, in the file `index/index.redb`.
+    Redb,
+    /// In memory: rebuilt from the log on every open; small state of the layers above is lost. It
+    /// leaves an index that is on disk as it is.
+    #[serde(alias = "Memory")]
     Memory,
+}
+
+impl BackendKind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Sled, Self::Sqlite, Self::Redb, Self::Memory];
+
+    /// Its name, such as `sled`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sled => "sled",
+            Self::Sqlite => "sqlite",
+            Self::Redb => "redb",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            Error::invalid(format!("no backend is named {name:?}; there are {names}"))
+        })
+    }
 }
 
 /// How a store is opened. Data only: can be read from a file.
@@ -62,7 +105,8 @@ pub struct Settings {
     /// The data folder; created if missing. `None`: everything in memory, gone on close.
     /// Default: `None`.
     pub data_dir: Option<PathBuf>,
-    /// Which index to use. Without a data folder it is always the one in memory. Default: sled.
+    /// Which index to use; the one that made the folder's. Without a data folder it is always the
+    /// one in memory. Default: sled.
     pub backend: BackendKind,
     /// When a write counts as done. Default: durable.
     pub durability: Durability,
@@ -158,4 +202,23 @@ fn machine_memory() -> Option<u64> {
 
 fn below(setting: &str, least: u64) -> Error {
     Error::invalid(format!("setting {setting} must be at least {least} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_known_by_their_names() {
+        for kind in BackendKind::ALL {
+            assert_eq!(kind.name().parse::<BackendKind>().unwrap(), kind);
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(json, format!("\"{kind}\""));
+            assert_eq!(serde_json::from_str::<BackendKind>(&json).unwrap(), kind);
+        }
+        let error = "rocks".parse::<BackendKind>().unwrap_err().to_string();
+        assert!(error.contains("rocks") && error.contains("sled, sqlite, redb, memory"));
+        let old: BackendKind = serde_json::from_str("\"Sled\"").unwrap();
+        assert_eq!(old, BackendKind::Sled);
+    }
 }

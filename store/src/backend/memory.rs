@@ -5,8 +5,9 @@ use std::ops::Bound;
 
 use parking_lot::RwLock;
 
-use super::{Backend, Batch, KeyValue, MAX_MAP_NAME};
-use crate::error::{Error, Result};
+use super::keys::check_map;
+use super::{Backend, Batch, KeyValue};
+use crate::error::Result;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -21,16 +22,6 @@ impl MemoryBackend {
     pub fn new() -> Self {
         Self::default()
     }
-}
-
-/// Refuses map names that could not be told apart in a common key space.
-pub(super) fn check_map(map: &str) -> Result<()> {
-    if map.is_empty() || map.len() > MAX_MAP_NAME || map.contains('\0') {
-        return Err(Error::invalid(format!(
-            "map name {map:?}: give 1 to {MAX_MAP_NAME} bytes without zero bytes"
-        )));
-    }
-    Ok(())
 }
 
 impl Backend for MemoryBackend {
@@ -83,6 +74,14 @@ impl Backend for MemoryBackend {
             .take(limit)
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect())
+    }
+
+    fn maps(&self) -> Result<Vec<String>> {
+        let maps = self.maps.read();
+        let filled = maps.iter().filter(|(_, entries)| !entries.is_empty());
+        let mut names: Vec<String> = filled.map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn flush(&self) -> Result<()> {

@@ -4,13 +4,20 @@
 //! over all its maps. Non-goal: no backend is trusted with rows; what it loses is rebuilt from the
 //! log, except the small state of the layers above.
 
+mod keys;
 mod memory;
+mod open;
+mod redb_backend;
 mod sled_backend;
+mod sqlite_backend;
 
 use std::fmt::Debug;
 
 pub use memory::MemoryBackend;
+pub(crate) use open::{made_with, move_aside, open, open_patiently, remove};
+pub use redb_backend::RedbBackend;
 pub use sled_backend::SledBackend;
+pub use sqlite_backend::SqliteBackend;
 
 use crate::error::Result;
 
@@ -73,6 +80,10 @@ impl Batch {
 }
 
 /// Ordered maps with atomic batches. Implementations are used from several threads at once.
+///
+/// [`conformance::check`](crate::conformance::check) tells whether an implementation keeps this
+/// contract. A map comes into being with its first entry. Names that break the rule of
+/// [`BatchChange::map`] are refused with `InvalidInput` by every method that takes one.
 pub trait Backend: Send + Sync + Debug {
     /// A short name for messages, such as `sled`.
     fn name(&self) -> &str;
@@ -80,7 +91,8 @@ pub trait Backend: Send + Sync + Debug {
     /// The value of `key` in `map`.
     fn get(&self, map: &str, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Applies all changes, or none.
+    /// Applies all changes, or none; readers see all of them, or none. Visible on return, on disk
+    /// after the next `flush`.
     fn apply(&self, batch: Batch) -> Result<()>;
 
     /// The first `limit` entries of `map` with `start <= key`, and `key < end` if there is an end,
@@ -93,83 +105,12 @@ pub trait Backend: Send + Sync + Debug {
         limit: usize,
     ) -> Result<Vec<KeyValue>>;
 
+    /// The names of all maps that have entries, in order of their bytes.
+    fn maps(&self) -> Result<Vec<String>>;
+
     /// Returns when everything applied so far is on disk.
     fn flush(&self) -> Result<()>;
 
     /// Removes every entry of every map.
     fn clear(&self) -> Result<()>;
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    /// What every backend must do.
-    fn conforms(backend: &dyn Backend) {
-        let mut batch = Batch::new();
-        for key in 0..10u8 {
-            batch.put("a", [key], [key, key]);
-        }
-        batch.put("ab", [3], b"other map".to_vec());
-        batch.put("b", [255, 255], b"high".to_vec());
-        backend.apply(batch).unwrap();
-        assert_eq!(backend.get("a", &[3]).unwrap().unwrap(), [3, 3]);
-        assert_eq!(backend.get("ab", &[3]).unwrap().unwrap(), b"other map");
-        assert!(backend.get("c", &[3]).unwrap().is_none());
-        assert!(backend.get("a", &[]).unwrap().is_none());
-
-        let all = backend.range("a", &[], None, 100).unwrap();
-        assert_eq!(all.len(), 10);
-        assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        let some = backend.range("a", &[2], Some(&[5]), 100).unwrap();
-        assert_eq!(
-            some.iter().map(|(k, _)| k[0]).collect::<Vec<_>>(),
-            [2, 3, 4]
-        );
-        assert_eq!(backend.range("a", &[2], None, 2).unwrap().len(), 2);
-        assert_eq!(backend.range("a", &[5], Some(&[2]), 9).unwrap().len(), 0);
-        assert_eq!(backend.range("b", &[255], None, 9).unwrap().len(), 1);
-
-        let mut batch = Batch::new();
-        batch.delete("a", [3]);
-        batch.delete("a", [77]);
-        batch.put("a", [4], b"first".to_vec());
-        batch.put("a", [4], b"last".to_vec());
-        batch.put("b", [1], b"same batch".to_vec());
-        backend.apply(batch).unwrap();
-        assert!(backend.get("a", &[3]).unwrap().is_none());
-        assert_eq!(backend.get("a", &[4]).unwrap().unwrap(), b"last");
-        assert_eq!(backend.get("b", &[1]).unwrap().unwrap(), b"same batch");
-        backend.flush().unwrap();
-
-        let mut wrong = Batch::new();
-        wrong.put("a", [9], b"not applied".to_vec());
-        wrong.put("zero\0byte", [1], b"x".to_vec());
-        assert!(backend.apply(wrong).is_err());
-        assert_eq!(backend.get("a", &[9]).unwrap().unwrap(), [9, 9]);
-
-        backend.clear().unwrap();
-        assert!(backend.range("a", &[], None, 9).unwrap().is_empty());
-        assert!(backend.range("b", &[], None, 9).unwrap().is_empty());
-    }
-
-    #[test]
-    fn memory_conforms() {
-        conforms(&MemoryBackend::new());
-    }
-
-    #[test]
-    fn sled_conforms_and_keeps() {
-        let dir = tempfile::tempdir().unwrap();
-        let backend = SledBackend::open(dir.path(), 1 << 20).unwrap();
-        conforms(&backend);
-        let mut batch = Batch::new();
-        batch.put("m", b"k".to_vec(), b"v".to_vec());
-        backend.apply(batch).unwrap();
-        backend.flush().unwrap();
-        drop(backend);
-        let backend = SledBackend::open(dir.path(), 1 << 20).unwrap();
-        assert_eq!(backend.get("m", b"k").unwrap().unwrap(), b"v");
-    }
 }

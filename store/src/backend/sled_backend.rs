@@ -7,10 +7,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use super::memory::check_map;
+use super::keys::{check_map, damaged, full_key, full_range, key_of, map_end, map_of, stopped};
 use super::{Backend, Batch, KeyValue};
 use crate::error::{Error, Result};
 
+const NAME: &str = "sled";
 /// How often sled writes to disk on its own, in milliseconds.
 const FLUSH_EVERY_MS: u64 = 500;
 
@@ -37,35 +38,14 @@ fn guarded<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(operation)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(sled::Error::Io(source))) => Err(Error::io("the index (sled)", source)),
-        Ok(Err(error)) => Err(Error::corrupt(format!(
-            "the index (sled) is damaged: {error}; close the store, remove the folder index/ and \
-             open it again"
-        ))),
-        Err(_) => Err(Error::corrupt(
-            "the index (sled) stopped on damaged files; close the store, remove the folder index/ \
-             and open it again",
-        )),
+        Ok(Err(error)) => Err(damaged(NAME, error)),
+        Err(_) => Err(stopped(NAME)),
     }
-}
-
-fn full_key(map: &str, key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(map.len() + 1 + key.len());
-    full.extend_from_slice(map.as_bytes());
-    full.push(0);
-    full.extend_from_slice(key);
-    full
-}
-
-/// The first key after all keys of `map`.
-fn map_end(map: &str) -> Vec<u8> {
-    let mut end = map.as_bytes().to_vec();
-    end.push(1);
-    end
 }
 
 impl Backend for SledBackend {
     fn name(&self) -> &str {
-        "sled"
+        NAME
     }
 
     fn get(&self, map: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -95,23 +75,32 @@ impl Backend for SledBackend {
         limit: usize,
     ) -> Result<Vec<KeyValue>> {
         check_map(map)?;
-        let start = full_key(map, start);
-        let end = end.map_or_else(|| map_end(map), |end| full_key(map, end));
-        if end <= start {
+        let Some((start, end)) = full_range(map, start, end) else {
             return Ok(Vec::new());
-        }
-        let skip = map.len() + 1;
+        };
         guarded(|| {
             self.db
                 .range(start..end)
                 .take(limit)
                 .map(|entry| {
-                    let (key, value) = entry?;
-                    let key = key.get(skip..).unwrap_or_default().to_vec();
-                    Ok((key, value.to_vec()))
+                    let (full, value) = entry?;
+                    Ok((key_of(&full, map), value.to_vec()))
                 })
                 .collect()
         })
+    }
+
+    fn maps(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut from = Vec::new();
+        while let Some(first) = guarded(|| self.db.range(from.as_slice()..).next().transpose())? {
+            let Some(name) = map_of(&first.0) else {
+                return Err(damaged(NAME, "an entry belongs to no map"));
+            };
+            from = map_end(name);
+            names.push(name.to_owned());
+        }
+        Ok(names)
     }
 
     fn flush(&self) -> Result<()> {

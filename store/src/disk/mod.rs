@@ -13,6 +13,8 @@ use std::path::Path;
 
 pub use os::OsDisk;
 
+use crate::error::{Error, Result};
+
 /// An open file: read anywhere, written at its end.
 pub trait DiskFile: Send + Sync + Debug {
     /// Appends all of `bytes`.
@@ -59,4 +61,11 @@ pub trait Disk: Send + Sync + Debug {
 
     /// Returns when the entries of a folder are on disk.
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// Makes the entries of a folder of the operating system durable.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    OsDisk
+        .sync_folder(folder)
+        .map_err(|error| Error::io(format!("sync the folder {}", folder.display()), error))
 }

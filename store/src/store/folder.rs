@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 
-use crate::disk::{Disk, OsDisk};
+use crate::disk::sync_folder;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Format of the data folder. Raised when an older release could not read it any more.
@@ -188,12 +188,6 @@ fn no_data_folder(root: &Path) -> Error {
         "{} is not a data folder; open it without read_only to make one",
         root.display()
     ))
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    OsDisk
-        .sync_folder(folder)
-        .map_err(|error| Error::io(format!("sync the folder {}", folder.display()), error))
 }
 
 /// Releases the lock, also if a process that is just being started has a copy of the file.

@@ -4,23 +4,14 @@
 //! written anew where it differs.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Batch, SledBackend};
+use crate::backend::{Backend, Batch};
 use crate::catalog::Catalog;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::table::TableDef;
 
-/// How long to retry opening sled when the system refuses.
-const OPEN_PATIENCE: Duration = Duration::from_secs(1);
-/// Time between two tries.
-const OPEN_RETRY: Duration = Duration::from_millis(20);
-
 const CATALOG: &str = "catalog";
-const MANIFEST: &str = "manifest";
+pub(super) const MANIFEST: &str = "manifest";
 const FILES: &[u8] = b"files";
 const CLEAN: &[u8] = b"clean";
 
@@ -30,46 +21,6 @@ pub(super) struct Manifest {
     pub(super) files: Option<Vec<u64>>,
     /// Number and length of the last log file when the store was closed.
     pub(super) clean: Option<(u64, u64)>,
-}
-
-/// Opens sled in `path`; moves a folder that cannot be opened aside. Also says whether it did.
-pub(super) fn open_sled(path: &Path, cache_bytes: u64) -> Result<(Arc<dyn Backend>, bool)> {
-    match open_patiently(path, cache_bytes) {
-        Ok(backend) => Ok((Arc::new(backend), false)),
-        Err(error) => {
-            tracing::warn!(%error, "the index cannot be opened; it is rebuilt from the log");
-            move_aside(path)?;
-            Ok((Arc::new(SledBackend::open(path, cache_bytes)?), true))
-        }
-    }
-}
-
-/// The store holds the folder's lock already, so sled's own can only be held by its last moments
-/// in this process, or by a process that is just being started: both are over soon.
-fn open_patiently(path: &Path, cache_bytes: u64) -> Result<SledBackend> {
-    let started = Instant::now();
-    loop {
-        match SledBackend::open(path, cache_bytes) {
-            Err(error) if error.kind() == ErrorKind::Io && started.elapsed() < OPEN_PATIENCE => {
-                std::thread::sleep(OPEN_RETRY);
-            }
-            opened => return opened,
-        }
-    }
-}
-
-/// Keeps one damaged index beside the new one, for whoever wants to look at it.
-fn move_aside(path: &Path) -> Result<()> {
-    let aside = path.with_extension("broken");
-    let failed = |error| Error::io(format!("move {} aside", path.display()), error);
-    let removed = match fs::symlink_metadata(&aside) {
-        Ok(entry) if entry.is_dir() => fs::remove_dir_all(&aside),
-        Ok(_) => fs::remove_file(&aside),
-        Err(_) => Ok(()),
-    };
-    removed
-        .and_then(|()| fs::rename(path, &aside))
-        .map_err(failed)
 }
 
 /// The manifest; what cannot be read counts as missing.

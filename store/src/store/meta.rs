@@ -1,7 +1,7 @@
 //! Small state of the layers above, kept in the index: peers, hints.
 //!
-//! Non-goal: this state is not in the log. It is on disk after the next `flush` or `close`, or
-//! about half a second later; a damaged index loses it.
+//! Non-goal: this state is not in the log. It is on disk after the next `flush` or `close`;
+//! a damaged index loses it.
 
 use super::Store;
 use crate::backend::{Batch, KeyValue};
@@ -13,7 +13,7 @@ pub const MAX_META_KEY: usize = 1 << 10;
 pub const MAX_META_VALUE: usize = 1 << 20;
 
 /// Maps of the layers above have names with this prefix in the backend.
-const META_PREFIX: &str = "meta/";
+pub(super) const META_PREFIX: &str = "meta/";
 
 impl Store {
     /// The value of `key` in `map`. Fails with `InvalidInput` if the map's name is not 1 to 123

@@ -16,14 +16,14 @@ use super::index::{self, Manifest};
 use super::maintenance::{Maintenance, job_queue};
 use super::replay::{LogEnd, OpenReport, Replay};
 use super::{Shared, Store, Writer};
-use crate::backend::{Backend, MemoryBackend};
+use crate::backend::{self, Backend, MemoryBackend};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::log::{FrameFolder, LogWriter, Series};
-use crate::settings::{BackendKind, Settings};
+use crate::settings::Settings;
 
 /// Progress of the log's replay: bytes read, bytes in all.
-type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+pub(super) type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
 /// Components of a store that are not plain data. All have defaults.
 #[derive(Debug, Default)]
@@ -36,7 +36,8 @@ pub struct Components {
 
 impl Store {
     /// Opens the store, and creates its folder if needed. Fails with
-    /// - `InvalidInput` if a setting is out of bounds, or the folder has a newer format;
+    /// - `InvalidInput` if a setting is out of bounds, the folder has a newer format, or its index
+    ///   was made with another backend;
     /// - `Unavailable` if the folder is in use;
     /// - `NotFound` if it is to be read only and is not there;
     /// - `Corrupt` if the log or a checkpoint is damaged; nothing is cut off then;
@@ -59,7 +60,7 @@ impl Store {
 fn open(settings: Settings, components: Components, progress: Progress<'_>) -> Result<Store> {
     let started = Instant::now();
     settings.validate()?;
-    let mut opened = match settings.data_dir.clone() {
+    let opened = match settings.data_dir.clone() {
         None => Opened::in_memory(settings, components.backend)?,
         Some(root) if settings.read_only => {
             let folder = Folder::open_read_only(&root)?;
@@ -70,15 +71,13 @@ fn open(settings: Settings, components: Components, progress: Progress<'_>) -> R
             open_folder(settings, folder, components, progress)?
         }
     };
-    opened.report.tables = opened.core.catalog.read().visible().len();
-    opened.report.elapsed = started.elapsed();
-    opened.start()
+    opened.start(started)
 }
 
 /// A store that is read, and not running yet.
-struct Opened {
+pub(super) struct Opened {
     core: Arc<Core>,
-    report: OpenReport,
+    pub(super) report: OpenReport,
     log: Option<LogWriter>,
     checkpoints: Option<(FrameFolder, u64)>,
     lock: Option<std::fs::File>,
@@ -102,7 +101,9 @@ impl Opened {
         })
     }
 
-    fn start(self) -> Result<Store> {
+    pub(super) fn start(mut self, since: Instant) -> Result<Store> {
+        self.report.tables = self.core.catalog.read().visible().len();
+        self.report.elapsed = since.elapsed();
         let (requests, receiver) = sync_channel(MAX_QUEUED_REQUESTS);
         let folders = match (&self.log, self.checkpoints) {
             (Some(log), Some((checkpoints, last))) => {
@@ -146,18 +147,21 @@ fn spawn<T: Send + 'static>(
         .map_err(|error| Error::io(format!("start the thread {name}"), error))
 }
 
-fn open_folder(
+pub(super) fn open_folder(
     settings: Settings,
     folder: Folder,
     components: Components,
     progress: Progress<'_>,
 ) -> Result<Opened> {
     let disk = components.disk.unwrap_or_else(|| Arc::new(OsDisk));
-    let (backend, moved_aside) = match (components.backend, settings.backend) {
-        (Some(backend), _) => (backend, false),
-        (None, BackendKind::Memory) => (Arc::new(MemoryBackend::new()) as Arc<dyn Backend>, false),
-        (None, _) if settings.read_only => (Arc::new(MemoryBackend::new()) as _, false),
-        (None, BackendKind::Sled) => index::open_sled(&folder.index(), settings.index_cache_bytes)?,
+    let (backend, moved_aside) = match components.backend {
+        Some(backend) => (backend, false),
+        None if settings.read_only => (Arc::new(MemoryBackend::new()) as Arc<dyn Backend>, false),
+        None => backend::open(
+            settings.backend,
+            &folder.index(),
+            settings.index_cache_bytes,
+        )?,
     };
     let log = FrameFolder::new(Arc::clone(&disk), folder.log(), Series::Log);
     let checkpoints = FrameFolder::new(disk.clone(), folder.checkpoints(), Series::Checkpoint);

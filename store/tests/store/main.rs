@@ -11,4 +11,5 @@ mod input;
 mod lifecycle;
 mod log;
 mod model;
+mod repair;
 mod types;
