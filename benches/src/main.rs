@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p netabase-benches -- spine [--runs 20] [--partitions 2]
 //! cargo run --release -p netabase-benches -- tpch --sf 1 --against duckdb
+//! cargo run --release -p netabase-benches -- store
 //! ```
 //!
 //! Purpose: figures that can be compared from change to change. Each benchmark runs its contenders
@@ -18,9 +19,11 @@ mod arguments;
 mod compare;
 mod contender;
 mod data;
+mod histogram;
 mod process;
 mod report;
 mod spine;
+mod store;
 mod tpch;
 
 use std::process::ExitCode;
@@ -55,6 +58,11 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "tpch",
         about: Some("the 22 queries of TPC-H: one peer, DuckDB or plain DataFusion"),
         run: |settings| Box::pin(tpch::run(settings)),
+    },
+    Benchmark {
+        name: "store",
+        about: Some("durable writes, lookups and scans: sled, redb, fjall, SQLite"),
+        run: |settings| Box::pin(store::run(settings)),
     },
     Benchmark {
         name: "tpch-load",
