@@ -4,6 +4,8 @@
 //! cargo run --release -p netabase-benches -- spine [--runs 20] [--partitions 2]
 //! cargo run --release -p netabase-benches -- tpch --sf 1 --against duckdb
 //! cargo run --release -p netabase-benches -- store
+//! cargo run --release -p netabase-benches -- mixed --minutes 10
+//! cargo run --release -p netabase-benches -- open
 //! ```
 //!
 //! Purpose: figures that can be compared from change to change. Each benchmark runs its contenders
@@ -20,6 +22,8 @@ mod compare;
 mod contender;
 mod data;
 mod histogram;
+mod mixed;
+mod open;
 mod process;
 mod report;
 mod spine;
@@ -65,9 +69,29 @@ const BENCHMARKS: &[Benchmark] = &[
         run: |settings| Box::pin(store::run(settings)),
     },
     Benchmark {
+        name: "mixed",
+        about: Some("reads, writes and short scans together, for minutes"),
+        run: |settings| Box::pin(mixed::run(settings)),
+    },
+    Benchmark {
+        name: "open",
+        about: Some("opening after a crash, without an index, and what an idle store takes"),
+        run: |settings| Box::pin(open::run(settings)),
+    },
+    Benchmark {
         name: "tpch-load",
         about: None,
         run: |settings| Box::pin(tpch::load(settings)),
+    },
+    Benchmark {
+        name: "open-write",
+        about: None,
+        run: |settings| Box::pin(open::write_and_wait(settings)),
+    },
+    Benchmark {
+        name: "open-idle",
+        about: None,
+        run: |settings| Box::pin(open::idle(settings)),
     },
 ];
 
