@@ -1,8 +1,11 @@
 //! What is measured: netabase alone, netabase as a network, DataFusion without netabase.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
+use datafusion::datasource::MemTable;
 use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::future::try_join_all;
 use netabase::Netabase;
@@ -15,13 +18,15 @@ use crate::data::Table;
 const NETWORK: &str = "bench";
 /// How long peers may take to find each other and to learn of each other's tables.
 const SETTLE: Duration = Duration::from_secs(30);
+/// The longest that one statement may take.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1800);
 /// How long to wait before looking again whether they have.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Something that answers SQL.
 pub(crate) enum Contender {
-    /// DataFusion over the Parquet files themselves.
-    Parquet(SessionContext),
+    /// DataFusion without netabase, over the Parquet files themselves or over rows in memory.
+    DataFusion(SessionContext),
     /// netabase; the last peer is asked, and the first one loaded.
     Peers(Vec<Peer>),
 }
@@ -49,7 +54,37 @@ impl Contender {
                 .register_parquet(table.name, file, ParquetReadOptions::default())
                 .await?;
         }
-        Ok(Self::Parquet(context))
+        Ok(Self::DataFusion(context))
+    }
+
+    /// DataFusion over the same rows in memory, in as many partitions as a query may use.
+    pub(crate) async fn memory(tables: &[Table], partitions: usize) -> Result<Self, Failure> {
+        let Self::DataFusion(context) = Self::parquet(tables, partitions).await? else {
+            return Err("DataFusion is no peer".into());
+        };
+        for table in tables {
+            let batches = context.table(table.name).await?.collect().await?;
+            let Some(first) = batches.first() else {
+                return Err(format!("{}: no rows", table.name).into());
+            };
+            let schema = first.schema();
+            let mut parts = vec![Vec::new(); partitions];
+            for (index, batch) in batches.into_iter().enumerate() {
+                parts[index % partitions].push(batch);
+            }
+            context.deregister_table(table.name)?;
+            context.register_table(table.name, Arc::new(MemTable::try_new(schema, parts)?))?;
+        }
+        Ok(Self::DataFusion(context))
+    }
+
+    /// One peer without a network, over a folder that is loaded already.
+    pub(crate) async fn loaded(folder: TempDir, partitions: usize) -> Result<Self, Failure> {
+        let database = open_peer(folder.path(), partitions).await?;
+        Ok(Self::Peers(vec![Peer {
+            database,
+            _folder: folder,
+        }]))
     }
 
     /// One peer without a network, with the tables loaded.
@@ -58,11 +93,7 @@ impl Contender {
         partitions: usize,
     ) -> Result<(Self, Load), Failure> {
         let folder = TempDir::new()?;
-        let database = Netabase::builder()
-            .data_dir(folder.path())
-            .target_partitions(partitions)
-            .open()
-            .await?;
+        let database = open_peer(folder.path(), partitions).await?;
         let peers = vec![Peer {
             database,
             _folder: folder,
@@ -110,7 +141,7 @@ impl Contender {
     /// The whole answer to one statement.
     pub(crate) async fn answer(&self, statement: &str) -> Result<Vec<RecordBatch>, Failure> {
         match self {
-            Self::Parquet(context) => {
+            Self::DataFusion(context) => {
                 // On a worker thread, as netabase does with its own.
                 let (context, statement) = (context.clone(), statement.to_owned());
                 let query = async move { context.sql(&statement).await?.collect().await };
@@ -133,6 +164,39 @@ impl Contender {
     }
 }
 
+/// A peer without a network. No figure of a large query may end at the default's timeout.
+pub(crate) async fn open_peer(folder: &Path, partitions: usize) -> Result<Netabase, Failure> {
+    Ok(Netabase::builder()
+        .data_dir(folder)
+        .target_partitions(partitions)
+        .statement_timeout(STATEMENT_TIMEOUT)
+        .open()
+        .await?)
+}
+
+pub(crate) async fn define_tables(database: &Netabase, tables: &[Table]) -> Result<(), Failure> {
+    for table in tables {
+        database.script(&table.definition).await?;
+    }
+    Ok(())
+}
+
+/// Loads the files of the tables. How many rows each has.
+pub(crate) async fn load_files(
+    database: &Netabase,
+    tables: &[Table],
+) -> Result<Vec<(&'static str, u64)>, Failure> {
+    let mut counts = Vec::new();
+    for table in tables {
+        let receipt = database
+            .load(table.name, &table.file, |_, _| ())
+            .await
+            .map_err(|error| format!("{}: {error}", table.name))?;
+        counts.push((table.name, receipt.rows));
+    }
+    Ok(counts)
+}
+
 async fn query(database: &Netabase, statement: &str) -> Result<Vec<RecordBatch>, Failure> {
     Ok(database
         .sql(statement)
@@ -147,18 +211,9 @@ async fn load(peers: &[Peer], tables: &[Table]) -> Result<Load, Failure> {
     let (Some(first), Some(last)) = (peers.first(), peers.last()) else {
         return Err("a network without peers".into());
     };
-    for table in tables {
-        first.database.script(table.definition).await?;
-    }
+    define_tables(&first.database, tables).await?;
     let started = Instant::now();
-    let mut counts = Vec::new();
-    for table in tables {
-        let receipt = first
-            .database
-            .load(table.name, &table.file, |_, _| ())
-            .await?;
-        counts.push((table.name, receipt.rows));
-    }
+    let counts = load_files(&first.database, tables).await?;
     let time = started.elapsed();
     for (table, rows) in &counts {
         wait_for_rows(&last.database, table, *rows).await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    pub(crate) definition: &'static str,
+    pub(crate) definition: String,
     pub(crate) file: PathBuf,
 }
 
@@ -22,9 +22,9 @@ const TABLES: &[(&str, &str)] = &[
 /// The tables, in that order.
 pub(crate) fn tables() -> Vec<Table> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data");
-    let table = |&(name, definition)| Table {
+    let table = |&(name, definition): &(&'static str, &str)| Table {
         name,
-        definition,
+        definition: definition.to_owned(),
         file: data.join(format!("{name}.parquet")),
     };
     TABLES.iter().map(table).collect()

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p netabase-benches -- spine [--runs 20] [--partitions 2]
+//! cargo run --release -p netabase-benches -- tpch --sf 1 --against duckdb
+//! cargo run --release -p netabase-benches -- store
+//! cargo run --release -p netabase-benches -- mixed --minutes 10
+//! cargo run --release -p netabase-benches -- open
 //! ```
 //!
 //! Purpose: figures that can be compared from change to change. Each benchmark runs its contenders
-//! in one process, interleaved, over the same rows, and refuses to time them before their answers
-//! agree. Results are JSON lines on stdout; a table for people is on stderr.
+//! interleaved, over the same rows, and refuses to time them before their answers agree. Results are JSON lines on stdout; a table for people is on stderr.
 //!
 //! Not here: bars. Whoever reads the lines knows them.
 
@@ -18,8 +21,14 @@ mod arguments;
 mod compare;
 mod contender;
 mod data;
+mod histogram;
+mod mixed;
+mod open;
+mod process;
 mod report;
 mod spine;
+mod store;
+mod tpch;
 
 use std::process::ExitCode;
 
@@ -35,21 +44,66 @@ const USAGE: u8 = 2;
 /// One benchmark, started by its name.
 struct Benchmark {
     name: &'static str,
-    about: &'static str,
+    /// What is shown to people; nothing for a helper that a benchmark starts by itself.
+    about: Option<&'static str>,
     run: fn(&Settings) -> BoxFuture<'_, Result<(), Failure>>,
 }
 
 /// All of them. A new one is a module with a `run` and a row here.
-const BENCHMARKS: &[Benchmark] = &[Benchmark {
-    name: "spine",
-    about: "joins and aggregates over a year of flights: one peer, three peers, plain DataFusion",
-    run: |settings| Box::pin(spine::run(settings)),
-}];
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "spine",
+        about: Some(
+            "joins and aggregates over a year of flights: one peer, three peers, plain DataFusion",
+        ),
+        run: |settings| Box::pin(spine::run(settings)),
+    },
+    Benchmark {
+        name: "tpch",
+        about: Some("the 22 queries of TPC-H: one peer, DuckDB or plain DataFusion"),
+        run: |settings| Box::pin(tpch::run(settings)),
+    },
+    Benchmark {
+        name: "store",
+        about: Some("durable writes, lookups and scans: sled, redb, fjall, SQLite"),
+        run: |settings| Box::pin(store::run(settings)),
+    },
+    Benchmark {
+        name: "mixed",
+        about: Some("reads, writes and short scans together, for minutes"),
+        run: |settings| Box::pin(mixed::run(settings)),
+    },
+    Benchmark {
+        name: "open",
+        about: Some("opening after a crash, without an index, and what an idle store takes"),
+        run: |settings| Box::pin(open::run(settings)),
+    },
+    Benchmark {
+        name: "tpch-load",
+        about: None,
+        run: |settings| Box::pin(tpch::load(settings)),
+    },
+    Benchmark {
+        name: "open-write",
+        about: None,
+        run: |settings| Box::pin(open::write_and_wait(settings)),
+    },
+    Benchmark {
+        name: "open-idle",
+        about: None,
+        run: |settings| Box::pin(open::idle(settings)),
+    },
+];
 
 fn usage() -> String {
-    let mut text = String::from("usage: netabase-benches <name> [--runs N] [--partitions N]\n");
+    let mut text = String::from("usage: netabase-benches <name> [--option value]...\n");
     for benchmark in BENCHMARKS {
-        text += &format!("  {:<10} {}\n", benchmark.name, benchmark.about);
+        if let Some(about) = benchmark.about {
+            text += &format!("  {:<10} {about}\n", benchmark.name);
+        }
+    }
+    for line in arguments::help() {
+        text += &format!("  {line}\n");
     }
     text
 }
@@ -66,7 +120,7 @@ fn main() -> ExitCode {
         eprint!("no benchmark is called {name}\n{}", usage());
         return ExitCode::from(USAGE);
     };
-    if cfg!(debug_assertions) {
+    if cfg!(debug_assertions) && benchmark.about.is_some() {
         eprintln!("built without optimisation: the figures mean nothing; use --release");
     }
     match run(benchmark, &settings) {

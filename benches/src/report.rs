@@ -31,6 +31,24 @@ impl Figure {
         }
     }
 
+    /// A value that is compared with nothing yet.
+    pub(crate) fn new(bench: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self {
+            bench: bench.into(),
+            value: rounded(value, 6),
+            unit,
+            against: None,
+            ratio: None,
+        }
+    }
+
+    /// The same value beside another's; a ratio needs one that is not zero.
+    pub(crate) fn against(mut self, name: &'static str, other: f64) -> Self {
+        self.against = Some(name);
+        self.ratio = (other != 0.0).then(|| rounded(self.value / other, 3));
+        self
+    }
+
     /// A speed without a competitor.
     pub(crate) fn rows_per_second(bench: String, rows: u64, time: Duration) -> Self {
         Self {
@@ -62,6 +80,15 @@ pub(crate) fn median(times: &[f64]) -> f64 {
         count if count % 2 == 1 => sorted[count / 2],
         count => (sorted[count / 2 - 1] + sorted[count / 2]) / 2.0,
     }
+}
+
+/// The geometric mean: what to say about ratios. Zero of none.
+pub(crate) fn geometric_mean(values: &[f64]) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let logarithms: f64 = values.iter().map(|value| value.ln()).sum();
+    (logarithms / values.len() as f64).exp()
 }
 
 /// Lays rows out under a header: the first column to the left, the others to the right.
@@ -114,6 +141,23 @@ mod tests {
         assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 900.0, 2.0]), 3.0);
         assert_eq!(median(&[]), 0.0);
+    }
+
+    #[test]
+    fn twice_and_half_are_one_in_the_geometric_mean() {
+        assert!((geometric_mean(&[2.0, 0.5]) - 1.0).abs() < 1e-12);
+        assert!((geometric_mean(&[1.0, 10.0, 100.0]) - 10.0).abs() < 1e-9);
+        assert_eq!(geometric_mean(&[]), 0.0);
+    }
+
+    #[test]
+    fn a_value_is_put_beside_anothers() {
+        let figure = Figure::new("store.scan", 30.0, "rows/s").against("sled", 20.0);
+        assert_eq!(
+            serde_json::to_string(&figure).unwrap(),
+            r#"{"bench":"store.scan","value":30.0,"unit":"rows/s","against":"sled","ratio":1.5}"#
+        );
+        assert_eq!(Figure::new("x", 1.0, "s").against("other", 0.0).ratio, None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const STATEMENTS: &[(&str, &str)] = &[
         include_str!("../../console/sql/delays_by_origin.sql"),
     ),
 ];
+/// Rounds, unless told otherwise.
+const DEFAULT_RUNS: usize = 20;
 /// Peers of the network that is measured.
 const PEERS: usize = 3;
 
@@ -73,10 +75,11 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
         },
     ];
     verify(&entries).await?;
-    for round in 0..settings.runs {
+    let runs = settings.runs.unwrap_or(DEFAULT_RUNS);
+    for round in 0..runs {
         measure(&mut entries, round).await?;
     }
-    eprint!("{}", people_table(&entries, settings));
+    eprint!("{}", people_table(&entries, runs));
     for figure in figures(&entries) {
         figure.print()?;
     }
@@ -162,8 +165,8 @@ fn full_name(entry: &Entry) -> &'static str {
     }
 }
 
-fn people_table(entries: &[Entry], settings: &Settings) -> String {
-    let mut header = vec![format!("median of {}, ms", settings.runs)];
+fn people_table(entries: &[Entry], runs: usize) -> String {
+    let mut header = vec![format!("median of {runs}, ms")];
     header.extend(entries.iter().map(|entry| entry.name.to_owned()));
     let mut rows = vec![header];
     let mut line = |name: &str, value: &dyn Fn(&Entry) -> f64| {
