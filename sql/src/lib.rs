@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod assign;
+mod block;
 mod catalog;
 mod cluster;
 mod copy;
@@ -25,13 +26,17 @@ mod dml;
 mod engine;
 mod error;
 mod estimate;
+mod filter;
+mod layout;
 mod local;
 mod output;
 mod provider;
+mod prune;
 mod query;
 mod request;
 mod runtime;
 mod scan;
+mod scan_statistics;
 mod settings;
 mod shard_scan;
 mod statement;
@@ -39,18 +44,20 @@ mod table_clauses;
 mod types;
 mod write;
 
+pub use block::{Block, BlockRows, Zone};
 pub use cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
 pub use copy::{CopyFormat, CopyOptions};
 pub use datafusion;
 pub use ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS, objects_table, table_id};
 pub use engine::Engine;
 pub use error::{error_from_datafusion, error_to_datafusion};
-pub use estimate::{Distinct, Estimates};
+pub use estimate::Estimates;
+pub use layout::{ColumnSummary, Layout};
 pub use local::{LocalCluster, LocalSource};
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};
 pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};
 pub use runtime::closed_runtime;
-pub use scan::scan_snapshot;
+pub use scan::{scan_blocks, scan_snapshot};
 pub use settings::EngineSettings;
 pub use shard_scan::ShardScan;

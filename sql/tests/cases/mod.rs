@@ -1,5 +1,6 @@
 //! One file for each behaviour.
 
+mod blocks;
 mod copy_csv;
 mod copy_parquet;
 mod files;
