@@ -20,6 +20,7 @@ mod assign;
 mod block;
 mod catalog;
 mod cluster;
+mod colocate;
 mod copy;
 mod ddl;
 mod dml;
@@ -46,6 +47,7 @@ mod write;
 
 pub use block::{Block, BlockRows, Zone};
 pub use cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+pub use colocate::{ByShardExec, CoLocate};
 pub use copy::{CopyFormat, CopyOptions};
 pub use datafusion;
 pub use ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS, objects_table, table_id};
