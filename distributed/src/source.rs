@@ -26,7 +26,7 @@ use datafusion_proto::bytes::{
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::{StreamExt, TryStreamExt};
 use netabase_sql::{
-    Distinct, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
+    ColumnSummary, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
     encode_request, error_to_datafusion, scan_snapshot,
 };
 use netabase_store::{Error, ErrorKind, TableDef, TableId, TableSnapshot};
@@ -61,7 +61,7 @@ pub(crate) struct ClusterSource {
     /// Bytes that this source's own calls brought here.
     received: Arc<AtomicU64>,
     /// Estimates from the shards that are here.
-    distinct: Option<Distinct>,
+    summaries: Option<Arc<[ColumnSummary]>>,
 }
 
 impl fmt::Debug for ClusterSource {
@@ -92,13 +92,13 @@ impl ClusterSource {
             everywhere: false,
             snapshot: Arc::default(),
             received: Arc::default(),
-            distinct: None,
+            summaries: None,
         }
     }
 
     /// With the local view that its statistics were taken from.
     pub(crate) fn with_snapshot(mut self, snapshot: TableSnapshot) -> Self {
-        self.distinct = Some(self.shared.estimates.of(&snapshot));
+        self.summaries = Some(self.shared.estimates.of(&snapshot));
         let _ = self.snapshot.set(snapshot);
         self
     }
@@ -144,7 +144,7 @@ impl ClusterSource {
             everywhere: self.everywhere,
             snapshot: Arc::clone(&self.snapshot),
             received: Arc::clone(&self.received),
-            distinct: self.distinct.clone(),
+            summaries: self.summaries.clone(),
         }
     }
 
@@ -228,8 +228,8 @@ impl ShardSource for ClusterSource {
         self.statistics
     }
 
-    fn distinct(&self) -> Option<Distinct> {
-        self.distinct.clone()
+    fn summaries(&self) -> Option<Arc<[ColumnSummary]>> {
+        self.summaries.clone()
     }
 
     fn open(

@@ -21,7 +21,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use netabase_store::{Change, Error, TableDef};
 
-use crate::estimate::Distinct;
+use crate::layout::{ColumnSummary, Layout};
 
 /// What a scan must return, independent of who executes it.
 #[derive(Debug, Clone)]
@@ -80,8 +80,13 @@ pub trait ShardSource: Any + Debug + Send + Sync {
     /// Size of the whole scan, without its filter.
     fn statistics(&self) -> SourceStatistics;
 
-    /// Estimates of the distinct values of each column of the table, if there are any.
-    fn distinct(&self) -> Option<Distinct> {
+    /// How the rows lie. What it says is relied upon.
+    fn layout(&self) -> Layout {
+        Layout::default()
+    }
+
+    /// What is known about each column of the table, without the scan's filter.
+    fn summaries(&self) -> Option<Arc<[ColumnSummary]>> {
         None
     }
 

@@ -21,6 +21,7 @@ use netabase_store::{Error, Store};
 
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::cluster::{Cluster, WriteReceipt};
+use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
@@ -68,7 +69,8 @@ impl Engine {
         let builder = SessionStateBuilder::new()
             .with_config(runtime::session_config(&settings))
             .with_runtime_env(runtime)
-            .with_default_features();
+            .with_default_features()
+            .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;
         let context = SessionContext::new_with_state(builder.build());
         let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster));

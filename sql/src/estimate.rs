@@ -1,20 +1,27 @@
-//! How many distinct values a column has, from a sample.
+//! What the columns of a table hold, from a sample.
 //!
-//! Purpose: without it the planner takes every column for a key, believes that a join of a large
-//! and a small table is small, and builds hash tables on the large side.
+//! Purpose: without the number of distinct values the planner takes every column for a key, believes
+//! that a join of a large and a small table is small, and builds hash tables on the large side;
+//! without bounds it takes every range for a fifth of the rows.
 //!
 //! The estimator is GEE of Charikar et al., "Towards Estimation Error Guarantees for Distinct
 //! Values" (PODS 2000): values seen once in a sample of n of N rows count as sqrt(N / n) values each,
-//! the others as one. Non-goal: exactness; nothing but the choice of a plan depends on it.
+//! the others as one. Invariant: nothing here is marked as exact except what the table's definition
+//! says. Non-goal: exactness; nothing but the choice of a plan depends on it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
+use arrow::compute::{SortOptions, concat, sort_to_indices};
 use arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
-use netabase_store::{TableId, TableSnapshot};
+use datafusion::common::stats::Precision;
+use netabase_store::{TableDef, TableId, TableSnapshot};
 use parking_lot::Mutex;
+
+use crate::layout::ColumnSummary;
 
 /// Rows that are looked at, of all batches together.
 const SAMPLE_ROWS: usize = 8192;
@@ -25,42 +32,84 @@ const MAX_TABLES: usize = 1024;
 /// A table is sampled again when it has grown or shrunk by one part in this many.
 const TOLERANCE: u64 = 8;
 
-/// Estimates by column of a table's schema; `None` where a column cannot be hashed.
-pub type Distinct = Arc<[Option<u64>]>;
+/// Summaries by column of a table's schema.
+type Summaries = Arc<[ColumnSummary]>;
 
 /// Estimates of tables, made when they are first needed and when a table has changed much.
 #[derive(Debug, Default)]
 pub struct Estimates {
-    known: Mutex<HashMap<TableId, (u64, Distinct)>>,
+    known: Mutex<HashMap<TableId, (u64, Summaries)>>,
 }
 
 impl Estimates {
     /// The estimates for a table, from the rows in a snapshot of it.
-    pub fn of(&self, snapshot: &TableSnapshot) -> Distinct {
+    pub fn of(&self, snapshot: &TableSnapshot) -> Arc<[ColumnSummary]> {
         let rows = snapshot.shards.iter().map(|shard| shard.rows).sum::<u64>();
-        if let Some((then, distinct)) = self.known.lock().get(&snapshot.def.id)
+        if let Some((then, summaries)) = self.known.lock().get(&snapshot.def.id)
             && then.abs_diff(rows) <= rows / TOLERANCE
         {
-            return Arc::clone(distinct);
+            return Arc::clone(summaries);
         }
-        let distinct = estimate(snapshot, rows);
+        let summaries = estimate(snapshot, rows);
         let mut known = self.known.lock();
         if known.len() >= MAX_TABLES {
             known.clear();
         }
-        known.insert(snapshot.def.id, (rows, Arc::clone(&distinct)));
-        distinct
+        known.insert(snapshot.def.id, (rows, Arc::clone(&summaries)));
+        summaries
     }
 }
 
-fn estimate(snapshot: &TableSnapshot, rows: u64) -> Distinct {
+fn estimate(snapshot: &TableSnapshot, rows: u64) -> Summaries {
     let sample = sample(snapshot);
     let columns = 0..snapshot.def.schema.fields().len();
     let of = |column: usize| {
-        let arrays = sample.iter().map(|batch| batch.column(column));
-        distinct(arrays, rows)
+        let arrays: Vec<&ArrayRef> = sample.iter().map(|batch| batch.column(column)).collect();
+        summary(&snapshot.def, column, &arrays, rows)
     };
     columns.map(of).collect()
+}
+
+fn summary(def: &TableDef, column: usize, arrays: &[&ArrayRef], rows: u64) -> ColumnSummary {
+    let whole_key = def.primary_key == [column];
+    let distinct = match whole_key {
+        true => Some(rows),
+        false => distinct(arrays.iter().copied(), rows),
+    };
+    let (min, max) = bounds(arrays).unwrap_or_default();
+    let not_null = !def.schema.field(column).is_nullable() || def.primary_key.contains(&column);
+    let inexact = |rows: u64| Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+    ColumnSummary {
+        nulls: match not_null {
+            true => Precision::Exact(0),
+            false => nulls(arrays, rows).map_or(Precision::Absent, inexact),
+        },
+        min: min.map_or(Precision::Absent, Precision::Inexact),
+        max: max.map_or(Precision::Absent, Precision::Inexact),
+        distinct: distinct.map_or(Precision::Absent, inexact),
+    }
+}
+
+/// NULLs among all rows, if the sample is like them.
+fn nulls(arrays: &[&ArrayRef], rows: u64) -> Option<u64> {
+    let sampled: usize = arrays.iter().map(|array| array.len()).sum();
+    let nulls: usize = arrays.iter().map(|array| array.null_count()).sum();
+    let scaled = u128::from(rows) * nulls as u128 / (sampled as u128).max(1);
+    u64::try_from(scaled).ok()
+}
+
+/// The least and the greatest value of a sample; nothing where they cannot be compared.
+fn bounds(arrays: &[&ArrayRef]) -> Option<(Option<ScalarValue>, Option<ScalarValue>)> {
+    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
+    let all = concat(&arrays).ok()?;
+    let first = |descending: bool| {
+        let options = SortOptions::new(descending, false);
+        let order = sort_to_indices(&all, Some(options), Some(1)).ok()?;
+        let index = usize::try_from(*order.values().first()?).ok()?;
+        let value = ScalarValue::try_from_array(&all, index).ok()?;
+        (!value.is_null()).then_some(value)
+    };
+    Some((first(false), first(true)))
 }
 
 /// Runs of rows, spread evenly over the batches.

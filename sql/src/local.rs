@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
+use datafusion::common::exec_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use netabase_store::{
@@ -21,7 +22,8 @@ use parking_lot::Mutex;
 
 use crate::cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
 use crate::error::{conflict, interrupted};
-use crate::estimate::{Distinct, Estimates};
+use crate::estimate::Estimates;
+use crate::layout::{ColumnSummary, Layout};
 use crate::scan::scan_snapshot;
 use crate::write::{logical_bytes, split_to};
 
@@ -30,6 +32,9 @@ use crate::write::{logical_bytes, split_to};
 const FRAME_BYTES: usize = 32 << 20;
 /// Rows below which a further partition costs more than it gains.
 const MIN_PARTITION_ROWS: usize = 4096;
+/// The most partitions of a scan by shards, whatever the table's shards: each costs a task and a
+/// hash table in every join above.
+const MAX_SHARD_PARTITIONS: usize = 64;
 /// Batches that are measured to estimate the size of a table.
 const SAMPLED_BATCHES: usize = 64;
 
@@ -170,9 +175,9 @@ impl Cluster for LocalCluster {
         target_partitions: usize,
     ) -> Result<Arc<dyn ShardSource>, Error> {
         let snapshot = self.store.snapshot(def.id)?;
-        let distinct = self.estimates.of(&snapshot);
+        let summaries = self.estimates.of(&snapshot);
         let source = LocalSource::new(Arc::new(snapshot), &self.me, target_partitions);
-        Ok(Arc::new(source.with_distinct(distinct)))
+        Ok(Arc::new(source.with_summaries(summaries)))
     }
 }
 
@@ -182,8 +187,9 @@ pub struct LocalSource {
     numbers: Vec<u32>,
     shards: Vec<ShardRef>,
     partitions: usize,
+    by_shard: bool,
     statistics: SourceStatistics,
-    distinct: Option<Distinct>,
+    summaries: Option<Arc<[ColumnSummary]>>,
 }
 
 impl fmt::Debug for LocalSource {
@@ -196,8 +202,8 @@ impl fmt::Debug for LocalSource {
 }
 
 impl LocalSource {
-    /// A source over a snapshot, held by `me`, read in at most `target_partitions` parts (fewer when
-    /// the table is small).
+    /// A source over a snapshot, held by `me`. A table of some size is read by shard; one with a
+    /// single shard in at most `target_partitions` slices; a small one at once.
     pub fn new(snapshot: Arc<TableSnapshot>, me: &str, target_partitions: usize) -> Self {
         let shard_ref = |shard: &netabase_store::ShardSnapshot| ShardRef {
             shard: shard.shard,
@@ -211,7 +217,12 @@ impl LocalSource {
         let batches = || snapshot.shards.iter().flat_map(|shard| &shard.batches);
         let physical: usize = batches().map(|batch| batch.rows.num_rows()).sum();
         let bytes = estimate_bytes(batches(), physical);
-        let partitions = target_partitions.min(physical / MIN_PARTITION_ROWS).max(1);
+        let large = physical / MIN_PARTITION_ROWS >= 2;
+        let by_shard = shards.len() > 1 && large && target_partitions > 1;
+        let partitions = match by_shard {
+            true => shard_partitions(shards.len()),
+            false => target_partitions.min(physical / MIN_PARTITION_ROWS).max(1),
+        };
         let statistics = SourceStatistics {
             rows,
             bytes,
@@ -222,13 +233,16 @@ impl LocalSource {
             numbers,
             shards,
             partitions,
+            by_shard,
             statistics,
-            distinct: None,
+            summaries: None,
         }
     }
 
-    fn with_distinct(mut self, distinct: Distinct) -> Self {
-        self.distinct = Some(distinct);
+    /// With what is known about its columns.
+    #[must_use]
+    pub fn with_summaries(mut self, summaries: Arc<[ColumnSummary]>) -> Self {
+        self.summaries = Some(summaries);
         self
     }
 
@@ -236,6 +250,16 @@ impl LocalSource {
     pub fn snapshot(&self) -> &Arc<TableSnapshot> {
         &self.snapshot
     }
+}
+
+/// Partitions for a number of shards: as many, or an equal part of them, so that tables of the same
+/// number of shards are always cut alike.
+fn shard_partitions(shards: usize) -> usize {
+    let mut partitions = shards;
+    while partitions > MAX_SHARD_PARTITIONS {
+        partitions = partitions.div_ceil(2);
+    }
+    partitions
 }
 
 /// Bytes of all batches, from the first few of them.
@@ -262,8 +286,15 @@ impl ShardSource for LocalSource {
         self.statistics
     }
 
-    fn distinct(&self) -> Option<Distinct> {
-        self.distinct.clone()
+    fn layout(&self) -> Layout {
+        Layout {
+            by_shard: self.by_shard,
+            ordered: false,
+        }
+    }
+
+    fn summaries(&self) -> Option<Arc<[ColumnSummary]>> {
+        self.summaries.clone()
     }
 
     fn open(
@@ -272,9 +303,17 @@ impl ShardSource for LocalSource {
         request: &ScanRequest,
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let slice = (partition, self.partitions);
         let batch_size = context.session_config().batch_size();
-        scan_snapshot(&self.snapshot, &self.numbers, slice, request, batch_size)
+        if !self.by_shard {
+            let slice = (partition, self.partitions);
+            return scan_snapshot(&self.snapshot, &self.numbers, slice, request, batch_size);
+        }
+        if partition >= self.partitions {
+            return exec_err!("partition {partition} of {}", self.partitions);
+        }
+        let mine = |shard: &&u32| **shard as usize % self.partitions == partition;
+        let shards: Vec<u32> = self.numbers.iter().filter(mine).copied().collect();
+        scan_snapshot(&self.snapshot, &shards, (0, 1), request, batch_size)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -65,6 +65,9 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
         .options_mut()
         .optimizer
         .enable_join_dynamic_filter_pushdown = false;
+    // Rows that come in the order of their key keep it through repartitions where that saves a sort
+    // or lets an aggregation stream. It does not apply to rows without an order.
+    config.options_mut().optimizer.prefer_existing_sort = true;
     config
         .with_target_partitions(settings.target_partitions)
         .with_batch_size(settings.batch_size)

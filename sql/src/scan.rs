@@ -1,11 +1,13 @@
-//! Reading one slice of a frozen table.
+//! Reading blocks.
 //!
-//! Purpose: [`scan_snapshot`] turns part of a snapshot into a stream of record batches: projected,
-//! filtered, stripped of hidden rows and coalesced.
+//! Purpose: [`scan_blocks`] turns a list of blocks into a stream of record batches: filtered,
+//! projected, stripped of hidden rows and coalesced. [`scan_snapshot`] does so for a slice of a
+//! frozen table.
 //!
-//! Invariant: the physical rows of the named shards form one range; slice `i` of `n` reads the
-//! `i`-th of `n` equal parts of it. Over all slices every live row is seen exactly once, whoever
-//! reads them, as long as they read the same snapshot.
+//! Invariant: rows come out in the order of the blocks and of the rows within them. Over all slices
+//! of a snapshot every live row is seen exactly once, whoever reads them, as long as they read the
+//! same snapshot. A column is fetched only when a row is left that needs it, and a block whose zones
+//! prove that no row passes is not touched.
 //!
 //! Not here: which shards to read, and from whom.
 
@@ -14,25 +16,28 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{BatchCoalescer, prep_null_mask_filter};
+use arrow::compute::BatchCoalescer;
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::exec_datafusion_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
-use datafusion::logical_expr::ColumnarValue;
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_plan::coop::cooperative;
 use futures::Stream;
-use netabase_store::{SnapshotBatch, TableSnapshot};
+use netabase_store::TableSnapshot;
 
+use crate::block::{BlockRows, blocks_of, slice_of};
 use crate::cluster::ScanRequest;
+use crate::filter::Filter;
+use crate::prune::Pruner;
 
 /// Chunks that one poll may read without finding a row before it lets other tasks run.
 const CHUNKS_PER_POLL: usize = 16;
+/// A poll that has fetched columns of a block this large lets other tasks run: they may have been
+/// decoded from a file.
+const LARGE_BLOCK: usize = 16 * 1024;
 
 /// Reads slice `slice.0` of `slice.1` of the named shards.
 ///
@@ -50,200 +55,151 @@ pub fn scan_snapshot(
     request: &ScanRequest,
     batch_size: usize,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
-    let (part, of) = slice;
-    if part >= of {
-        return exec_err!("slice {part} of {of} does not exist");
-    }
-    let batches = batches_of(snapshot, shards)?;
+    let blocks = slice_of(blocks_of(snapshot, shards)?, slice)?;
+    scan_blocks(blocks, request, batch_size)
+}
+
+/// Reads blocks in their order, in batches of about `batch_size` rows, until there are
+/// `request.fetch` of them.
+///
+/// # Errors
+/// When the request does not fit the table's schema.
+pub fn scan_blocks(
+    blocks: impl IntoIterator<Item = BlockRows>,
+    request: &ScanRequest,
+    batch_size: usize,
+) -> Result<SendableRecordBatchStream, DataFusionError> {
     let batch_size = batch_size.max(1);
+    let table = &request.def.schema;
     let filter = match &request.predicate {
-        Some(predicate) => Some(Filter::new(predicate, request)?),
+        Some(predicate) => Some(Filter::new(predicate, table)?),
         None => None,
     };
+    let pruner = request.predicate.as_ref();
+    let pruner = pruner.map(|predicate| Pruner::new(Arc::clone(predicate), Arc::clone(table)));
     let schema = request.output_schema()?;
     let stream = ScanStream {
-        pieces: pieces_of(&batches, (part, of), &request.projection, filter.as_ref())?,
-        predicate: filter.map(|filter| filter.predicate),
-        coalescer: BatchCoalescer::new(Arc::clone(&schema), batch_size)
-            .with_biggest_coalesce_batch_size(Some(batch_size / 2)),
-        schema,
-        batch_size,
+        waiting: blocks.into_iter().collect(),
+        open: None,
+        pruner,
+        reader: Reader {
+            filter,
+            projection: request.projection.clone(),
+            schema: Arc::clone(&schema),
+            coalescer: BatchCoalescer::new(schema, batch_size)
+                .with_biggest_coalesce_batch_size(Some(batch_size / 2)),
+            batch_size,
+        },
+        columns: table.fields().len(),
         remaining: request.fetch.unwrap_or(usize::MAX),
         input_done: false,
     };
     Ok(Box::pin(cooperative(stream)))
 }
 
-/// The batches of the named shards, in the order they are named.
-fn batches_of<'a>(
-    snapshot: &'a TableSnapshot,
-    shards: &[u32],
-) -> Result<Vec<&'a SnapshotBatch>, DataFusionError> {
-    let mut batches = Vec::new();
-    for shard in shards {
-        let found = snapshot
-            .shards
-            .iter()
-            .find(|s| s.shard == *shard)
-            .ok_or_else(|| {
-                exec_datafusion_err!("shard {shard} of table {} is not here", snapshot.def.name)
-            })?;
-        batches.extend(found.batches.iter());
-    }
-    Ok(batches)
-}
-
-/// A range of one batch: no copies, only references to its columns.
-#[derive(Debug)]
-struct Piece {
-    /// The columns to return.
-    output: RecordBatch,
-    /// The columns that the predicate reads.
-    input: Option<RecordBatch>,
+/// A block that is being read: columns are fetched once, when they are first needed.
+struct OpenBlock {
+    part: BlockRows,
     live: Option<BooleanBuffer>,
-    /// Rows that were read already.
-    offset: usize,
+    columns: Vec<Option<ArrayRef>>,
 }
 
-impl Piece {
-    fn slice(&self, offset: usize, rows: usize) -> Self {
+impl OpenBlock {
+    fn new(part: BlockRows, columns: usize) -> Self {
         Self {
-            output: self.output.slice(offset, rows),
-            input: self.input.as_ref().map(|input| input.slice(offset, rows)),
-            live: self.live.as_ref().map(|live| live.slice(offset, rows)),
-            offset: 0,
+            live: part.block.live(),
+            part,
+            columns: vec![None; columns],
         }
     }
-}
 
-/// Cuts one of several equal ranges of physical rows out of the batches.
-fn pieces_of(
-    batches: &[&SnapshotBatch],
-    (part, of): (usize, usize),
-    projection: &[usize],
-    filter: Option<&Filter>,
-) -> Result<VecDeque<Piece>, DataFusionError> {
-    let total: usize = batches.iter().map(|b| b.rows.num_rows()).sum();
-    let start = share(total, part, of);
-    let end = share(total, part + 1, of);
-    let mut pieces = VecDeque::new();
-    let mut offset = 0;
-    for batch in batches {
-        let rows = batch.rows.num_rows();
-        let from = start.clamp(offset, offset + rows) - offset;
-        let to = end.clamp(offset, offset + rows) - offset;
-        offset += rows;
-        if from == to || batch.live_rows == 0 {
-            continue;
+    /// Some rows of a column.
+    fn column(
+        &mut self,
+        index: usize,
+        offset: usize,
+        rows: usize,
+    ) -> Result<ArrayRef, DataFusionError> {
+        let known = self.columns.get_mut(index);
+        let known = known.ok_or_else(|| exec_datafusion_err!("a table has no column {index}"))?;
+        let whole = match known {
+            Some(whole) => whole,
+            None => known.insert(self.part.block.column(index)?),
+        };
+        if offset + rows > whole.len() {
+            return Err(exec_datafusion_err!(
+                "a block of {} rows has {} in column {index}",
+                self.part.block.rows(),
+                whole.len()
+            ));
         }
-        let input = match filter {
-            Some(filter) => Some(batch.rows.project(&filter.columns)?),
-            None => None,
-        };
-        let output = batch.rows.project(projection)?;
-        let whole = Piece {
-            output,
-            input,
-            live: batch.live.clone(),
-            offset: 0,
-        };
-        pieces.push_back(whole.slice(from, to - from));
-    }
-    Ok(pieces)
-}
-
-/// `total * part / of` without overflow.
-fn share(total: usize, part: usize, of: usize) -> usize {
-    let wide = (total as u128) * (part as u128) / (of.max(1) as u128);
-    usize::try_from(wide).unwrap_or(total)
-}
-
-/// A predicate rewritten to read only the columns it needs.
-#[derive(Debug)]
-struct Filter {
-    predicate: Arc<dyn PhysicalExpr>,
-    columns: Vec<usize>,
-}
-
-impl Filter {
-    fn new(
-        predicate: &Arc<dyn PhysicalExpr>,
-        request: &ScanRequest,
-    ) -> Result<Self, DataFusionError> {
-        let mut columns: Vec<usize> = collect_columns(predicate)
-            .iter()
-            .map(|column| column.index())
-            .collect();
-        columns.sort_unstable();
-        columns.dedup();
-        let schema = request.def.schema.project(&columns)?;
-        let predicate = reassign_expr_columns(Arc::clone(predicate), &schema)?;
-        Ok(Self { predicate, columns })
+        if rows == whole.len() {
+            return Ok(Arc::clone(whole));
+        }
+        Ok(whole.slice(offset, rows))
     }
 }
 
-/// One bit per row, whether the predicate is true for it; `None` when it is for all of them.
-fn mask(
-    predicate: &dyn PhysicalExpr,
-    input: &RecordBatch,
-) -> Result<Option<BooleanArray>, DataFusionError> {
-    let value = match predicate.evaluate(input)? {
-        ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) => return Ok(None),
-        other => other.into_array(input.num_rows())?,
-    };
-    let mask = value
-        .as_boolean_opt()
-        .ok_or_else(|| exec_datafusion_err!("the predicate {predicate} is not boolean"))?;
-    Ok(Some(match mask.null_count() {
-        0 => mask.clone(),
-        _ => prep_null_mask_filter(mask),
-    }))
-}
-
-/// The stream behind [`scan_snapshot`].
-struct ScanStream {
-    pieces: VecDeque<Piece>,
-    predicate: Option<Arc<dyn PhysicalExpr>>,
+/// Turns rows of a block into batches.
+struct Reader {
+    filter: Option<Filter>,
+    projection: Vec<usize>,
     schema: SchemaRef,
     coalescer: BatchCoalescer,
     batch_size: usize,
+}
+
+impl Reader {
+    /// Reads the next chunk of a block.
+    fn read(&mut self, block: &mut OpenBlock) -> Result<(), DataFusionError> {
+        let offset = block.part.rows.start;
+        let rows = block.part.rows.len().min(self.batch_size);
+        block.part.rows.start += rows;
+        let mut kept = block.live.as_ref().map(|live| live.slice(offset, rows));
+        if let Some(filter) = &self.filter {
+            kept = filter.check(rows, kept, |index| block.column(index, offset, rows))?;
+        }
+        if kept.as_ref().is_some_and(|kept| !kept.has_true()) {
+            return Ok(());
+        }
+        let columns = self.projection.iter();
+        let columns = columns.map(|index| block.column(*index, offset, rows));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        // The coalescer passes on batches of which every row is wanted.
+        match kept {
+            None => self.coalescer.push_batch(batch)?,
+            Some(kept) => self
+                .coalescer
+                .push_batch_with_filter(batch, &BooleanArray::new(kept, None))?,
+        }
+        Ok(())
+    }
+}
+
+/// The stream behind [`scan_blocks`].
+struct ScanStream {
+    waiting: VecDeque<BlockRows>,
+    open: Option<OpenBlock>,
+    pruner: Option<Pruner>,
+    reader: Reader,
+    /// Columns of the table.
+    columns: usize,
     remaining: usize,
     input_done: bool,
 }
 
 impl ScanStream {
-    /// Cuts the next chunk of at most `batch_size` rows.
-    fn next_chunk(&mut self) -> Option<Piece> {
-        let piece = self.pieces.front_mut()?;
-        let left = piece.output.num_rows() - piece.offset;
-        if left <= self.batch_size {
-            let piece = self.pieces.pop_front()?;
-            return Some(piece.slice(piece.offset, left));
+    /// Opens the next block, if there is one.
+    fn open_next(&mut self) {
+        if let Some(pruner) = &mut self.pruner {
+            pruner.prune(&mut self.waiting);
         }
-        let chunk = piece.slice(piece.offset, self.batch_size);
-        piece.offset += self.batch_size;
-        Some(chunk)
-    }
-
-    /// Filters one chunk into the coalescer.
-    fn push(&mut self, chunk: Piece) -> Result<(), DataFusionError> {
-        let selected = match (&self.predicate, &chunk.input) {
-            (Some(predicate), Some(input)) => mask(predicate.as_ref(), input)?,
-            _ => None,
-        };
-        let mask = match (selected, chunk.live) {
-            (selected, None) => selected,
-            (None, Some(live)) => Some(BooleanArray::new(live, None)),
-            (Some(selected), Some(live)) => {
-                Some(BooleanArray::new(selected.values() & &live, None))
-            }
-        };
-        // The coalescer passes on batches of which every row is wanted, and drops the others.
-        match mask {
-            None => self.coalescer.push_batch(chunk.output)?,
-            Some(mask) => self.coalescer.push_batch_with_filter(chunk.output, &mask)?,
-        }
-        Ok(())
+        let columns = self.columns;
+        let next = self.waiting.pop_front();
+        self.open = next.map(|part| OpenBlock::new(part, columns));
     }
 
     /// Hands out a batch, cut to what is still wanted.
@@ -257,34 +213,48 @@ impl ScanStream {
         batch
     }
 
-    /// Reads until a batch is ready, the input ends, or `CHUNKS_PER_POLL` chunks were read.
+    /// Reads one chunk, or finds that there is none. Whether a large block ended.
+    fn step(&mut self) -> Result<bool, DataFusionError> {
+        if self.open.is_none() {
+            self.open_next();
+        }
+        let Some(block) = &mut self.open else {
+            self.input_done = true;
+            self.reader.coalescer.finish_buffered_batch()?;
+            return Ok(false);
+        };
+        self.reader.read(block)?;
+        let mut large = false;
+        if block.part.rows.is_empty() {
+            large = block.part.block.rows() >= LARGE_BLOCK;
+            self.open = None;
+        }
+        // A small limit is answered as soon as enough rows are buffered.
+        if self.reader.coalescer.get_buffered_rows() >= self.remaining {
+            self.reader.coalescer.finish_buffered_batch()?;
+        }
+        Ok(large)
+    }
+
+    /// Reads until a batch is ready, the input ends, or other tasks should have their turn.
     fn advance(&mut self) -> Result<Poll<Option<RecordBatch>>, DataFusionError> {
         for _ in 0..CHUNKS_PER_POLL {
             if self.remaining == 0 {
-                self.pieces.clear();
+                self.waiting.clear();
+                self.open = None;
                 return Ok(Poll::Ready(None));
             }
-            if let Some(batch) = self.coalescer.next_completed_batch() {
+            if let Some(batch) = self.reader.coalescer.next_completed_batch() {
                 return Ok(Poll::Ready(Some(self.emit(batch))));
             }
             if self.input_done {
                 return Ok(Poll::Ready(None));
             }
-            match self.next_chunk() {
-                Some(chunk) => self.push(chunk)?,
-                None => self.finish()?,
-            }
-            // A small limit is answered as soon as enough rows are buffered.
-            if self.coalescer.get_buffered_rows() >= self.remaining {
-                self.coalescer.finish_buffered_batch()?;
+            if self.step()? {
+                break;
             }
         }
         Ok(Poll::Pending)
-    }
-
-    fn finish(&mut self) -> Result<(), DataFusionError> {
-        self.input_done = true;
-        Ok(self.coalescer.finish_buffered_batch()?)
     }
 }
 
@@ -308,6 +278,6 @@ impl Stream for ScanStream {
 
 impl RecordBatchStream for ScanStream {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        Arc::clone(&self.reader.schema)
     }
 }

@@ -5,9 +5,11 @@
 //! limits).
 //!
 //! Invariant: a filter that was accepted is checked for every row; a scan that already has a limit
-//! accepts no further filter, because the limit would then cut before the filter.
+//! accepts no further filter, because the limit would then cut before the filter. It never declares
+//! a hash partitioning, even where its rows lie by shard: DataFusion takes any two of them for the
+//! same hash function, and ours is another one (see `colocate`).
 //!
-//! Not here: reading rows.
+//! Not here: reading rows; guessing how many (`scan_statistics`).
 
 use std::any::Any;
 use std::fmt;
@@ -15,19 +17,23 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Statistics, plan_datafusion_err};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::conjunction;
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{
+    AcrossPartitions, ConstExpr, EquivalenceProperties, Partitioning, PhysicalExpr,
+    PhysicalSortExpr, split_conjunction,
+};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::execution_plan::SchedulingType;
 use datafusion::physical_plan::filter_pushdown::{FilterPushdownPropagation, PushedDown};
@@ -37,11 +43,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::Stream;
 
 use crate::cluster::{ScanRequest, ShardSource};
-
-/// Share of the rows that a filter is assumed to keep, in percent (DataFusion's own default).
-const ASSUMED_SELECTIVITY: usize = 20;
-/// Assumed bytes of a value of variable length.
-const VARIABLE_WIDTH: usize = 24;
+use crate::scan_statistics;
 
 /// A scan of one table: what to read, and from whom.
 #[derive(Debug, Clone)]
@@ -123,21 +125,48 @@ impl ShardScan {
             .map(|transformed| transformed.data)
     }
 
-    /// Bytes that the projected columns are expected to take.
-    fn projected_bytes(&self) -> u64 {
-        let width = |index: usize| {
-            let data_type = self.request.def.schema.field(index).data_type();
-            column_width(data_type) as u128
-        };
-        let all: u128 = (0..self.request.def.schema.fields().len()).map(width).sum();
-        let read: u128 = self
+    /// The column of the output that holds a column of the table.
+    fn output_column(&self, table_column: usize) -> Option<Arc<dyn PhysicalExpr>> {
+        let index = self
             .request
             .projection
             .iter()
-            .map(|index| width(*index))
-            .sum();
-        let bytes = u128::from(self.source.statistics().bytes) * read / all.max(1);
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+            .position(|c| *c == table_column)?;
+        let name = self.output.field(index).name();
+        Some(Arc::new(Column::new(name, index)))
+    }
+
+    /// The primary key as far as it is in the output, if the rows come in its order.
+    fn ordering(&self) -> Option<Vec<PhysicalSortExpr>> {
+        if !self.source.layout().ordered {
+            return None;
+        }
+        let key = self.request.def.primary_key.iter();
+        let columns = key.map_while(|column| self.output_column(*column));
+        // Keys are never NULL, so that it does not matter where NULLs go.
+        let options = SortOptions::new(false, false);
+        Some(
+            columns
+                .map(|column| PhysicalSortExpr::new(column, options))
+                .collect(),
+        )
+    }
+
+    /// Columns of the output that the predicate compares with one literal.
+    fn constants(&self) -> Vec<ConstExpr> {
+        let mut constants = Vec::new();
+        for condition in self.request.predicate.iter().flat_map(split_conjunction) {
+            if let Some(binary) = condition.downcast_ref::<BinaryExpr>()
+                && *binary.op() == Operator::Eq
+                && let Some(column) = binary.left().downcast_ref::<Column>()
+                && let Some(value) = binary.right().downcast_ref::<Literal>()
+                && let Some(column) = self.output_column(column.index())
+            {
+                let value = Some(value.value().clone());
+                constants.push(ConstExpr::new(column, AcrossPartitions::Uniform(value)));
+            }
+        }
+        constants
     }
 
     fn names_of_projection(&self) -> String {
@@ -161,14 +190,6 @@ impl ShardScan {
         peers.dedup();
         peers.len()
     }
-}
-
-/// Bytes that one value of a type takes, roughly.
-fn column_width(data_type: &DataType) -> usize {
-    data_type.primitive_width().unwrap_or(match data_type {
-        DataType::Boolean | DataType::Null => 1,
-        _ => VARIABLE_WIDTH,
-    })
 }
 
 impl DataSource for ShardScan {
@@ -221,7 +242,12 @@ impl DataSource for ShardScan {
     }
 
     fn eq_properties(&self) -> EquivalenceProperties {
-        EquivalenceProperties::new(Arc::clone(&self.output))
+        let mut properties =
+            EquivalenceProperties::new_with_orderings(Arc::clone(&self.output), self.ordering());
+        if let Err(error) = properties.add_constants(self.constants()) {
+            tracing::debug!(%error, "a scan declares no constants");
+        }
+        properties
     }
 
     fn scheduling_type(&self) -> SchedulingType {
@@ -229,44 +255,7 @@ impl DataSource for ShardScan {
     }
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let known = self.source.statistics();
-        let mut statistics = Statistics::new_unknown(&self.output);
-        let distinct = self.source.distinct().unwrap_or_default();
-        let columns = statistics.column_statistics.iter_mut();
-        for (column, index) in columns.zip(&self.request.projection) {
-            if let Some(Some(estimate)) = distinct.get(*index) {
-                let estimate = usize::try_from(*estimate).unwrap_or(usize::MAX);
-                column.distinct_count = Precision::Inexact(estimate);
-            }
-        }
-        let mut rows = usize::try_from(known.rows).unwrap_or(usize::MAX);
-        let mut bytes = usize::try_from(self.projected_bytes()).unwrap_or(usize::MAX);
-        let request = &self.request;
-        let whole = request.predicate.is_none() && request.fetch.is_none() && partition.is_none();
-        if whole && known.exact {
-            statistics.num_rows = Precision::Exact(rows);
-            statistics.total_byte_size = Precision::Inexact(bytes);
-            return Ok(Arc::new(statistics));
-        }
-        let partitions = self.source.partitions().max(1);
-        if partition.is_some() {
-            rows = rows.div_ceil(partitions);
-            bytes = bytes.div_ceil(partitions);
-        }
-        if request.predicate.is_some() {
-            rows = percent(rows, ASSUMED_SELECTIVITY);
-            bytes = percent(bytes, ASSUMED_SELECTIVITY);
-        }
-        if let Some(fetch) = request.fetch {
-            let readers = if partition.is_some() { 1 } else { partitions };
-            let wanted = fetch.saturating_mul(readers);
-            if wanted < rows {
-                bytes = bytes / rows.max(1) * wanted;
-                rows = wanted;
-            }
-        }
-        statistics.num_rows = Precision::Inexact(rows);
-        statistics.total_byte_size = Precision::Inexact(bytes);
+        let statistics = scan_statistics::estimate(&self.request, self.source.as_ref(), partition)?;
         Ok(Arc::new(statistics))
     }
 
@@ -344,11 +333,6 @@ impl DataSource for ShardScan {
     fn with_new_state(&self, _state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn DataSource>> {
         None
     }
-}
-
-/// `value * percent / 100`, at least one of anything.
-fn percent(value: usize, percent: usize) -> usize {
-    (value / 100 * percent + value % 100 * percent / 100).max(value.min(1))
 }
 
 /// Counts rows and time of a source's stream.

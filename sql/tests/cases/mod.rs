@@ -1,5 +1,7 @@
 //! One file for each behaviour.
 
+mod blocks;
+mod colocate;
 mod copy_csv;
 mod copy_parquet;
 mod files;
@@ -11,3 +13,4 @@ mod retry;
 mod scan;
 mod scripts;
 mod statistics;
+mod tpch;

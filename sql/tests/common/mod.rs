@@ -1,5 +1,8 @@
 //! Engines and answers for tests.
 
+pub(crate) mod tables;
+pub(crate) mod tpch;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,0 +1,142 @@
+//! What a scan reads: blocks of rows.
+//!
+//! Purpose: [`Block`] hides where rows come from: batches in memory here, files elsewhere. A scan
+//! asks for a column only when it needs one, and for zones before it asks for anything.
+//!
+//! Invariant: a block never changes: the same column is the same each time. A zone covers every row
+//! of the block, live or not.
+//!
+//! Not here: filters, order between blocks; whoever lists the blocks answers for their order.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::buffer::BooleanBuffer;
+use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
+use datafusion::error::DataFusionError;
+use netabase_store::{SnapshotBatch, TableSnapshot};
+
+/// Bounds of one column's values in one block. What is `None` is not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Zone {
+    /// No value is less.
+    pub min: Option<ScalarValue>,
+    /// No value is greater.
+    pub max: Option<ScalarValue>,
+    /// How many values are NULL.
+    pub nulls: Option<u64>,
+}
+
+/// Rows that give their columns when they are asked for.
+pub trait Block: Debug + Send + Sync {
+    /// How many rows there are, live or not.
+    fn rows(&self) -> usize;
+
+    /// Which rows are live; `None`: all.
+    fn live(&self) -> Option<BooleanBuffer>;
+
+    /// All values of one column (its index in the table's schema), live or not. May read and decode
+    /// a file for some milliseconds; the scan lets other tasks run in between.
+    ///
+    /// # Errors
+    /// When the values cannot be read.
+    fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError>;
+
+    /// What is known about the values of one column.
+    fn zone(&self, column: usize) -> Option<Zone>;
+}
+
+/// A run of rows of one block.
+#[derive(Debug, Clone)]
+pub struct BlockRows {
+    /// The block.
+    pub block: Arc<dyn Block>,
+    /// The rows of it.
+    pub rows: Range<usize>,
+}
+
+impl BlockRows {
+    /// All rows of a block.
+    pub fn all(block: Arc<dyn Block>) -> Self {
+        let rows = 0..block.rows();
+        Self { block, rows }
+    }
+}
+
+/// A batch in memory.
+#[derive(Debug)]
+struct MemoryBlock(SnapshotBatch);
+
+impl Block for MemoryBlock {
+    fn rows(&self) -> usize {
+        self.0.rows.num_rows()
+    }
+
+    fn live(&self) -> Option<BooleanBuffer> {
+        self.0.live.clone()
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError> {
+        let found = self.0.rows.columns().get(column);
+        found
+            .cloned()
+            .ok_or_else(|| exec_datafusion_err!("a batch has no column {column}"))
+    }
+
+    fn zone(&self, _column: usize) -> Option<Zone> {
+        None
+    }
+}
+
+/// The blocks of the named shards, in the order they are named.
+pub(crate) fn blocks_of(
+    snapshot: &TableSnapshot,
+    shards: &[u32],
+) -> Result<Vec<Arc<dyn Block>>, DataFusionError> {
+    let mut blocks: Vec<Arc<dyn Block>> = Vec::new();
+    for shard in shards {
+        let found = snapshot.shards.iter().find(|s| s.shard == *shard);
+        let Some(found) = found else {
+            return exec_err!("shard {shard} of table {} is not here", snapshot.def.name);
+        };
+        for batch in found.batches.iter().filter(|batch| batch.live_rows > 0) {
+            blocks.push(Arc::new(MemoryBlock(batch.clone())));
+        }
+    }
+    Ok(blocks)
+}
+
+/// Cuts part `part` of `of` equal ranges of physical rows out of the blocks. Over all parts every
+/// row appears once.
+pub(crate) fn slice_of(
+    blocks: Vec<Arc<dyn Block>>,
+    (part, of): (usize, usize),
+) -> Result<Vec<BlockRows>, DataFusionError> {
+    if part >= of {
+        return exec_err!("slice {part} of {of} does not exist");
+    }
+    let total: usize = blocks.iter().map(|block| block.rows()).sum();
+    let start = share(total, part, of);
+    let end = share(total, part + 1, of);
+    let mut parts = Vec::new();
+    let mut offset = 0;
+    for block in blocks {
+        let rows = block.rows();
+        let from = start.clamp(offset, offset + rows) - offset;
+        let to = end.clamp(offset, offset + rows) - offset;
+        offset += rows;
+        if from < to {
+            let rows = from..to;
+            parts.push(BlockRows { block, rows });
+        }
+    }
+    Ok(parts)
+}
+
+/// `total * part / of` without overflow.
+fn share(total: usize, part: usize, of: usize) -> usize {
+    let wide = (total as u128) * (part as u128) / (of.max(1) as u128);
+    usize::try_from(wide).unwrap_or(total)
+}
