@@ -12,11 +12,14 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::UInt64Type;
 use datafusion::common::{ScalarValue, exec_datafusion_err, exec_err};
 use datafusion::error::DataFusionError;
-use netabase_store::{SnapshotBatch, TableSnapshot};
+use netabase_store::{SegmentView, ShardSnapshot, SnapshotBatch, TableSnapshot};
+
+use crate::error::error_to_datafusion;
 
 /// Bounds of one column's values in one block. What is `None` is not known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,6 +93,61 @@ impl Block for MemoryBlock {
     }
 }
 
+/// A group of a segment. Its columns are read from the file when they are asked for, and cached by
+/// the store.
+#[derive(Debug)]
+struct SegmentBlock {
+    view: SegmentView,
+    group: usize,
+}
+
+impl Block for SegmentBlock {
+    fn rows(&self) -> usize {
+        self.view.group_rows(self.group)
+    }
+
+    fn live(&self) -> Option<BooleanBuffer> {
+        self.view.live(self.group).cloned()
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError> {
+        self.view
+            .column(self.group, column)
+            .map_err(error_to_datafusion)
+    }
+
+    fn zone(&self, column: usize) -> Option<Zone> {
+        // What cannot be read here fails when the column is read.
+        let bound = |bounds: ArrayRef| {
+            let value = ScalarValue::try_from_array(&bounds, self.group).ok()?;
+            (!value.is_null()).then_some(value)
+        };
+        let nulls = self.view.zone_nulls(column).ok()?;
+        let nulls = nulls.as_primitive_opt::<UInt64Type>()?;
+        Some(Zone {
+            min: bound(self.view.zone_mins(column).ok()?),
+            max: bound(self.view.zone_maxes(column).ok()?),
+            nulls: (self.group < nulls.len() && nulls.is_valid(self.group))
+                .then(|| nulls.value(self.group)),
+        })
+    }
+}
+
+/// The segments of a shard, in order of their first keys.
+fn segments_of(shard: &ShardSnapshot) -> Vec<&SegmentView> {
+    let mut segments: Vec<&SegmentView> = shard.segments.iter().collect();
+    segments.sort_by_key(|segment| segment.key_range().0);
+    segments
+}
+
+/// Whether the blocks of a shard hold its rows ascending by primary key.
+pub(crate) fn is_ordered(shard: &ShardSnapshot) -> bool {
+    shard.batches.is_empty()
+        && segments_of(shard)
+            .windows(2)
+            .all(|pair| matches!(pair, [a, b] if a.key_range().1 < b.key_range().0))
+}
+
 /// The blocks of the named shards, in the order they are named.
 pub(crate) fn blocks_of(
     snapshot: &TableSnapshot,
@@ -103,6 +161,16 @@ pub(crate) fn blocks_of(
         };
         for batch in found.batches.iter().filter(|batch| batch.live_rows > 0) {
             blocks.push(Arc::new(MemoryBlock(batch.clone())));
+        }
+        for segment in segments_of(found) {
+            let dead = |live: &BooleanBuffer| !live.has_true();
+            let groups = 0..segment.groups();
+            for group in groups.filter(|group| !segment.live(*group).is_some_and(dead)) {
+                blocks.push(Arc::new(SegmentBlock {
+                    view: segment.clone(),
+                    group,
+                }));
+            }
         }
     }
     Ok(blocks)

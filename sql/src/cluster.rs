@@ -120,6 +120,22 @@ pub struct WriteReceipt {
     pub bytes: u64,
 }
 
+/// Takes many rows of one table. None of them is visible before `finish`; dropping it leaves nothing.
+pub trait BulkSink: Send {
+    /// Takes rows with all columns of the table, in any order. May block.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a row does not fit, `Conflict` when a key comes twice; either may be
+    /// noticed later, by another call. The load has failed then.
+    fn push(&mut self, rows: &RecordBatch) -> Result<(), Error>;
+
+    /// Makes all rows durable and visible at once. Blocks.
+    ///
+    /// # Errors
+    /// Those of `push`; then nothing was written.
+    fn finish(self: Box<Self>) -> Result<WriteReceipt, Error>;
+}
+
 /// Who owns the rows: definitions, writes and the choice of holders.
 #[async_trait]
 pub trait Cluster: Debug + Send + Sync + 'static {
@@ -147,6 +163,15 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         change: Change,
         parts: Vec<(u32, RecordBatch)>,
     ) -> Result<WriteReceipt, Error>;
+
+    /// A way to load many rows at once, where there is one: without it they are written in chunks.
+    ///
+    /// # Errors
+    /// Whatever the store refuses.
+    fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {
+        let _ = def;
+        Ok(None)
+    }
 
     /// Chooses one holder for each shard. Must not block.
     ///

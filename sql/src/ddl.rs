@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::error::{conflict, invalid, not_found};
 use crate::output::Output;
 use crate::statement::{TableName, table_name};
-use crate::table_clauses::{columns_of, refuse_clauses, table_options};
+use crate::table_clauses::{columns_of, refuse_clauses, shard_key, table_options};
 
 /// Shards of a table unless told otherwise.
 pub const DEFAULT_SHARDS: u32 = 8;
@@ -74,13 +74,15 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
             "table \"{name}\" exists already; drop it first, or use CREATE TABLE IF NOT EXISTS"
         )));
     }
+    let shard_by = options.shard_by.as_deref();
+    let shard_key = shard_key(&name, shard_by, (&schema, &primary_key))?;
     let owner = engine.cluster().me().to_string();
     let created = engine.store().clock().now();
     let def = TableDef {
         id: table_id(&name, &owner, created),
         name,
         schema: Arc::new(schema),
-        shard_key: primary_key.clone(),
+        shard_key,
         primary_key,
         shards: options.shards,
         replicas: options.replicas,

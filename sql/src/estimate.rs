@@ -18,7 +18,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::common::stats::Precision;
-use netabase_store::{TableDef, TableId, TableSnapshot};
+use netabase_store::{DistinctSketch, SegmentView, TableDef, TableId, TableSnapshot};
 use parking_lot::Mutex;
 
 use crate::layout::ColumnSummary;
@@ -61,13 +61,66 @@ impl Estimates {
 }
 
 fn estimate(snapshot: &TableSnapshot, rows: u64) -> Summaries {
-    let sample = sample(snapshot);
     let columns = 0..snapshot.def.schema.fields().len();
+    let in_segments: u64 = segments(snapshot).map(SegmentView::live_rows).sum();
+    if in_segments * 2 > rows {
+        return columns
+            .map(|column| noted(snapshot, column, rows))
+            .collect();
+    }
+    let sample = sample(snapshot);
     let of = |column: usize| {
         let arrays: Vec<&ArrayRef> = sample.iter().map(|batch| batch.column(column)).collect();
         summary(&snapshot.def, column, &arrays, rows)
     };
     columns.map(of).collect()
+}
+
+fn segments(snapshot: &TableSnapshot) -> impl Iterator<Item = &SegmentView> {
+    snapshot.shards.iter().flat_map(|shard| &shard.segments)
+}
+
+/// What the segments have noted of a column; the few rows in memory are taken to be like theirs.
+fn noted(snapshot: &TableSnapshot, column: usize, rows: u64) -> ColumnSummary {
+    let def = &snapshot.def;
+    let mut sketch = DistinctSketch::default();
+    let (mut nulls, mut sketched) = (0, true);
+    let (mut mins, mut maxes) = (Vec::new(), Vec::new());
+    for segment in segments(snapshot) {
+        // What cannot be read here fails when the column is read.
+        let Some(noted) = segment.summaries().ok().and_then(|all| all.get(column)) else {
+            return ColumnSummary::default();
+        };
+        nulls += noted.nulls;
+        match &noted.sketch {
+            Some(other) => sketch.merge(other),
+            None => sketched = false,
+        }
+        mins.extend(noted.min.clone());
+        maxes.extend(noted.max.clone());
+    }
+    let inexact = |rows: u64| Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
+    let bound = |bounds: Vec<ArrayRef>, least: bool| {
+        let bounds: Vec<&ArrayRef> = bounds.iter().collect();
+        let found = bounds_of(&bounds).map(|(min, max)| if least { min } else { max });
+        found
+            .flatten()
+            .map_or(Precision::Absent, Precision::Inexact)
+    };
+    let not_null = !def.schema.field(column).is_nullable() || def.primary_key.contains(&column);
+    ColumnSummary {
+        nulls: match not_null {
+            true => Precision::Exact(0),
+            false => inexact(nulls),
+        },
+        min: bound(mins, true),
+        max: bound(maxes, false),
+        distinct: match (def.primary_key == [column], sketched) {
+            (true, _) => inexact(rows),
+            (false, true) => inexact(sketch.estimate().clamp(1, rows.max(1))),
+            (false, false) => Precision::Absent,
+        },
+    }
 }
 
 fn summary(def: &TableDef, column: usize, arrays: &[&ArrayRef], rows: u64) -> ColumnSummary {
@@ -76,7 +129,7 @@ fn summary(def: &TableDef, column: usize, arrays: &[&ArrayRef], rows: u64) -> Co
         true => Some(rows),
         false => distinct(arrays.iter().copied(), rows),
     };
-    let (min, max) = bounds(arrays).unwrap_or_default();
+    let (min, max) = bounds_of(arrays).unwrap_or_default();
     let not_null = !def.schema.field(column).is_nullable() || def.primary_key.contains(&column);
     let inexact = |rows: u64| Precision::Inexact(usize::try_from(rows).unwrap_or(usize::MAX));
     ColumnSummary {
@@ -99,7 +152,7 @@ fn nulls(arrays: &[&ArrayRef], rows: u64) -> Option<u64> {
 }
 
 /// The least and the greatest value of a sample; nothing where they cannot be compared.
-fn bounds(arrays: &[&ArrayRef]) -> Option<(Option<ScalarValue>, Option<ScalarValue>)> {
+fn bounds_of(arrays: &[&ArrayRef]) -> Option<(Option<ScalarValue>, Option<ScalarValue>)> {
     let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
     let all = concat(&arrays).ok()?;
     let first = |descending: bool| {

@@ -16,15 +16,19 @@ use datafusion::common::exec_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use netabase_store::{
-    Author, Change, Error, ShardBatch, SnapshotBatch, Stamp, Store, TableDef, TableSnapshot,
+    Author, BulkLoad, Change, Error, ShardBatch, Stamp, Store, TableDef, TableSnapshot,
 };
 use parking_lot::Mutex;
 
-use crate::cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+use crate::block::is_ordered;
+use crate::cluster::{
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt,
+};
 use crate::error::{conflict, interrupted};
 use crate::estimate::Estimates;
 use crate::layout::{ColumnSummary, Layout};
 use crate::scan::scan_snapshot;
+use crate::scan_statistics::column_width;
 use crate::write::{logical_bytes, split_to};
 
 /// Bytes of rows in one atomic frame; half of what the store accepts, because the size of the
@@ -169,6 +173,25 @@ impl Cluster for LocalCluster {
         .await
     }
 
+    fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {
+        if self.store.data_dir().is_none() {
+            return Ok(None);
+        }
+        let stamp = Stamp {
+            version: self.store.clock().now(),
+            author: Arc::clone(&self.me),
+        };
+        let receipt = WriteReceipt {
+            rows: 0,
+            shards: def.shards as usize,
+            peers: vec![self.me.to_string()],
+            replicas: 1,
+            bytes: 0,
+        };
+        let load = self.store.bulk_load(def.id, stamp)?;
+        Ok(Some(Box::new(LocalSink { load, receipt })))
+    }
+
     fn plan_scan(
         &self,
         def: &Arc<TableDef>,
@@ -181,6 +204,24 @@ impl Cluster for LocalCluster {
     }
 }
 
+/// A bulk load of the store.
+struct LocalSink {
+    load: BulkLoad,
+    receipt: WriteReceipt,
+}
+
+impl BulkSink for LocalSink {
+    fn push(&mut self, rows: &RecordBatch) -> Result<(), Error> {
+        self.receipt.rows += rows.num_rows() as u64;
+        self.load.push(rows)
+    }
+
+    fn finish(self: Box<Self>) -> Result<WriteReceipt, Error> {
+        self.load.finish()?;
+        Ok(self.receipt)
+    }
+}
+
 /// All shards of one table, frozen.
 pub struct LocalSource {
     snapshot: Arc<TableSnapshot>,
@@ -188,6 +229,7 @@ pub struct LocalSource {
     shards: Vec<ShardRef>,
     partitions: usize,
     by_shard: bool,
+    ordered: bool,
     statistics: SourceStatistics,
     summaries: Option<Arc<[ColumnSummary]>>,
 }
@@ -214,15 +256,18 @@ impl LocalSource {
         let shards: Vec<ShardRef> = snapshot.shards.iter().map(shard_ref).collect();
         let numbers = shards.iter().map(|shard| shard.shard).collect();
         let rows = shards.iter().map(|shard| shard.rows).sum();
-        let batches = || snapshot.shards.iter().flat_map(|shard| &shard.batches);
-        let physical: usize = batches().map(|batch| batch.rows.num_rows()).sum();
-        let bytes = estimate_bytes(batches(), physical);
+        let physical: u64 = snapshot.shards.iter().map(|s| s.stored_rows()).sum();
+        let physical = usize::try_from(physical).unwrap_or(usize::MAX);
+        let bytes = estimate_bytes(&snapshot, physical);
         let large = physical / MIN_PARTITION_ROWS >= 2;
         let by_shard = shards.len() > 1 && large && target_partitions > 1;
         let partitions = match by_shard {
             true => shard_partitions(shards.len()),
             false => target_partitions.min(physical / MIN_PARTITION_ROWS).max(1),
         };
+        // A partition of several shards has them one after the other.
+        let one_shard_each = partitions == shards.len() || shards.len() == 1;
+        let ordered = one_shard_each && snapshot.shards.iter().all(is_ordered);
         let statistics = SourceStatistics {
             rows,
             bytes,
@@ -234,6 +279,7 @@ impl LocalSource {
             shards,
             partitions,
             by_shard,
+            ordered,
             statistics,
             summaries: None,
         }
@@ -262,14 +308,21 @@ fn shard_partitions(shards: usize) -> usize {
     partitions
 }
 
-/// Bytes of all batches, from the first few of them.
-fn estimate_bytes<'a>(batches: impl Iterator<Item = &'a SnapshotBatch>, rows: usize) -> u64 {
+/// Bytes of all rows in memory, decoded: measured on the first few batches, or, where there are
+/// only segments, told from the types of the columns.
+fn estimate_bytes(snapshot: &TableSnapshot, rows: usize) -> u64 {
+    let batches = snapshot.shards.iter().flat_map(|shard| &shard.batches);
     let (mut seen_rows, mut seen_bytes) = (0u64, 0u64);
     for batch in batches.take(SAMPLED_BATCHES) {
         seen_rows += batch.rows.num_rows() as u64;
         seen_bytes += batch.rows.get_array_memory_size() as u64;
     }
-    let bytes = u128::from(seen_bytes) * rows as u128 / u128::from(seen_rows.max(1));
+    if seen_rows == 0 {
+        let fields = snapshot.def.schema.fields().iter();
+        let width: usize = fields.map(|field| column_width(field.data_type())).sum();
+        (seen_rows, seen_bytes) = (1, width as u64);
+    }
+    let bytes = u128::from(seen_bytes) * rows as u128 / u128::from(seen_rows);
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -289,7 +342,7 @@ impl ShardSource for LocalSource {
     fn layout(&self) -> Layout {
         Layout {
             by_shard: self.by_shard,
-            ordered: false,
+            ordered: self.ordered,
         }
     }
 

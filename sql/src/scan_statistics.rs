@@ -198,7 +198,7 @@ fn projected_bytes(request: &ScanRequest, whole: Precision<usize>) -> Precision<
 }
 
 /// Bytes that one value of a type takes, roughly.
-fn column_width(data_type: &DataType) -> usize {
+pub(crate) fn column_width(data_type: &DataType) -> usize {
     data_type.primitive_width().unwrap_or(match data_type {
         DataType::Boolean | DataType::Null => 1,
         _ => VARIABLE_WIDTH,

@@ -20,6 +20,8 @@ pub(crate) struct TableOptions {
     pub(crate) shards: u32,
     pub(crate) replicas: u32,
     pub(crate) local: bool,
+    /// How many columns of the primary key choose the shard, by name; all unless told otherwise.
+    pub(crate) shard_by: Option<Vec<String>>,
 }
 
 /// Refuses what would otherwise be ignored.
@@ -244,6 +246,7 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
         shards: DEFAULT_SHARDS,
         replicas: DEFAULT_REPLICAS,
         local: false,
+        shard_by: None,
     };
     let mut seen: Vec<String> = Vec::new();
     for option in list {
@@ -258,9 +261,11 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
             "shards" => parsed.shards = number(&name, value)?,
             "replicas" => parsed.replicas = number(&name, value)?,
             "local" => parsed.local = boolean(&name, value)?,
+            "shard_by" => parsed.shard_by = Some(names(&name, value)?),
             _ => {
                 return Err(invalid(format!(
-                    "table option \"{name}\" does not exist; there are shards, replicas and local"
+                    "table option \"{name}\" does not exist; there are shards, shard_by, replicas and \
+                     local"
                 )));
             }
         }
@@ -281,6 +286,46 @@ fn number(name: &str, value: &SqlExpr) -> Result<u32, Error> {
             "option {name} must be a positive number, not {text}"
         ))
     })
+}
+
+/// A list of columns, as text: `'a, b'`.
+fn names(option: &str, value: &SqlExpr) -> Result<Vec<String>, Error> {
+    let SqlExpr::Value(text) = value else {
+        return Err(wrong_names(option, value));
+    };
+    let Value::SingleQuotedString(text) = &text.value else {
+        return Err(wrong_names(option, value));
+    };
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(wrong_names(option, value));
+    }
+    Ok(names)
+}
+
+fn wrong_names(option: &str, value: &SqlExpr) -> Error {
+    invalid(format!(
+        "option {option} lists columns as text, like 'a, b', not {value}"
+    ))
+}
+
+/// The indices of the columns that choose the shard.
+pub(crate) fn shard_key(
+    table: &str,
+    shard_by: Option<&[String]>,
+    (schema, primary_key): (&Schema, &[usize]),
+) -> Result<Vec<usize>, Error> {
+    let Some(names) = shard_by else {
+        return Ok(primary_key.to_vec());
+    };
+    let key_names = primary_key.iter().map(|index| schema.field(*index).name());
+    if names.len() > primary_key.len() || !names.iter().zip(key_names).all(|(a, b)| a == b) {
+        return Err(invalid(format!(
+            "option shard_by of table \"{table}\" must list the first columns of its primary key, in \
+             their order"
+        )));
+    }
+    Ok(primary_key.get(..names.len()).unwrap_or_default().to_vec())
 }
 
 fn boolean(name: &str, value: &SqlExpr) -> Result<bool, Error> {

@@ -22,12 +22,16 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
 use crate::catalog::live_table;
-use crate::cluster::WriteReceipt;
+use crate::cluster::{BulkSink, WriteReceipt};
 use crate::engine::Engine;
 use crate::error::{capacity, interrupted, invalid, not_found};
 use crate::output::Output;
 use crate::statement::{TableName, ident_of, table_name};
 use crate::write::{CheckedRows, Origin};
+
+/// Files of this size go straight to segments, in bounded memory; smaller ones are read first, so
+/// that an error can name the row.
+const BULK_FILE_BYTES: u64 = 4 << 20;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +136,14 @@ pub(crate) async fn copy_from(
         .ok_or_else(|| not_found(format!("table \"{table}\" does not exist")))?;
     let format = options.format_of(path)?;
     let (source, owner) = (path.to_path_buf(), Arc::clone(&def));
+    if format == CopyFormat::Parquet
+        && std::fs::metadata(path).is_ok_and(|file| file.len() >= BULK_FILE_BYTES)
+        && let Some(sink) = engine.cluster().bulk_sink(&def)?
+    {
+        let receipt = bulk_copy(source, owner, sink).await?;
+        progress(receipt.rows, receipt.rows);
+        return Ok(receipt);
+    }
     let limit = engine.settings().max_insert_bytes;
     let read = move || {
         let file = open(&source)?;
@@ -145,6 +157,27 @@ pub(crate) async fn copy_from(
         .map_err(|error| interrupted(&error))??;
     let checked = CheckedRows::check(def, Change::Upsert, loaded.batches, loaded.origin).await?;
     checked.write(engine.cluster(), progress).await
+}
+
+/// Loads a large file in bounded memory, as a whole or not at all.
+async fn bulk_copy(
+    path: PathBuf,
+    def: Arc<TableDef>,
+    mut sink: Box<dyn BulkSink>,
+) -> Result<WriteReceipt, Error> {
+    let copy = move || {
+        let named = |error: Error| {
+            let text = format!("{}: {error}; nothing was written", path.display());
+            Error::new(error.kind(), text)
+        };
+        parquet::each(open(&path)?, &path, &def, &mut |rows| {
+            sink.push(&rows).map_err(named)
+        })?;
+        sink.finish().map_err(named)
+    };
+    tokio::task::spawn_blocking(copy)
+        .await
+        .map_err(|error| interrupted(&error))?
 }
 
 fn open(path: &Path) -> Result<File, Error> {

@@ -20,6 +20,33 @@ const ROWS_PER_BATCH: usize = 16_384;
 
 /// Reads a whole file.
 pub(super) fn read(file: File, path: &Path, def: &TableDef, limit: usize) -> Result<Loaded, Error> {
+    let mut batches = Vec::new();
+    let mut before = Vec::new();
+    let (mut rows, mut bytes) = (0, 0);
+    each(file, path, def, &mut |batch| {
+        bytes += logical_bytes(&batch);
+        if bytes > limit {
+            return Err(too_large(path, limit));
+        }
+        before.push(rows);
+        rows += batch.num_rows() as u64;
+        batches.push(batch);
+        Ok(())
+    })?;
+    let origin = FileOrigin {
+        path: path.to_path_buf(),
+        position: Position::Rows(before),
+    };
+    Ok(Loaded { batches, origin })
+}
+
+/// Reads a file batch by batch, in order.
+pub(super) fn each(
+    file: File,
+    path: &Path,
+    def: &TableDef,
+    take: &mut dyn FnMut(RecordBatch) -> Result<(), Error>,
+) -> Result<(), Error> {
     let shown = path.display();
     let builder = ParquetRecordBatchReaderBuilder::try_new(file)
         .map_err(|error| invalid(format!("{shown} is not a Parquet file: {error}")))?;
@@ -35,25 +62,11 @@ pub(super) fn read(file: File, path: &Path, def: &TableDef, limit: usize) -> Res
         .with_batch_size(ROWS_PER_BATCH)
         .build()
         .map_err(|error| invalid(format!("{shown} is damaged: {error}")))?;
-    let mut batches = Vec::new();
-    let mut before = Vec::new();
-    let (mut rows, mut bytes) = (0, 0);
     for batch in reader {
         let batch = batch.map_err(|error| invalid(format!("{shown} is damaged: {error}")))?;
-        let batch = convert(path, def, &columns, &batch)?;
-        bytes += logical_bytes(&batch);
-        if bytes > limit {
-            return Err(too_large(path, limit));
-        }
-        before.push(rows);
-        rows += batch.num_rows() as u64;
-        batches.push(batch);
+        take(convert(path, def, &columns, &batch)?)?;
     }
-    let origin = FileOrigin {
-        path: path.to_path_buf(),
-        position: Position::Rows(before),
-    };
-    Ok(Loaded { batches, origin })
+    Ok(())
 }
 
 fn check_types(

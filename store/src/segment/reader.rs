@@ -17,7 +17,7 @@ use super::cache::{CacheKey, ColumnCache, KEYS, WHOLE};
 use super::keys::KeyLayout;
 use super::load::{Loaded, load, read_index};
 use super::writer::remove_files;
-use super::zones::ColumnSummary;
+use super::zones::{ColumnSummary, Zones};
 use super::{GROUP_ROWS, PAGE_ROWS, SegmentMeta, data_path, index_path, stamped};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -44,6 +44,7 @@ pub struct Segment {
     /// Held while the files are opened, so that it happens once.
     loading: Mutex<()>,
     pub(super) summaries: OnceLock<Vec<ColumnSummary>>,
+    pub(super) zones: Vec<OnceLock<Zones>>,
 }
 
 impl Segment {
@@ -56,6 +57,7 @@ impl Segment {
     ) -> Self {
         let uid = place.cache.new_segment();
         Self {
+            zones: schema.fields().iter().map(|_| OnceLock::new()).collect(),
             place,
             meta,
             schema,

@@ -5,6 +5,8 @@
 //! promised (groups with NaN, nested types) the bounds are NULL. Bounds of long strings are cut,
 //! hence wider than the values.
 
+use std::sync::OnceLock;
+
 use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array, new_null_array};
 use arrow::compute::{cast, filter};
 use arrow::datatypes::DataType;
@@ -35,7 +37,7 @@ pub struct ColumnSummary {
 
 /// Bounds and NULLs of a column, one entry per group.
 #[derive(Debug, Clone)]
-struct Zones {
+pub(super) struct Zones {
     mins: ArrayRef,
     maxes: ArrayRef,
     nulls: UInt64Array,
@@ -97,6 +99,20 @@ impl Segment {
     }
 
     fn zones(&self, loaded: &Loaded, column: usize) -> Result<Zones> {
+        match self.zones.get(column).and_then(OnceLock::get) {
+            Some(zones) => Ok(zones.clone()),
+            None => {
+                let zones = self.read_zones(loaded, column)?;
+                if let Some(known) = self.zones.get(column) {
+                    // Somebody else may have been first, with the same.
+                    let _ = known.set(zones.clone());
+                }
+                Ok(zones)
+            }
+        }
+    }
+
+    fn read_zones(&self, loaded: &Loaded, column: usize) -> Result<Zones> {
         let field =
             self.schema.fields().get(column).ok_or_else(|| {
                 crate::error::Error::invalid(format!("there is no column {column}"))
