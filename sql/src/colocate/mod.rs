@@ -11,8 +11,8 @@
 //! gets a repartition of its own, and the rule runs after the last rule that adds or removes
 //! repartitions. A plan that does not pass DataFusion's own check is dropped for the one before.
 //!
-//! Where only the larger side of a join lies by shard, and the other is not too large to be
-//! collected, it is: the larger one stays in place, for this join and for those above.
+//! Where the sides of a join do not lie alike, and the smaller one is not too large to be collected,
+//! it is: the larger one stays in place, for this join and for those above.
 //!
 //! Non-goals: sort-merge joins and unions; moving one side to where the other side lies.
 
@@ -184,15 +184,16 @@ impl Rewriter {
         replace_children_if_necessary(Arc::clone(node), children).map(Some)
     }
 
-    /// The join with its left side collected, if that is small and the right side lies by shard.
+    /// The join with its left side collected, if that is small. How the right side lies then stays
+    /// as it is, which joins and groups above may need.
     fn collecting(&self, join: &HashJoinExec, left: Plan, right: Plan) -> Result<Option<Plan>> {
         // Join types that never emit rows of the left side alone.
         let emits_right = matches!(
             join.join_type(),
             JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
         );
-        let stays = lie_of(&right).is_some_and(|lie| self.is_wide_enough(lie.partitions));
-        if !emits_right || !stays {
+        let partitions = right.output_partitioning().partition_count();
+        if !emits_right || join.null_aware || !self.is_wide_enough(partitions) {
             return Ok(None);
         }
         let (Some(few), Some(many)) = (rows_of(&left)?, rows_of(&right)?) else {

@@ -50,7 +50,7 @@ fn table(name: &'static str, step: i64, shard_key: usize, shards: u32) -> TestTa
 }
 
 /// `a` and `b` are cut alike, by `k`; `c` into other shards; `d` and `e` alike, by the whole key.
-fn tables(shards: u32) -> Vec<TestTable> {
+pub(crate) fn tables(shards: u32) -> Vec<TestTable> {
     vec![
         table("a", 1, 1, shards),
         table("b", 2, 1, shards),
@@ -61,7 +61,7 @@ fn tables(shards: u32) -> Vec<TestTable> {
 }
 
 /// Answered without moving a row, if there are at least two shards.
-const IN_PLACE: &[&str] = &[
+pub(crate) const IN_PLACE: &[&str] = &[
     "SELECT a.k, a.n, b.n, b.v FROM a JOIN b ON a.k = b.k WHERE b.v < 40",
     "SELECT a.k, b.v FROM a JOIN b ON a.k = b.k AND a.n = b.n",
     "SELECT a.k, b.v FROM a JOIN b ON a.v = b.v AND a.k = b.k",
@@ -93,7 +93,7 @@ const IN_PLACE: &[&str] = &[
 ];
 
 /// Rows have to move for these, or some of them.
-const MOVED: &[&str] = &[
+pub(crate) const MOVED: &[&str] = &[
     "SELECT a.k, c.n FROM a JOIN c ON a.k = c.k",
     "SELECT a.k, d.n FROM a JOIN d ON a.k = d.k AND a.n = d.n",
     "SELECT d.k, e.v FROM d JOIN e ON d.k = e.k",

@@ -7,6 +7,7 @@ mod copy_parquet;
 mod files;
 mod limits;
 mod objects;
+mod ordered;
 mod pushdown;
 mod requests;
 mod retry;

@@ -28,8 +28,8 @@ pub(crate) struct TestTable {
 
 /// A store with some tables.
 pub(crate) struct Tables {
-    store: Store,
-    cluster: Arc<LocalCluster>,
+    pub(crate) store: Store,
+    pub(crate) cluster: Arc<LocalCluster>,
 }
 
 /// What a session does differently.
@@ -101,6 +101,11 @@ impl Tables {
     }
 
     pub(crate) fn engine(&self, session: Session) -> Engine {
+        self.engine_of(session, Arc::clone(&self.cluster) as Arc<dyn Cluster>)
+    }
+
+    /// An engine whose rows come from elsewhere.
+    pub(crate) fn engine_of(&self, session: Session, cluster: Arc<dyn Cluster>) -> Engine {
         let settings = EngineSettings {
             target_partitions: session.target_partitions,
             ..EngineSettings::default()
@@ -114,7 +119,6 @@ impl Tables {
                 false => builder.with_physical_optimizer_rules(PhysicalOptimizer::new().rules),
             })
         };
-        let cluster = Arc::clone(&self.cluster) as Arc<dyn Cluster>;
         Engine::new(self.store.clone(), cluster, settings, customize).unwrap()
     }
 }
