@@ -280,6 +280,7 @@ mod tests {
             created: Version(1),
             dropped: None,
             placement,
+            options: Default::default(),
             attachment: Vec::new(),
         }
     }

@@ -138,6 +138,7 @@ mod tests {
             created: Version(9),
             dropped: None,
             placement: vec![vec![owner.public().to_peer_id().to_base58()]],
+            options: Default::default(),
             attachment: Vec::new(),
         }
     }

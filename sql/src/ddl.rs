@@ -53,6 +53,7 @@ pub fn objects_table(owner: &str, created: Version) -> TableDef {
         created,
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     }
 }
@@ -91,6 +92,7 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
         created,
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     };
     def.validate()?;

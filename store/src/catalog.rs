@@ -1,7 +1,7 @@
 //! The tables this store knows, and which of two definitions of one table holds.
 //!
 //! Invariant: which definition holds depends only on the set of definitions seen. For one id the
-//! greater (dropped, created, attachment, bytes) wins; a drop is therefore final. Of two live
+//! greater (dropped, created, revision, attachment, bytes) wins; a drop is therefore final. Of two live
 //! tables with one name the smaller (created, owner, id) is visible.
 
 use std::cmp::Reverse;
@@ -208,6 +208,11 @@ impl Catalog {
 }
 
 /// What decides between two definitions of one id.
-fn order(def: &TableDef) -> (Option<Version>, Version, &[u8]) {
-    (def.dropped, def.created, &def.attachment)
+fn order(def: &TableDef) -> (Option<Version>, Version, u64, &[u8]) {
+    (
+        def.dropped,
+        def.created,
+        def.options.revision,
+        &def.attachment,
+    )
 }

@@ -63,7 +63,7 @@ pub use store::{
     BulkLoad, Components, MAX_META_KEY, MAX_META_VALUE, OpenReport, RepairReport, Store, StoreStats,
 };
 pub use table::{
-    MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,
-    MAX_TABLE_DEF_BYTES, TableDef,
+    IndexDef, MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_NAME,
+    MAX_REPLICAS, MAX_SHARDS, MAX_TABLE_DEF_BYTES, TableDef, TableOptions,
 };
 pub use write::{Applied, Change, ShardBatch};

@@ -16,4 +16,4 @@ CREATE TABLE lineitem (
     l_shipmode TEXT NOT NULL,
     l_comment TEXT NOT NULL,
     PRIMARY KEY (l_orderkey, l_linenumber)
-)
+) WITH (shard_by = 'l_orderkey')

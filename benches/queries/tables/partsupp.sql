@@ -5,4 +5,4 @@ CREATE TABLE partsupp (
     ps_supplycost DECIMAL(15, 2) NOT NULL,
     ps_comment TEXT NOT NULL,
     PRIMARY KEY (ps_partkey, ps_suppkey)
-)
+) WITH (shard_by = 'ps_partkey')

@@ -151,6 +151,7 @@ fn definition() -> TableDef {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     }
 }

@@ -63,9 +63,12 @@ pub(crate) fn tables(data: &Path, shards: Option<usize>) -> Vec<Table> {
 
 fn defined(definition: &str, shards: Option<usize>) -> String {
     let definition = definition.trim();
-    match shards {
-        Some(count) => format!("{definition} WITH (shards = {count})"),
-        None => definition.to_owned(),
+    match (shards, definition.split_once("WITH (")) {
+        (Some(count), Some((table, options))) => {
+            format!("{table}WITH (shards = {count}, {options}")
+        }
+        (Some(count), None) => format!("{definition} WITH (shards = {count})"),
+        (None, _) => definition.to_owned(),
     }
 }
 
@@ -120,7 +123,7 @@ mod tests {
         let tables = tables(Path::new("data"), Some(4));
         assert_eq!(tables.len(), 8);
         for table in tables {
-            assert!(table.definition.ends_with(") WITH (shards = 4)"));
+            assert!(table.definition.contains(") WITH (shards = 4"));
         }
         assert_eq!(
             defined("CREATE TABLE t (a INT)\n", None),

@@ -99,6 +99,7 @@ fn table() -> Arc<TableDef> {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     })
 }

@@ -46,6 +46,7 @@ fn table() -> TableDef {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     }
 }

@@ -80,6 +80,7 @@ fn definition(table: &TestTable) -> TableDef {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     }
 }

@@ -32,6 +32,7 @@ fn table() -> Arc<TableState> {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     };
     catalog.install(def).unwrap();

@@ -31,6 +31,7 @@ pub(crate) fn table(name: &str, shards: u32) -> TableDef {
         created: Version(1),
         dropped: None,
         placement: Vec::new(),
+        options: Default::default(),
         attachment: Vec::new(),
     }
 }
