@@ -46,7 +46,9 @@ mod types;
 mod write;
 
 pub use block::{Block, BlockRows, Zone};
-pub use cluster::{Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+pub use cluster::{
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt,
+};
 pub use colocate::{ByShardExec, CoLocate};
 pub use copy::{CopyFormat, CopyOptions};
 pub use datafusion;
