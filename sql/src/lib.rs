@@ -28,6 +28,7 @@ mod engine;
 mod error;
 mod estimate;
 mod filter;
+mod join_filter;
 mod layout;
 mod local;
 mod output;

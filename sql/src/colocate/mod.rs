@@ -44,6 +44,7 @@ use datafusion::physical_plan::{
 
 pub use by_shard::ByShardExec;
 
+use crate::join_filter::JoinFilters;
 use lie::{covers, lie_of, lies_alike};
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -70,6 +71,8 @@ impl CoLocate {
         if let Some(place) = place {
             rules.insert(place + 1, Arc::new(CoLocate));
         }
+        // DataFusion's own would let the joins tell that were co-located.
+        JoinFilters::replace_in(&mut rules);
         rules
     }
 }
@@ -80,9 +83,6 @@ impl PhysicalOptimizerRule for CoLocate {
             target_partitions: config.execution.target_partitions,
             collected_rows: (config.optimizer.hash_join_single_partition_threshold_rows)
                 .saturating_mul(COLLECT_TIMES),
-            // A partitioned join tells the other side which keys it holds, partition by partition
-            // as DataFusion's hash numbers them: with ours it would drop rows.
-            joins: !config.optimizer.enable_join_dynamic_filter_pushdown,
         };
         let checked =
             Arc::clone(&plan)
@@ -113,8 +113,6 @@ struct Rewriter {
     target_partitions: usize,
     /// The most rows of a side that is collected.
     collected_rows: usize,
-    /// Whether joins may be co-located.
-    joins: bool,
 }
 
 impl TreeNodeRewriter for Rewriter {
@@ -160,7 +158,9 @@ impl Rewriter {
         }
         let (left, right) = (unmoved(join.left()), unmoved(join.right()));
         let (left_keys, right_keys): (Exprs, Exprs) = join.on().iter().cloned().unzip();
-        if self.joins
+        // A partitioned join that tells the other side which keys it holds does so by partitions as
+        // DataFusion's hash numbers them: with ours it would drop rows.
+        if join.dynamic_filter_expr().is_none()
             && !join.null_aware
             && let (Some(left_lie), Some(right_lie)) = (lie_of(&left), lie_of(&right))
             && self.is_wide_enough(left_lie.partitions)
