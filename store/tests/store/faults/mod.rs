@@ -1,0 +1,9 @@
+//! What a disk may do to a store: refuse, write half, forget.
+
+mod disk;
+mod image;
+mod power;
+mod refusals;
+mod run;
+
+pub(crate) use disk::{Fault, FaultDisk, Kind};
