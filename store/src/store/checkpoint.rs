@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::replay::Unplayed;
 use crate::catalog::Table;
 use crate::clock::Version;
 use crate::digest::{DigestSum, DigestTree};
@@ -169,7 +170,7 @@ pub(super) fn load(
     core: &Core,
     folder: &FrameFolder,
     number: u64,
-    rows: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    rows: &mut dyn FnMut(&[u8]) -> Result<(), Unplayed>,
 ) -> Result<u64> {
     let path = folder.file(number);
     let (mut frames, mut end) = (0, None);
@@ -181,7 +182,9 @@ pub(super) fn load(
                     .map_err(|error| damaged(error.to_string()))?;
                 core.install_quietly(def)?;
             }
-            FrameKind::Write => rows(&frame.payload).map_err(damaged)?,
+            FrameKind::Write => {
+                rows(&frame.payload).map_err(|reason| reason.at(&path, frame.offset))?;
+            }
             FrameKind::Segment => {
                 restore_segment(core, decode(&frame.payload).map_err(damaged)?)?;
             }
