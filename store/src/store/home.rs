@@ -12,9 +12,13 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::ids::{Stamp, TableId};
 use crate::segment::{
-    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter,
+    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter, data_path,
+    index_path,
 };
 use crate::write::Change;
+
+/// Numbers of segments are below this, so that the next one is a number, too.
+const MAX_NUMBER: u64 = 1 << 62;
 
 /// The folder of all segments of a store.
 #[derive(Debug)]
@@ -124,17 +128,7 @@ impl SegmentHome {
             for shard in list(&table).unwrap_or_default() {
                 let shard = table.join(shard);
                 for name in list(&shard).unwrap_or_default() {
-                    let Some(number) = number_of(&name) else {
-                        continue;
-                    };
-                    self.skip(number);
-                    if !known(number) {
-                        let path = shard.join(&name);
-                        self.disk.remove(&path).map_err(|error| {
-                            Error::io(format!("remove {}", path.display()), error)
-                        })?;
-                        removed += 1;
-                    }
+                    files.extend(number_of(&name).map(|number| (number, shard.join(&name))));
                 }
             }
         }
@@ -151,5 +145,21 @@ fn number_of(name: &str) -> Option<u64> {
     let digits = name
         .strip_suffix(".parquet")
         .or_else(|| name.strip_suffix(".idx"))?;
-    digits.parse().ok()
+    let number = digits.parse().ok().filter(|number| *number < MAX_NUMBER)?;
+    // Somebody else's `7.parquet` is not ours to remove.
+    let own = [data_path, index_path].map(|path| path(Path::new(""), number));
+    own.iter().any(|path| path == name).then_some(number)
+}
+
+/// Fails, saying why, if no segment of `table` can be like this. For entries of stored files, before
+/// memory is set aside for what they announce.
+pub(super) fn check(table: &TableState, meta: &SegmentMeta) -> Result<(), String> {
+    let rows = 1..=u64::from(u32::MAX);
+    if meta.shard >= table.shards || meta.number >= MAX_NUMBER || !rows.contains(&meta.rows) {
+        return Err(format!(
+            "table \"{}\" cannot have a segment {} of {} rows in shard {}",
+            table.name, meta.number, meta.rows, meta.shard
+        ));
+    }
+    Ok(())
 }
