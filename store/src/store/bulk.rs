@@ -211,7 +211,8 @@ impl BulkLoad {
         let core = self.store.core();
         if let Some(home) = &core.home {
             let metas: Vec<&SegmentMeta> = written.iter().map(|w| w.segment.meta()).collect();
-            home.sync(&metas)?;
+            // What a failed sync lost, a later one would not bring to the disk.
+            home.sync(&metas).inspect_err(|error| core.fail(error))?;
         }
         let entry = LoadEntry {
             table: self.table.state.id,
