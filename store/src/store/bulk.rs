@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::committer::Work;
 use super::core::Core;
+use super::home;
 use super::lane::{LaneShard, Written};
 use super::replay::Unplayed;
 use crate::catalog::{Table, TableState};
@@ -403,6 +404,7 @@ pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, Unplayed> {
     let mut rows = 0;
     let mut loads = Vec::with_capacity(entry.segments.len());
     for (meta, sum) in entry.segments {
+        home::check(&table.state, &meta)?;
         rows += meta.rows;
         let segment = home.open(&table.state, meta);
         loads.push(loaded(segment, &entry.stamp, DigestTree::from_sparse(&sum)));
