@@ -118,11 +118,26 @@ impl SegmentHome {
     /// Removes segment files that nothing refers to: those of flushes, loads and compactions that
     /// a crash cut short. Returns how many. Files of other names are left alone.
     pub(super) fn remove_orphans(&self, known: &dyn Fn(u64) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        for (number, path) in self.files()? {
+            self.skip(number);
+            if !known(number) {
+                self.disk
+                    .remove(&path)
+                    .map_err(|error| Error::io(format!("remove {}", path.display()), error))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The files of all segments, with their numbers.
+    pub(super) fn files(&self) -> Result<Vec<(u64, PathBuf)>> {
         let list = |folder: &Path| {
             let entries = self.disk.list(folder);
             entries.map_err(|error| Error::io(format!("list {}", folder.display()), error))
         };
-        let mut removed = 0;
+        let mut files = Vec::new();
         for table in list(&self.root)? {
             let table = self.root.join(table);
             for shard in list(&table).unwrap_or_default() {
@@ -132,7 +147,7 @@ impl SegmentHome {
                 }
             }
         }
-        Ok(removed)
+        Ok(files)
     }
 
     fn folder(&self, table: TableId, shard: u32) -> PathBuf {

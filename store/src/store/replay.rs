@@ -151,6 +151,10 @@ impl Replay<'_> {
             .find(|(wanted, found)| wanted != *found)
         {
             Some((wanted, _)) => Err(missing(self.log, wanted)),
+            // The file in which a checkpoint goes on is on disk before the checkpoint is.
+            None if files.is_empty() && self.report.checkpoint.is_some() => {
+                Err(missing(self.log, first))
+            }
             None if last > files.last().copied() => {
                 Err(missing(self.log, first + files.len() as u64))
             }
