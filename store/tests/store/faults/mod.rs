@@ -1,5 +1,6 @@
 //! What a disk may do to a store: refuse, write half, forget.
 
+mod damage;
 mod disk;
 mod image;
 mod power;

@@ -6,10 +6,10 @@ use netabase_store::{Change, Error, ErrorKind};
 
 use super::run::{Model, Run, Step, compare, main_table, open_on, small};
 use super::{Fault, FaultDisk, Kind};
-use crate::common::{repeats, upsert};
+use crate::common::{Random, repeats, upsert};
 
 /// Every so many operations of the run fail in turn: all of them with `NETABASE_FAULT_STEP=1`.
-const STEP: u64 = 3;
+const STEP: u64 = 29;
 
 /// Everything that a store does with its files.
 fn script() -> Vec<Step> {
@@ -97,15 +97,17 @@ fn names_file(error: &Error, hit: &[(PathBuf, bool)]) -> bool {
 }
 
 /// After an error: reads go on, and writes do if the log cannot be in doubt.
-fn check_running(run: &Run, told: &Told, what: &str) {
+fn check_running(run: &Run, told: &Told, kind: Kind, what: &str) {
     let Some(store) = &run.store else { return };
     if store.table("main").is_none() {
         return;
     }
-    let rows_are_known = compare(store, &run.model);
+    // A disk that reads nothing at all cannot be read; any other can.
+    if kind == Kind::Broken {
+        run.disk.set_fault(None);
+    }
+    compare(store, &run.model).unwrap_or_else(|reason| panic!("{what}: running: {reason}"));
     run.disk.set_fault(None);
-    let rows_are_known = rows_are_known.or_else(|_| compare(store, &run.model));
-    rows_are_known.unwrap_or_else(|reason| panic!("{what}: while running: {reason}"));
     let in_doubt = |(path, change): &(PathBuf, bool)| {
         let folder = path.parent().unwrap();
         let is = |name| path.ends_with(name) || folder.ends_with(name);
@@ -118,6 +120,28 @@ fn check_running(run: &Run, told: &Told, what: &str) {
         let text = refused.to_string();
         assert!(text.contains("no more writes"), "{what}: {text}");
     }
+}
+
+/// What is acknowledged after a refusal, if anything is, survives the loss of power.
+fn go_on_and_lose_power(run: &mut Run, maybe: &mut Model, what: &str) {
+    if run.store.is_some() && run.model.main.is_some() {
+        let ids: Vec<i64> = (200..210).collect();
+        if run.take(&Step::Bulk { side: false, ids }).is_ok() {
+            let ids = vec![207, 300];
+            let last = Step::Write {
+                side: false,
+                change: Change::Upsert,
+                ids,
+                late: false,
+            };
+            if let Err((error, _)) = run.take(&last) {
+                panic!("{what}: a load was taken, then a write refused: {error}");
+            }
+            *maybe = run.model.clone();
+        }
+    }
+    run.store = None;
+    run.disk = run.disk.after_power_loss(&mut Random::new(run.disk.ops()));
 }
 
 /// What is on the disk is one of the two states, and the store works.
@@ -179,7 +203,10 @@ fn whatever_the_disk_refuses_is_reported_and_loses_nothing() {
                 );
                 maybe = after.clone();
             }
-            check_running(&run, &told, &what);
+            check_running(&run, &told, kind, &what);
+            if at % 2 == 0 {
+                go_on_and_lose_power(&mut run, &mut maybe, &what);
+            }
             check_reopened(&mut run, &maybe, &what);
         }
     }
