@@ -86,7 +86,7 @@ impl FrameFolder {
     }
 
     /// The header of file `number`.
-    pub(super) fn header(&self, number: u64) -> [u8; FILE_HEADER_BYTES] {
+    pub(crate) fn header(&self, number: u64) -> [u8; FILE_HEADER_BYTES] {
         let mut header = [0; FILE_HEADER_BYTES];
         let magic = self.series.magic();
         let fields = [

@@ -21,7 +21,7 @@ pub(crate) use file::{FrameFolder, LogWriter, Series, WholeFile};
 pub use frame::MAX_FRAME_BYTES;
 pub(crate) use frame::{Frame, FrameKind};
 pub use scan::TornTail;
-pub(crate) use scan::{ScannedFrame, find_checkpoint, scan_file};
+pub(crate) use scan::{ScannedFrame, decode_frame, find_checkpoint, scan_file};
 
 #[cfg(test)]
 mod tests {

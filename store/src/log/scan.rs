@@ -222,6 +222,14 @@ fn find_magic(bytes: &[u8]) -> Option<usize> {
         .position(|window| window == FRAME_MAGIC)
 }
 
+/// The frame at the beginning of `bytes`, its payload, and what follows it.
+pub(crate) fn decode_frame(bytes: &[u8]) -> Option<(FrameKind, &[u8], &[u8])> {
+    let (first, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let header = FrameHeader::parse(first)?;
+    let (payload, rest) = rest.split_at_checked(header.len)?;
+    Some((header.check(payload)?, payload, rest))
+}
+
 fn good_frame(bytes: &[u8]) -> Option<(FrameHeader, usize)> {
     let (first, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
     let header = FrameHeader::parse(first)?;

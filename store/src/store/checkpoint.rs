@@ -195,7 +195,6 @@ pub(super) fn load(
                 let entry = decode(&frame.payload).map_err(damaged)?;
                 restore_shard(core, entry).map_err(|error| damaged(error.to_string()))?;
             }
-            FrameKind::Shard => restore_shard(core, decode(&frame.payload).map_err(damaged)?)?,
             FrameKind::End => {
                 let entry: EndEntry = decode(&frame.payload).map_err(damaged)?;
                 if entry.frames != frames {

@@ -8,6 +8,7 @@ mod common;
 mod convergence;
 mod crash;
 mod faults;
+mod fuzz;
 mod input;
 mod lifecycle;
 mod log;
