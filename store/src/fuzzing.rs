@@ -10,7 +10,12 @@ use std::sync::Arc;
 use crate::disk::OsDisk;
 use crate::log::{Frame, FrameFolder, FrameKind, Series, decode_frame};
 use crate::payload;
-pub use crate::segment::decode_index_for_fuzzing as decode_index;
+use crate::segment::decode_index_for_fuzzing;
+
+/// Whether bytes are the index file of a segment.
+pub fn decode_index(bytes: &[u8]) -> bool {
+    decode_index_for_fuzzing(bytes)
+}
 
 /// Whether bytes are the payload of a write.
 pub fn decode_payload(bytes: &[u8]) -> bool {

@@ -6,6 +6,7 @@ use netabase_store::{BackendKind, Change, Settings, Store, fuzzing};
 
 use crate::common::{Random, batches, repeats, settings, stamp, table, upsert};
 
+#[allow(unreachable_pub, reason = "public in the package of the fuzz targets")]
 #[path = "../../../fuzz/src/targets.rs"]
 mod targets;
 
@@ -85,7 +86,7 @@ fn run(target: fn(&[u8]), samples: &[Vec<u8>], runs: u64, seed: u64) {
         mutate(&mut bytes, &mut random);
         let kept = bytes.clone();
         let done = std::panic::catch_unwind(move || target(&bytes));
-        assert!(done.is_ok(), "run {number} of seed {seed}: {kept:?}");
+        assert!(done.is_ok(), "run {number} of seed {seed}: {kept:02x?}");
     }
 }
 
