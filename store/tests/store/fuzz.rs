@@ -10,7 +10,7 @@ use crate::common::{Random, batches, repeats, settings, stamp, table, upsert};
 #[path = "../../../fuzz/src/targets.rs"]
 mod targets;
 
-/// Inputs of each target that opens a store; those that only decode get ten times as many.
+/// Inputs of each target that opens a store; those that only decode get four times as many.
 const RUNS: u64 = 300;
 
 fn runs() -> u64 {
@@ -48,6 +48,22 @@ fn valid_files(root: &Path) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
         }
     }
     panic!("no segment was made");
+}
+
+/// The payload of a write that is large enough to be compressed.
+fn compressed_payload() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = Settings {
+        backend: BackendKind::Memory,
+        ..settings(dir.path())
+    };
+    let store = Store::open(quiet).unwrap();
+    let def = table("t", 1);
+    store.put_table(def.clone()).unwrap();
+    upsert(&store, &def, &(0..2000).collect::<Vec<_>>(), 10);
+    store.close().unwrap();
+    let log = std::fs::read(dir.path().join("log/000001.log")).unwrap();
+    fuzzing::frames_of_file(&log).pop().unwrap().1
 }
 
 /// Changes a few bytes, or cuts, repeats or inserts some.
@@ -123,9 +139,10 @@ fn no_bytes_make_a_decoder_panic() {
         let found = frames.iter().filter(|(found, _)| *found == kind);
         found.map(|(_, payload)| payload.clone()).collect()
     };
-    let (writes, tables) = (of_kind(1), of_kind(2));
+    let (mut writes, tables) = (of_kind(1), of_kind(2));
+    writes.push(compressed_payload());
     assert!(fuzzing::decode_payload(&writes[0]) && fuzzing::decode_index(&index));
-    run(targets::payload, &writes, runs() * 10, 3);
-    run(targets::table_definition, &tables, runs() * 10, 4);
-    run(targets::segment_index, &[index], runs() * 10, 5);
+    run(targets::payload, &writes, runs() * 4, 3);
+    run(targets::table_definition, &tables, runs() * 4, 4);
+    run(targets::segment_index, &[index], runs() * 4, 5);
 }
