@@ -143,6 +143,9 @@ fn ten_thousand_columns_are_too_many() {
     );
 }
 
+/// What moves rows from the log to elsewhere.
+type Way = fn(&Store);
+
 /// Four minutes ahead: within what a clock may drift.
 fn ahead(store: &Store) -> u64 {
     store.clock().now().0 + (240_000 << 16)
@@ -151,7 +154,7 @@ fn ahead(store: &Store) -> u64 {
 #[test]
 fn the_clock_stays_ahead_of_what_is_stored_wherever_it_lies() {
     let def = table("t", 1);
-    let ways: [(&str, fn(&Store)); 4] = [
+    let ways: [(&str, Way); 4] = [
         ("log", |_| {}),
         ("checkpoint", |store| store.checkpoint().unwrap()),
         ("segments", |store| store.flush_to_segments().unwrap()),

@@ -6,91 +6,16 @@
 //! success without the bytes that the first one lost.
 //! Non-goals: permissions, links, times.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::tree::{
+    Content, Entries, Entry, EntryChange, FileChange, Folder, Tree, apply_file, name_of,
+};
 use netabase_store::{Disk, DiskFile};
-
-/// A change of a file that is not synced yet.
-#[derive(Debug, Clone)]
-pub(super) enum FileChange {
-    Append { at: usize, bytes: Vec<u8> },
-    Cut(usize),
-}
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct Content {
-    pub(super) now: Vec<u8>,
-    pub(super) durable: Vec<u8>,
-    pub(super) pending: Vec<FileChange>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    File(usize),
-    Folder,
-}
-
-/// A change of a folder that is not synced yet.
-#[derive(Debug, Clone)]
-pub(super) enum EntryChange {
-    Set(String, Entry),
-    Remove(String),
-    /// Atomic, as file systems promise.
-    Rename(String, String, Entry),
-}
-
-pub(super) type Entries = BTreeMap<String, Entry>;
-
-#[derive(Debug, Clone, Default)]
-pub(super) struct Folder {
-    pub(super) now: Entries,
-    pub(super) durable: Entries,
-    pub(super) pending: Vec<EntryChange>,
-}
-
-impl Folder {
-    fn change(&mut self, change: EntryChange) {
-        apply_entry(&mut self.now, &change);
-        self.pending.push(change);
-    }
-}
-
-pub(super) fn apply_entry(entries: &mut Entries, change: &EntryChange) {
-    match change {
-        EntryChange::Set(name, entry) => {
-            entries.insert(name.clone(), *entry);
-        }
-        EntryChange::Remove(name) => {
-            entries.remove(name);
-        }
-        EntryChange::Rename(from, to, entry) => {
-            entries.remove(from);
-            entries.insert(to.clone(), *entry);
-        }
-    }
-}
-
-pub(super) fn apply_file(bytes: &mut Vec<u8>, change: &FileChange) {
-    match change {
-        FileChange::Append { at, bytes: new } => {
-            bytes.resize(bytes.len().max(at + new.len()), 0);
-            bytes[*at..at + new.len()].copy_from_slice(new);
-        }
-        FileChange::Cut(len) => bytes.resize(*len, 0),
-    }
-}
-
-/// Everything on the disk.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tree {
-    pub(super) files: Vec<Content>,
-    pub(super) folders: BTreeMap<PathBuf, Folder>,
-}
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,31 +206,6 @@ impl Kind {
             Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
         })
     }
-}
-
-impl Tree {
-    fn folder(&mut self, path: &Path) -> io::Result<&mut Folder> {
-        let folder = self.folders.get_mut(path);
-        folder.ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn file(&self, path: &Path) -> io::Result<usize> {
-        let folder = self.folders.get(path.parent().unwrap());
-        match folder.and_then(|folder| folder.now.get(&name_of(path))) {
-            Some(Entry::File(file)) => Ok(*file),
-            Some(Entry::Folder) => Err(io::ErrorKind::IsADirectory.into()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn change(&mut self, path: &Path, change: EntryChange) -> io::Result<()> {
-        self.folder(path.parent().unwrap())?.change(change);
-        Ok(())
-    }
-}
-
-fn name_of(path: &Path) -> String {
-    path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 #[derive(Debug)]

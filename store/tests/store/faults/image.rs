@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::disk::{
-    Content, Entries, Entry, FaultDisk, FileChange, Folder, Tree, apply_entry, apply_file,
-};
+use super::FaultDisk;
+use super::tree::{Content, Entries, Entry, FileChange, Folder, Tree, apply_entry, apply_file};
 use crate::common::Random;
 
 impl FaultDisk {

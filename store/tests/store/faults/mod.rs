@@ -6,5 +6,6 @@ mod image;
 mod power;
 mod refusals;
 mod run;
+mod tree;
 
 pub(crate) use disk::{Fault, FaultDisk, Kind};
