@@ -27,6 +27,8 @@ pub mod conformance;
 mod digest;
 mod disk;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ids;
 mod key;
 mod log;

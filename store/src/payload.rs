@@ -7,10 +7,12 @@
 //! The rows of each part are an Arrow IPC stream with one batch, compressed (LZ4) when large.
 //! Invariant: what `encode` wrote, `decode` reads, bit for bit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow_ipc::{CompressionType, MetadataVersion};
+use arrow_ipc::{CompressionType, MetadataVersion, root_as_message};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -22,6 +24,13 @@ use crate::write::Change;
 const MIN_COMPRESSED_BYTES: usize = 64 << 10;
 /// Alignment of the buffers in the stream, in bytes; the least that arrow reads without a copy.
 const ALIGNMENT: usize = 8;
+
+/// First bytes of every message of a stream.
+const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Those, and the length of what describes the message.
+const MESSAGE_PREFIX_BYTES: usize = 8;
+/// LZ4 makes at most so many bytes of one.
+const MAX_LZ4_RATIO: u64 = 256;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PartHeader {
@@ -76,6 +85,62 @@ fn write_stream(
     writer.into_inner()
 }
 
+/// Fails if a stream announces more bytes than it has, or than its compressed ones can become: the
+/// reader of arrow sets them aside before it looks, which may end the process.
+fn check_lengths(mut stream: &[u8]) -> Result<(), String> {
+    let short = || "rows are shorter than announced".to_owned();
+    while let Some((prefix, after)) = stream.split_first_chunk::<MESSAGE_PREFIX_BYTES>() {
+        let [c0, c1, c2, c3, len @ ..] = *prefix;
+        let len = u32::from_le_bytes(len) as usize;
+        if [c0, c1, c2, c3] != CONTINUATION || len == 0 {
+            break;
+        }
+        let (meta, after) = after.split_at_checked(len).ok_or_else(short)?;
+        // A copy, because flatbuffers are aligned.
+        let meta = meta.to_vec();
+        let message = root_as_message(&meta).map_err(|error| error.to_string())?;
+        let body = usize::try_from(message.bodyLength()).map_err(|error| error.to_string())?;
+        let (body, rest) = after.split_at_checked(body).ok_or_else(short)?;
+        if let Some(batch) = message.header_as_record_batch() {
+            check_compressed(batch, body)?;
+        }
+        stream = rest;
+    }
+    Ok(())
+}
+
+/// Every compressed buffer begins with the length that it has otherwise.
+fn check_compressed(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), String> {
+    if batch.compression().is_none() {
+        return Ok(());
+    }
+    for buffer in batch.buffers().into_iter().flatten() {
+        let start = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
+        let length = u64::try_from(buffer.length()).unwrap_or(u64::MAX);
+        let announced = body.get(start..).and_then(<[u8]>::first_chunk);
+        let announced = announced.map_or(-1, |bytes| i64::from_le_bytes(*bytes));
+        let most = length.saturating_mul(MAX_LZ4_RATIO);
+        // -1 means that the buffer was left as it is.
+        if u64::try_from(announced).is_ok_and(|announced| announced > most) {
+            return Err("rows announce more bytes than they can have".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// The reader of arrow panics on some streams that are not what its writer makes; a good checksum
+/// does not rule them out.
+fn read_stream(stream: &[u8]) -> Result<RecordBatch, String> {
+    check_lengths(stream)?;
+    let read = || {
+        StreamReader::try_new(stream, None)
+            .and_then(|mut reader| reader.next().transpose())
+            .map_err(|error| error.to_string())?
+            .ok_or_else(|| "a part has no rows".to_owned())
+    };
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("rows are malformed".to_owned()))
+}
+
 /// Fails with the reason, as text, if the payload is not what `encode` writes.
 pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Incoming>, String> {
     let (headers, mut rest): (Vec<PartHeader>, _) =
@@ -87,11 +152,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Incoming>, String> {
             .split_at_checked(len)
             .ok_or("rows are shorter than announced")?;
         rest = after;
-        let rows = StreamReader::try_new(stream, None)
-            .map_err(|error| error.to_string())?
-            .next()
-            .ok_or("a part has no rows")?
-            .map_err(|error| error.to_string())?;
+        let rows = read_stream(stream)?;
         if !header.stamps.covers(rows.num_rows()) {
             return Err("stamps do not match the rows".to_owned());
         }

@@ -100,22 +100,26 @@ impl SegmentView {
 
     /// What is known of the columns over all rows, hidden ones included. Fails like `column`.
     pub fn summaries(&self) -> Result<&[ColumnSummary]> {
+        self.guard.check()?;
         self.segment().column_stats()
     }
 
     /// The least value of a column in every group; NULL where it is not known. Fails like `column`.
     pub fn zone_mins(&self, column: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
         self.segment().zone_mins(column)
     }
 
     /// The greatest value of a column in every group; NULL where it is not known. Fails like
     /// `column`.
     pub fn zone_maxes(&self, column: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
         self.segment().zone_maxes(column)
     }
 
     /// The NULLs of a column in every group, as `UInt64`. Fails like `column`.
     pub fn zone_nulls(&self, column: usize) -> Result<ArrayRef> {
+        self.guard.check()?;
         Ok(Arc::new(self.segment().zone_nulls(column)?))
     }
 

@@ -64,8 +64,7 @@ impl FrameFolder {
         })?;
         let mut numbers: Vec<u64> = names
             .iter()
-            .filter_map(|name| name.strip_suffix(self.series.suffix()))
-            .filter_map(|digits| digits.parse().ok())
+            .filter_map(|name| self.number_of(name))
             .collect();
         numbers.sort_unstable();
         Ok(numbers)
@@ -73,12 +72,21 @@ impl FrameFolder {
 
     /// The path of file `number`.
     pub(crate) fn file(&self, number: u64) -> PathBuf {
-        self.path
-            .join(format!("{number:06}{}", self.series.suffix()))
+        self.path.join(self.name(number))
+    }
+
+    fn name(&self, number: u64) -> String {
+        format!("{number:06}{}", self.series.suffix())
+    }
+
+    /// The number of the file of this name; `None` if it is none of ours, such as `1.log`.
+    fn number_of(&self, name: &str) -> Option<u64> {
+        let number = name.strip_suffix(self.series.suffix())?.parse().ok()?;
+        (self.name(number) == name).then_some(number)
     }
 
     /// The header of file `number`.
-    pub(super) fn header(&self, number: u64) -> [u8; FILE_HEADER_BYTES] {
+    pub(crate) fn header(&self, number: u64) -> [u8; FILE_HEADER_BYTES] {
         let mut header = [0; FILE_HEADER_BYTES];
         let magic = self.series.magic();
         let fields = [

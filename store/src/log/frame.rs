@@ -41,7 +41,7 @@ pub(crate) enum FrameKind {
 }
 
 impl FrameKind {
-    fn code(self) -> u8 {
+    pub(crate) fn code(self) -> u8 {
         match self {
             Self::Write => 1,
             Self::Table => 2,
@@ -54,7 +54,7 @@ impl FrameKind {
         }
     }
 
-    fn from_code(code: u8) -> Option<Self> {
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Write),
             2 => Some(Self::Table),
@@ -96,11 +96,11 @@ impl Frame {
         (FRAME_HEADER_BYTES + self.payload.len()) as u64
     }
 
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    pub(super) fn header(&self, durable: u64) -> [u8; FRAME_HEADER_BYTES] {
+    pub(crate) fn header(&self, durable: u64) -> [u8; FRAME_HEADER_BYTES] {
         let durable = durable.to_le_bytes();
         let crc = crc32c::crc32c_append(self.crc, &durable);
         let mut header = [0; FRAME_HEADER_BYTES];

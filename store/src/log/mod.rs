@@ -21,7 +21,7 @@ pub(crate) use file::{FrameFolder, LogWriter, Series, WholeFile};
 pub use frame::MAX_FRAME_BYTES;
 pub(crate) use frame::{Frame, FrameKind};
 pub use scan::TornTail;
-pub(crate) use scan::{ScannedFrame, find_checkpoint, scan_file};
+pub(crate) use scan::{ScannedFrame, decode_frame, find_checkpoint, scan_file};
 
 #[cfg(test)]
 mod tests {
@@ -77,6 +77,24 @@ mod tests {
         damaged[group_starts + 25] ^= 1;
         fs::write(&path, &damaged).unwrap();
         assert_eq!(texts(dir.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_torn_frame_that_holds_bytes_of_another_log_is_a_torn_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(folder(dir.path()), 1).unwrap();
+        log.append([frame("first")].iter()).unwrap();
+        log.sync().unwrap();
+        let start = log.len() as usize;
+        let inner = frame("of another log");
+        let stored = [&inner.header(1 << 40)[..], inner.payload()].concat();
+        let outer = Frame::new(FrameKind::Write, stored).unwrap();
+        log.append([outer].iter()).unwrap();
+        let path = folder(dir.path()).file(1);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[start] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(texts(dir.path()).unwrap(), (vec!["first".to_owned()], true));
     }
 
     #[test]

@@ -204,7 +204,11 @@ fn acknowledged_beyond(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<
         at += found;
         let frame = bytes.get(at..).and_then(good_frame);
         match frame {
-            Some((header, _)) if header.durable > offset => return Ok(true),
+            // What was durable lies before the frame; bytes of some other log, in the payload of a
+            // torn frame, need not say so.
+            Some((header, _)) if header.durable > offset && header.durable <= at as u64 => {
+                return Ok(true);
+            }
             Some((_, disk_len)) => at += disk_len,
             None => at += 1,
         }
@@ -216,6 +220,14 @@ fn find_magic(bytes: &[u8]) -> Option<usize> {
     bytes
         .windows(FRAME_MAGIC.len())
         .position(|window| window == FRAME_MAGIC)
+}
+
+/// The frame at the beginning of `bytes`, its payload, and what follows it.
+pub(crate) fn decode_frame(bytes: &[u8]) -> Option<(FrameKind, &[u8], &[u8])> {
+    let (first, rest) = bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let header = FrameHeader::parse(first)?;
+    let (payload, rest) = rest.split_at_checked(header.len)?;
+    Some((header.check(payload)?, payload, rest))
 }
 
 fn good_frame(bytes: &[u8]) -> Option<(FrameHeader, usize)> {

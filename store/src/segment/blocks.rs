@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
@@ -210,13 +211,31 @@ fn check_size(path: &Path, found: u64, wanted: u64) -> Result<()> {
     ))
 }
 
-/// A shared [`BlockFile`], as Parquet's reader wants it.
+/// A shared [`BlockFile`], as Parquet's reader wants it. That reader turns errors into text on some
+/// of its ways, so the first one is kept here.
 #[derive(Debug, Clone)]
-pub(super) struct Blocks(pub(super) Arc<BlockFile>);
+pub(super) struct Blocks {
+    file: Arc<BlockFile>,
+    failed: Arc<Mutex<Option<Error>>>,
+}
+
+impl Blocks {
+    pub(super) fn new(file: Arc<BlockFile>) -> Self {
+        Self {
+            file,
+            failed: Arc::default(),
+        }
+    }
+
+    /// What made reading fail; `error` if it was not this file.
+    pub(super) fn cause_of(&self, error: Error) -> Error {
+        self.failed.lock().take().unwrap_or(error)
+    }
+}
 
 impl Length for Blocks {
     fn len(&self) -> u64 {
-        self.0.size
+        self.file.size
     }
 }
 
@@ -225,13 +244,17 @@ impl ChunkReader for Blocks {
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         // The footer. Pages are never streamed: every segment has an offset index.
-        let rest = self.0.size.saturating_sub(start);
+        let rest = self.file.size.saturating_sub(start);
         let bytes = self.get_bytes(start, rest.min(BLOCK_BYTES as u64) as usize)?;
         Ok(BlockStream(bytes.reader()))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        self.0.read(start, length).map_err(outside)
+        self.file.read(start, length).map_err(|error| {
+            let text = error.to_string();
+            self.failed.lock().get_or_insert(error);
+            ParquetError::General(text)
+        })
     }
 }
 
@@ -276,21 +299,5 @@ pub(super) struct BlockStream(bytes::buf::Reader<Bytes>);
 impl Read for BlockStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
-    }
-}
-
-/// Carries an error of ours through Parquet's reader; [`inside`] takes it out again.
-fn outside(error: Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
-/// What went wrong inside Parquet's reader, as an error about `path`.
-pub(super) fn inside(path: &Path, error: ParquetError) -> Error {
-    match error {
-        ParquetError::External(source) => match source.downcast::<Error>() {
-            Ok(ours) => *ours,
-            Err(other) => damaged(path, other),
-        },
-        other => damaged(path, other),
     }
 }

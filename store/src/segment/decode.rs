@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::blocks::{Blocks, Stretch, damaged, inside};
+use super::blocks::{Blocks, Stretch, damaged};
 use super::load::Loaded;
 use crate::error::Result;
 
@@ -40,7 +40,9 @@ impl Loaded {
         columns: &[usize],
         rows: Range<usize>,
     ) -> Result<RecordBatch> {
-        self.decode(Blocks(self.file.clone()), group, (columns, rows))
+        let blocks = Blocks::new(self.file.clone());
+        self.decode(blocks.clone(), group, (columns, rows))
+            .map_err(|error| blocks.cause_of(error))
     }
 
     fn single(&self, batch: &RecordBatch) -> Result<ArrayRef> {
@@ -74,7 +76,7 @@ impl Loaded {
         let whole = ranges.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let (start, end) = whole.unwrap_or_default();
         Ok(Stretch {
-            size: Blocks(self.file.clone()).len(),
+            size: Blocks::new(self.file.clone()).len(),
             start,
             bytes: self.file.read(start, end.saturating_sub(start) as usize)?,
         })
@@ -101,7 +103,7 @@ impl Loaded {
             builder = builder.with_row_selection(selected);
         }
         let batch = guarded(path, || {
-            let reader = builder.build().map_err(|error| inside(path, error))?;
+            let reader = builder.build().map_err(|error| damaged(path, error))?;
             first_batch(path, reader)
         })?;
         if batch.num_rows() != rows.len() || batch.num_columns() != columns.len() {
@@ -114,16 +116,6 @@ impl Loaded {
 fn first_batch(path: &Path, mut reader: ParquetRecordBatchReader) -> Result<RecordBatch> {
     match reader.next() {
         Some(Ok(batch)) => Ok(batch),
-        // Our own errors pass through Parquet's and arrow's.
-        Some(Err(arrow::error::ArrowError::ExternalError(source))) => {
-            Err(match source.downcast::<parquet::errors::ParquetError>() {
-                Ok(error) => inside(path, *error),
-                Err(source) => match source.downcast::<crate::error::Error>() {
-                    Ok(ours) => *ours,
-                    Err(other) => damaged(path, other),
-                },
-            })
-        }
         Some(Err(other)) => Err(damaged(path, other)),
         None => Err(damaged(path, "rows are missing")),
     }

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::PageIndexPolicy;
 
-use super::blocks::{BlockFile, Blocks, damaged, inside, open_sized};
+use super::blocks::{BlockFile, Blocks, damaged, open_sized};
 use super::decode::guarded;
 use super::index::Index;
 use super::stamped::{same_types, with_stamp_columns};
@@ -37,13 +37,14 @@ pub(super) fn load(
     let path = data_path(folder, meta.number);
     let crcs = std::mem::take(&mut index.block_crcs);
     let file = Arc::new(BlockFile::open(disk, path.clone(), meta.data_bytes, crcs)?);
-    let blocks = Blocks(file.clone());
+    let blocks = Blocks::new(file.clone());
     let parquet = guarded(&path, || {
         let options = ArrowReaderOptions::new()
             .with_column_index_policy(PageIndexPolicy::Skip)
             .with_offset_index_policy(PageIndexPolicy::Required);
-        ArrowReaderMetadata::load(&blocks, options).map_err(|error| inside(&path, error))
-    })?;
+        ArrowReaderMetadata::load(&blocks, options).map_err(|error| damaged(&path, error))
+    })
+    .map_err(|error| blocks.cause_of(error))?;
     let expected = match index.stamp_columns {
         true => with_stamp_columns(schema),
         false => schema.clone(),

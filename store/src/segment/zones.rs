@@ -14,7 +14,7 @@ use arrow_row::{RowConverter, SortField};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::metadata::RowGroupMetaData;
 
-use super::blocks::inside;
+use super::blocks::damaged;
 use super::decode::guarded;
 use super::load::Loaded;
 use super::{DistinctSketch, Segment};
@@ -147,7 +147,7 @@ impl Segment {
                 exact: exact.all(|exact| exact != Some(false)),
             })
         };
-        let zones = guarded(path, || read().map_err(|error| inside(path, error)))?;
+        let zones = guarded(path, || read().map_err(|error| damaged(path, error)))?;
         without_nan(loaded, column, zones).map_err(|error| super::blocks::damaged(path, error))
     }
 

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::committer::Work;
 use super::core::Core;
+use super::home;
 use super::lane::{LaneShard, Written};
+use super::replay::Unplayed;
 use crate::catalog::{Table, TableState};
 use crate::digest::{DigestSum, DigestTree, RecordHasher};
 use crate::error::{Error, Result};
@@ -210,7 +212,8 @@ impl BulkLoad {
         let core = self.store.core();
         if let Some(home) = &core.home {
             let metas: Vec<&SegmentMeta> = written.iter().map(|w| w.segment.meta()).collect();
-            home.sync(&metas)?;
+            // What a failed sync lost, a later one would not bring to the disk.
+            home.sync(&metas).inspect_err(|error| core.fail(error))?;
         }
         let entry = LoadEntry {
             table: self.table.state.id,
@@ -387,26 +390,27 @@ fn repeated_key(table: &TableState, segment: &Segment, group: usize, row: usize)
 }
 
 /// Lets a load of the log take effect again.
-pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, String> {
+pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, Unplayed> {
     let entry: LoadEntry = match postcard::take_from_bytes(payload) {
         Ok((entry, [])) => entry,
-        Ok(_) => return Err("bytes follow the load".to_owned()),
-        Err(error) => return Err(error.to_string()),
+        Ok(_) => return Err("bytes follow the load".to_owned().into()),
+        Err(error) => return Err(error.to_string().into()),
     };
     let Some(home) = &core.home else {
-        return Err("a bulk load in a store without a folder".to_owned());
+        return Err("a bulk load in a store without a folder".to_owned().into());
     };
     let table = core.any_table(entry.table).map_err(|e| e.to_string())?;
     core.clock.advance(entry.stamp.version);
     let mut rows = 0;
     let mut loads = Vec::with_capacity(entry.segments.len());
     for (meta, sum) in entry.segments {
+        home::check(&table.state, &meta)?;
         rows += meta.rows;
         let segment = home.open(&table.state, meta);
         loads.push(loaded(segment, &entry.stamp, DigestTree::from_sparse(&sum)));
     }
     if !table.state.is_dropped() {
-        relocate(&table.state, &mut loads).map_err(|e| e.to_string())?;
+        relocate(&table.state, &mut loads).map_err(Unplayed::Because)?;
     }
     core.apply_loads(&table, loads);
     Ok(rows)

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::core::Core;
+use super::home;
+use super::replay::Unplayed;
 use crate::catalog::Table;
 use crate::clock::Version;
 use crate::digest::{DigestSum, DigestTree};
@@ -169,7 +171,7 @@ pub(super) fn load(
     core: &Core,
     folder: &FrameFolder,
     number: u64,
-    rows: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    rows: &mut dyn FnMut(&[u8]) -> Result<(), Unplayed>,
 ) -> Result<u64> {
     let path = folder.file(number);
     let (mut frames, mut end) = (0, None);
@@ -179,13 +181,20 @@ pub(super) fn load(
             FrameKind::Table => {
                 let def = TableDef::from_bytes(&frame.payload)
                     .map_err(|error| damaged(error.to_string()))?;
-                core.install_quietly(def)?;
+                core.install_quietly(def)
+                    .map_err(|error| damaged(error.to_string()))?;
             }
-            FrameKind::Write => rows(&frame.payload).map_err(damaged)?,
+            FrameKind::Write => {
+                rows(&frame.payload).map_err(|reason| reason.at(&path, frame.offset))?;
+            }
             FrameKind::Segment => {
-                restore_segment(core, decode(&frame.payload).map_err(damaged)?)?;
+                restore_segment(core, decode(&frame.payload).map_err(damaged)?)
+                    .map_err(|reason| reason.at(&path, frame.offset))?;
             }
-            FrameKind::Shard => restore_shard(core, decode(&frame.payload).map_err(damaged)?)?,
+            FrameKind::Shard => {
+                let entry = decode(&frame.payload).map_err(damaged)?;
+                restore_shard(core, entry).map_err(|error| damaged(error.to_string()))?;
+            }
             FrameKind::End => {
                 let entry: EndEntry = decode(&frame.payload).map_err(damaged)?;
                 if entry.frames != frames {
@@ -212,11 +221,14 @@ fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     }
 }
 
-fn restore_segment(core: &Core, entry: SegmentEntry) -> Result<()> {
+fn restore_segment(core: &Core, entry: SegmentEntry) -> Result<(), Unplayed> {
     let Some(home) = &core.home else {
         return Ok(());
     };
-    let table = core.any_table(entry.meta.table)?;
+    let table = core
+        .any_table(entry.meta.table)
+        .map_err(|e| e.to_string())?;
+    home::check(&table.state, &entry.meta)?;
     let shard = entry.meta.shard as usize;
     let segment = home.open(&table.state, entry.meta);
     if let Some(shard) = table.state.mem.lock().get_mut(shard) {

@@ -133,7 +133,8 @@ pub(super) fn merge(
     });
     match merged.and_then(|()| output.close()) {
         Ok(()) => {
-            home.sync(&output.metas())?;
+            home.sync(&output.metas())
+                .inspect_err(|error| core.fail(error))?;
             Ok(Compacted {
                 inputs: inputs.iter().cloned().zip(output.went).collect(),
                 outputs: output.done,

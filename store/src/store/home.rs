@@ -12,9 +12,13 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::ids::{Stamp, TableId};
 use crate::segment::{
-    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter,
+    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter, data_path,
+    index_path,
 };
 use crate::write::Change;
+
+/// Numbers of segments are below this, so that the next one is a number, too.
+const MAX_NUMBER: u64 = 1 << 62;
 
 /// The folder of all segments of a store.
 #[derive(Debug)]
@@ -114,31 +118,36 @@ impl SegmentHome {
     /// Removes segment files that nothing refers to: those of flushes, loads and compactions that
     /// a crash cut short. Returns how many. Files of other names are left alone.
     pub(super) fn remove_orphans(&self, known: &dyn Fn(u64) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        for (number, path) in self.files()? {
+            self.skip(number);
+            if !known(number) {
+                self.disk
+                    .remove(&path)
+                    .map_err(|error| Error::io(format!("remove {}", path.display()), error))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// The files of all segments, with their numbers.
+    pub(super) fn files(&self) -> Result<Vec<(u64, PathBuf)>> {
         let list = |folder: &Path| {
             let entries = self.disk.list(folder);
             entries.map_err(|error| Error::io(format!("list {}", folder.display()), error))
         };
-        let mut removed = 0;
+        let mut files = Vec::new();
         for table in list(&self.root)? {
             let table = self.root.join(table);
             for shard in list(&table).unwrap_or_default() {
                 let shard = table.join(shard);
                 for name in list(&shard).unwrap_or_default() {
-                    let Some(number) = number_of(&name) else {
-                        continue;
-                    };
-                    self.skip(number);
-                    if !known(number) {
-                        let path = shard.join(&name);
-                        self.disk.remove(&path).map_err(|error| {
-                            Error::io(format!("remove {}", path.display()), error)
-                        })?;
-                        removed += 1;
-                    }
+                    files.extend(number_of(&name).map(|number| (number, shard.join(&name))));
                 }
             }
         }
-        Ok(removed)
+        Ok(files)
     }
 
     fn folder(&self, table: TableId, shard: u32) -> PathBuf {
@@ -151,5 +160,21 @@ fn number_of(name: &str) -> Option<u64> {
     let digits = name
         .strip_suffix(".parquet")
         .or_else(|| name.strip_suffix(".idx"))?;
-    digits.parse().ok()
+    let number = digits.parse().ok().filter(|number| *number < MAX_NUMBER)?;
+    // Somebody else's `7.parquet` is not ours to remove.
+    let own = [data_path, index_path].map(|path| path(Path::new(""), number));
+    own.iter().any(|path| path == name).then_some(number)
+}
+
+/// Fails, saying why, if no segment of `table` can be like this. For entries of stored files, before
+/// memory is set aside for what they announce.
+pub(super) fn check(table: &TableState, meta: &SegmentMeta) -> Result<(), String> {
+    let rows = 1..=u64::from(u32::MAX);
+    if meta.shard >= table.shards || meta.number >= MAX_NUMBER || !rows.contains(&meta.rows) {
+        return Err(format!(
+            "table \"{}\" cannot have a segment {} of {} rows in shard {}",
+            table.name, meta.number, meta.rows, meta.shard
+        ));
+    }
+    Ok(())
 }

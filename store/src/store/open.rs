@@ -210,6 +210,9 @@ fn resume(opened: &mut Opened, log: FrameFolder, end: LogEnd) -> Result<LogWrite
     if let Some(torn) = &opened.report.torn_tail {
         tracing::warn!(?torn, "cut off the unacknowledged end of the log");
     }
+    if end.len.is_none() {
+        refuse_forgotten_segments(&opened.core)?;
+    }
     let writer = match end.len {
         Some(len) => LogWriter::resume(log.clone(), end.number, len)?,
         None => LogWriter::create(log.clone(), end.number)?,
@@ -233,6 +236,24 @@ fn resume(opened: &mut Opened, log: FrameFolder, end: LogEnd) -> Result<LogWrite
         opened.report.orphans = home.remove_orphans(&|number| known.contains(&number))?;
     }
     Ok(writer)
+}
+
+/// Without a log there was never a segment. If there are some, log and checkpoints are lost, and the
+/// segments must not be taken for orphans and removed with the last of the rows.
+fn refuse_forgotten_segments(core: &Core) -> Result<()> {
+    let files = match &core.home {
+        Some(home) => home.files()?,
+        None => Vec::new(),
+    };
+    match files.first() {
+        None => Ok(()),
+        Some((_, path)) => Err(Error::corrupt(format!(
+            "segment {} is there, but neither a checkpoint nor a log: they are lost. Restore the \
+             folders log and checkpoints from a copy; to give up all rows, remove the folder \
+             segments, too",
+            path.display()
+        ))),
+    }
 }
 
 /// A folder that was closed in good order had all of its log on disk. A bad frame within that length

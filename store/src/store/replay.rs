@@ -57,6 +57,31 @@ pub(super) struct LogEnd {
     pub(super) len: Option<u64>,
 }
 
+/// Why a frame could not be replayed.
+#[derive(Debug)]
+pub(super) enum Unplayed {
+    /// It makes no sense itself.
+    Damaged(String),
+    /// Something else that it needs could not be read, such as a segment; the frame may be good.
+    Because(Error),
+}
+
+impl Unplayed {
+    /// The error for a frame at `offset` of the file `path`.
+    pub(super) fn at(self, path: &Path, offset: u64) -> Error {
+        match self {
+            Self::Damaged(reason) => Error::log(path, offset, reason),
+            Self::Because(error) => error,
+        }
+    }
+}
+
+impl From<String> for Unplayed {
+    fn from(reason: String) -> Self {
+        Self::Damaged(reason)
+    }
+}
+
 pub(super) struct Replay<'a> {
     pub(super) core: &'a Core,
     pub(super) log: &'a FrameFolder,
@@ -126,6 +151,10 @@ impl Replay<'_> {
             .find(|(wanted, found)| wanted != *found)
         {
             Some((wanted, _)) => Err(missing(self.log, wanted)),
+            // The file in which a checkpoint goes on is on disk before the checkpoint is.
+            None if files.is_empty() && self.report.checkpoint.is_some() => {
+                Err(missing(self.log, first))
+            }
             None if last > files.last().copied() => {
                 Err(missing(self.log, first + files.len() as u64))
             }
@@ -136,6 +165,7 @@ impl Replay<'_> {
     fn frame(&mut self, frame: ScannedFrame, path: &Path) -> Result<()> {
         self.report.frames += 1;
         let damaged = |reason: String| Error::log(path, frame.offset, reason);
+        let unplayed = |reason: Unplayed| reason.at(path, frame.offset);
         match frame.kind {
             FrameKind::Mark | FrameKind::Checkpoint => Ok(()),
             FrameKind::Table => {
@@ -146,11 +176,11 @@ impl Replay<'_> {
                 Ok(())
             }
             FrameKind::Write => {
-                self.report.rows += read_rows(self.core, &frame.payload, true).map_err(damaged)?;
+                self.report.rows += read_rows(self.core, &frame.payload, true).map_err(unplayed)?;
                 Ok(())
             }
             FrameKind::Bulk => {
-                self.report.rows += bulk::replay(self.core, &frame.payload).map_err(damaged)?;
+                self.report.rows += bulk::replay(self.core, &frame.payload).map_err(unplayed)?;
                 Ok(())
             }
             FrameKind::Segment | FrameKind::Shard | FrameKind::End => {
@@ -162,7 +192,7 @@ impl Replay<'_> {
 
 /// Applies rows of the log or of a checkpoint. Returns how many there are. `locate` says whether
 /// their keys may be in segments.
-fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
+fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, Unplayed> {
     let preparer = Preparer {
         hasher: &core.hasher,
         trusted: true,
@@ -173,10 +203,11 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
         let state = match core.catalog.read().by_id(part.table) {
             Some(table) => Arc::clone(&table.state),
             None => {
-                return Err(format!(
+                let reason = format!(
                     "rows of unknown table {}: an earlier log file is missing",
                     part.table
-                ));
+                );
+                return Err(reason.into());
             }
         };
         rows += part.rows.num_rows() as u64;
@@ -188,7 +219,7 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
             .prepare(&state, part)
             .map_err(|error| error.to_string())?;
         if locate {
-            part.locate().map_err(|error| error.to_string())?;
+            part.locate().map_err(Unplayed::Because)?;
         }
         parts.push(part);
     }

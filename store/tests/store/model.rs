@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netabase_store::{Change, Settings, Store, TableSnapshot};
 use proptest::prelude::*;
 
-use crate::common::{batches, digests, keys, live, rows, rows_of, settings, stamp, table};
+use crate::common::{batches, digests, keys, live, repeats, rows, rows_of, settings, stamp, table};
 
 /// Keys are below this, so that most of them meet.
 const KEYS: i64 = 400;
@@ -157,7 +157,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: repeats("PROPTEST_CASES", 48) as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_store_is_a_map(steps in proptest::collection::vec(step(), 1..40)) {

@@ -1,0 +1,11 @@
+//! What a disk may do to a store: refuse, write half, forget.
+
+mod damage;
+mod disk;
+mod image;
+mod power;
+mod refusals;
+mod run;
+mod tree;
+
+pub(crate) use disk::{Fault, FaultDisk, Kind};
