@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
 use crate::mem::{Compacted, Flushed, Part, Shard};
-use crate::segment::Segment;
+use crate::segment::{FileName, Segment, run_id};
 use crate::settings::Settings;
 use crate::table::TableDef;
 use crate::write::Applied;
@@ -153,16 +153,21 @@ impl Core {
                 || log >= self.settings.checkpoint_log_bytes)
     }
 
-    /// The numbers of all segments of all tables.
-    pub(super) fn segment_numbers(&self) -> Vec<u64> {
-        let mut numbers = Vec::new();
+    /// The names of all segments of all tables, and of the runs that they may have.
+    pub(super) fn segment_files(&self) -> Vec<FileName> {
+        let mut names = Vec::new();
         for table in self.catalog.read().all() {
+            let indexes = &table.def.options.indexes;
+            let runs: Vec<_> = indexes.iter().map(|index| Some(run_id(index))).collect();
             for shard in table.state.mem.lock().iter() {
-                let segments = shard.segments().iter();
-                numbers.extend(segments.map(|held| held.segment.meta().number));
+                for held in shard.segments() {
+                    let number = held.segment.meta().number;
+                    let runs = runs.iter().copied().chain([None]);
+                    names.extend(runs.map(|run| FileName { number, run }));
+                }
             }
         }
-        numbers
+        names
     }
 
     /// Shards with rows in memory.

@@ -1,7 +1,7 @@
 //! Where segments live, and how they are numbered.
 //!
-//! `segments/<table id>/<shard>/<number>.parquet` and `.idx`. Numbers are unique in a store, and
-//! never used twice while one of their files may still exist.
+//! `segments/<table id>/<shard>/<number>.parquet` and `.idx`; the sorted run of an index lies beside
+//! them as `<number>.<index>.run.…`. Numbers are unique in a store, and never used twice while one of their files may still exist.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::ids::{Stamp, TableId};
 use crate::segment::{
-    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter,
+    Codec, ColumnCache, FileName, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter,
 };
 use crate::write::Change;
 
@@ -60,9 +60,15 @@ impl SegmentHome {
             disk: Arc::clone(&self.disk),
             folder: self.folder(meta.table, meta.shard),
             cache: Arc::clone(&self.cache),
+            run: None,
         };
         let schema = table.schema_of(change).clone();
         Arc::new(Segment::new(place, meta, schema, table.keys_of(change)))
+    }
+
+    /// How segments of a table are compressed.
+    pub(super) fn codec_of(&self, table: &TableState) -> Codec {
+        table.options().codec.unwrap_or(self.codec)
     }
 
     /// Begins a segment. `stamp` is that of all rows, if there is only one.
@@ -83,8 +89,9 @@ impl SegmentHome {
             number: self.next.fetch_add(1, Ordering::AcqRel),
             change,
             schema: table.schema_of(change).clone(),
-            codec: self.codec,
+            codec: self.codec_of(table),
             stamp,
+            run: None,
         };
         SegmentWriter::create(Arc::clone(&self.disk), &folder, spec)
     }
@@ -113,7 +120,7 @@ impl SegmentHome {
 
     /// Removes segment files that nothing refers to: those of flushes, loads and compactions that
     /// a crash cut short. Returns how many. Files of other names are left alone.
-    pub(super) fn remove_orphans(&self, known: &dyn Fn(u64) -> bool) -> Result<u64> {
+    pub(super) fn remove_orphans(&self, known: &dyn Fn(FileName) -> bool) -> Result<u64> {
         let list = |folder: &Path| {
             let entries = self.disk.list(folder);
             entries.map_err(|error| Error::io(format!("list {}", folder.display()), error))
@@ -124,11 +131,11 @@ impl SegmentHome {
             for shard in list(&table).unwrap_or_default() {
                 let shard = table.join(shard);
                 for name in list(&shard).unwrap_or_default() {
-                    let Some(number) = number_of(&name) else {
+                    let Some(file) = FileName::parse(&name) else {
                         continue;
                     };
-                    self.skip(number);
-                    if !known(number) {
+                    self.skip(file.number);
+                    if !known(file) {
                         let path = shard.join(&name);
                         self.disk.remove(&path).map_err(|error| {
                             Error::io(format!("remove {}", path.display()), error)
@@ -144,12 +151,4 @@ impl SegmentHome {
     fn folder(&self, table: TableId, shard: u32) -> PathBuf {
         self.root.join(table.to_string()).join(shard.to_string())
     }
-}
-
-/// The segment that a file belongs to, going by its name.
-fn number_of(name: &str) -> Option<u64> {
-    let digits = name
-        .strip_suffix(".parquet")
-        .or_else(|| name.strip_suffix(".idx"))?;
-    digits.parse().ok()
 }
