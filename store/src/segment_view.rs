@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 
+use crate::clock::Version;
 use crate::error::Result;
 use crate::mem::Seen;
 use crate::segment::{ColumnSummary, KeyRange, Segment};
@@ -28,6 +29,12 @@ impl SegmentView {
             seen,
             guard: Arc::clone(guard),
         }
+    }
+
+    /// Leaves out the rows that are older than `cutoff`. May read the file.
+    pub(crate) fn expire(&mut self, cutoff: Version) -> Result<()> {
+        self.seen = self.seen.without_expired(cutoff)?;
+        Ok(())
     }
 
     /// Rows, live or not.

@@ -16,6 +16,7 @@
     reason = "the store is being moved onto segments"
 )]
 
+mod ages;
 mod blocks;
 mod cache;
 mod decode;

@@ -13,11 +13,11 @@ use super::index;
 use super::snapshots::Snapshots;
 use crate::backend::Backend;
 use crate::catalog::{Catalog, Installed, Table, TableState};
-use crate::clock::Clock;
+use crate::clock::{Clock, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
-use crate::mem::{Compacted, Flushed, Part, Shard};
+use crate::mem::{self, Compacted, Flushed, Part, Shard};
 use crate::segment::{FileName, Segment, run_id};
 use crate::settings::Settings;
 use crate::table::TableDef;
@@ -35,7 +35,7 @@ pub struct StoreStats {
     pub bytes_logged: u64,
     /// Bytes held in memory by all tables, writes in flight included.
     pub memory_bytes: u64,
-    /// Live rows of all tables.
+    /// Live rows of all tables, with those that have expired and were not yet removed.
     pub rows: u64,
     /// Records of all tables: live rows and tombstones.
     pub records: u64,
@@ -168,6 +168,11 @@ impl Core {
             }
         }
         names
+    }
+
+    /// What is older than this has outlived its table's time to live; `None`: nothing has.
+    pub(super) fn cutoff(&self, table: &TableState) -> Option<Version> {
+        mem::cutoff(table.options().ttl_millis, &self.clock)
     }
 
     /// Shards with rows in memory.

@@ -256,7 +256,9 @@ impl Maintenance {
     fn compact_due(&self) -> Result<()> {
         for table in self.core.catalog.read().all() {
             for shard in 0..table.state.shards {
-                while let Some(inputs) = compact::due(&table.state, shard) {
+                while let Some(inputs) =
+                    compact::due(&table.state, shard, self.core.cutoff(&table.state))?
+                {
                     self.compact_shard(&table.state, shard, &inputs, true)?;
                     if self.core.checkpoint_due() || self.core.is_stopping() {
                         return Ok(());
@@ -310,7 +312,7 @@ impl Maintenance {
         self.core.check_failed()?;
         let table = self.core.any_table(table)?;
         for shard in 0..table.state.shards {
-            for inputs in compact::everything(&table.state, shard) {
+            for inputs in compact::everything(&table.state, shard, self.core.cutoff(&table.state)) {
                 self.compact_shard(&table.state, shard, &inputs, false)?;
             }
         }

@@ -7,6 +7,7 @@ mod commit;
 mod common;
 mod convergence;
 mod crash;
+mod expiry;
 mod indexes;
 mod input;
 mod lifecycle;
