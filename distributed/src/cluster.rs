@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use libp2p::PeerId;
-use netabase_sql::{Cluster, ShardRef, ShardSource, SourceStatistics, WriteReceipt};
+use netabase_sql::{Cluster, ShardRef, ShardSource, SourceStatistics, WriteReceipt, next_revision};
 use netabase_store::{Change, Error, ErrorKind, ShardBatch, Stamp, TableDef};
 
 use crate::counters::add;
@@ -295,6 +295,30 @@ impl Cluster for NetworkCluster {
             if let Some((_, e)) = fatal {
                 self.mark_dropped(&def).await?;
                 return Err(e);
+            }
+            spread_definition(&self.shared, &def)?;
+        }
+        Ok(Arc::new(def))
+    }
+
+    async fn alter_table(&self, mut def: TableDef) -> Result<Arc<TableDef>, Error> {
+        let _alone = self.shared.creating.lock().await;
+        if *def.owner != *self.shared.me {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "table \"{}\" belongs to peer {}, which alone may change it; run the statement \
+                     there",
+                    def.name, def.owner
+                ),
+            ));
+        }
+        next_revision(&self.shared.store, &mut def)?;
+        let def = self.store_definition(def).await?;
+        if !def.local {
+            for (peer, e) in self.define_everywhere(&def).await? {
+                // It learns of the change when it connects next.
+                tracing::debug!(%peer, error = %e, "not told of a changed table");
             }
             spread_definition(&self.shared, &def)?;
         }

@@ -148,28 +148,58 @@ pub(crate) fn is_ordered(shard: &ShardSnapshot) -> bool {
             .all(|pair| matches!(pair, [a, b] if a.key_range().1 < b.key_range().0))
 }
 
+/// A block, and for a group of a segment where it lies.
+#[derive(Debug)]
+pub(crate) struct PlacedBlock {
+    block: Arc<dyn Block>,
+    /// Which of the scan's segments.
+    segment: Option<usize>,
+    view: Option<SegmentView>,
+    group: usize,
+}
+
+/// A run of rows of a placed block.
+#[derive(Debug)]
+pub(crate) struct SlicedRows {
+    pub(crate) rows: BlockRows,
+    /// Which of the scan's segments the block is a group of.
+    pub(crate) segment: Option<usize>,
+    pub(crate) view: Option<SegmentView>,
+    pub(crate) group: usize,
+}
+
 /// The blocks of the named shards, in the order they are named.
 pub(crate) fn blocks_of(
     snapshot: &TableSnapshot,
     shards: &[u32],
-) -> Result<Vec<Arc<dyn Block>>, DataFusionError> {
-    let mut blocks: Vec<Arc<dyn Block>> = Vec::new();
+) -> Result<Vec<PlacedBlock>, DataFusionError> {
+    let mut blocks: Vec<PlacedBlock> = Vec::new();
+    let mut number = 0;
     for shard in shards {
         let found = snapshot.shards.iter().find(|s| s.shard == *shard);
         let Some(found) = found else {
             return exec_err!("shard {shard} of table {} is not here", snapshot.def.name);
         };
         for batch in found.batches.iter().filter(|batch| batch.live_rows > 0) {
-            blocks.push(Arc::new(MemoryBlock(batch.clone())));
+            blocks.push(PlacedBlock {
+                block: Arc::new(MemoryBlock(batch.clone())),
+                segment: None,
+                view: None,
+                group: 0,
+            });
         }
         for segment in segments_of(found) {
+            number += 1;
             let dead = |live: &BooleanBuffer| !live.has_true();
             let groups = 0..segment.groups();
             for group in groups.filter(|group| !segment.live(*group).is_some_and(dead)) {
-                blocks.push(Arc::new(SegmentBlock {
-                    view: segment.clone(),
+                let view = segment.clone();
+                blocks.push(PlacedBlock {
+                    block: Arc::new(SegmentBlock { view, group }),
+                    segment: Some(number),
+                    view: Some(segment.clone()),
                     group,
-                }));
+                });
             }
         }
     }
@@ -179,25 +209,30 @@ pub(crate) fn blocks_of(
 /// Cuts part `part` of `of` equal ranges of physical rows out of the blocks. Over all parts every
 /// row appears once.
 pub(crate) fn slice_of(
-    blocks: Vec<Arc<dyn Block>>,
+    blocks: Vec<PlacedBlock>,
     (part, of): (usize, usize),
-) -> Result<Vec<BlockRows>, DataFusionError> {
+) -> Result<Vec<SlicedRows>, DataFusionError> {
     if part >= of {
         return exec_err!("slice {part} of {of} does not exist");
     }
-    let total: usize = blocks.iter().map(|block| block.rows()).sum();
+    let total: usize = blocks.iter().map(|placed| placed.block.rows()).sum();
     let start = share(total, part, of);
     let end = share(total, part + 1, of);
     let mut parts = Vec::new();
     let mut offset = 0;
-    for block in blocks {
-        let rows = block.rows();
+    for placed in blocks {
+        let rows = placed.block.rows();
         let from = start.clamp(offset, offset + rows) - offset;
         let to = end.clamp(offset, offset + rows) - offset;
         offset += rows;
         if from < to {
-            let rows = from..to;
-            parts.push(BlockRows { block, rows });
+            let (block, rows) = (placed.block, from..to);
+            parts.push(SlicedRows {
+                rows: BlockRows { block, rows },
+                segment: placed.segment,
+                view: placed.view,
+                group: placed.group,
+            });
         }
     }
     Ok(parts)

@@ -22,6 +22,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use netabase_store::{Change, Error, TableDef};
 
 use crate::layout::{ColumnSummary, Layout};
+use crate::lookup::IndexMetrics;
 
 /// What a scan must return, independent of who executes it.
 #[derive(Debug, Clone)]
@@ -101,6 +102,28 @@ pub trait ShardSource: Any + Debug + Send + Sync {
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream, DataFusionError>;
 
+    /// Like [`open`](Self::open), and counts what indexes did, where they are used.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    fn open_counted(
+        &self,
+        partition: usize,
+        request: &ScanRequest,
+        context: &Arc<TaskContext>,
+        metrics: &IndexMetrics,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let _ = metrics;
+        self.open(partition, request, context)
+    }
+
+    /// The index that answers a request, or `primary key`; `None` if rows are scanned, or if it is
+    /// not known here. For EXPLAIN only: each segment decides for itself when it is read.
+    fn index_of(&self, request: &ScanRequest) -> Option<String> {
+        let _ = request;
+        None
+    }
+
     /// For downcasts by the layer that made the source.
     fn as_any(&self) -> &dyn Any;
 }
@@ -148,6 +171,15 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Conflict` when a live table of that name is known here or to a reachable peer.
     async fn create_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error>;
+
+    /// Lets a definition with other options take effect, here and on every reachable peer: `def` is
+    /// the known definition with changed options, whose revision is counted up here. Returns the
+    /// definition as stored.
+    ///
+    /// # Errors
+    /// `NotFound` when the table is not known any more; `Conflict` when its options were changed
+    /// meanwhile; `InvalidInput` when somebody else owns it.
+    async fn alter_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error>;
 
     /// Marks a table dropped, here and on every reachable peer.
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error>;

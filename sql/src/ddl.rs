@@ -92,7 +92,7 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
         created,
         dropped: None,
         placement: Vec::new(),
-        options: Default::default(),
+        options: options.storage,
         attachment: Vec::new(),
     };
     def.validate()?;

@@ -27,7 +27,7 @@ use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
-use crate::{ddl, dml, query, runtime, statement, types};
+use crate::{ddl, dml, index_ddl, query, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -207,7 +207,7 @@ impl Engine {
 
     async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
         match &inner {
-            SqlStatement::CreateTable(_) => {}
+            SqlStatement::CreateTable(_) | SqlStatement::CreateIndex(_) => {}
             SqlStatement::Drop {
                 object_type: ObjectType::Table,
                 names,
@@ -215,6 +215,14 @@ impl Engine {
                 ..
             } => {
                 return ddl::drop_tables(self, names, *if_exists).await;
+            }
+            SqlStatement::Drop {
+                object_type: ObjectType::Index,
+                names,
+                if_exists,
+                ..
+            } => {
+                return index_ddl::drop_indexes(self, names, *if_exists).await;
             }
             SqlStatement::Insert(insert) => statement::check_insert(insert)?,
             SqlStatement::Delete(delete) => statement::check_delete(delete)?,
@@ -235,6 +243,7 @@ impl Engine {
         }
         match inner {
             SqlStatement::CreateTable(create) => ddl::create_table(self, create).await,
+            SqlStatement::CreateIndex(create) => index_ddl::create_index(self, create).await,
             other => {
                 self.plan_and_run(Statement::Statement(Box::new(other)))
                     .await

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod assign;
 mod block;
 mod catalog;
@@ -28,9 +29,11 @@ mod engine;
 mod error;
 mod estimate;
 mod filter;
+mod index_ddl;
 mod join_filter;
 mod layout;
 mod local;
+mod lookup;
 mod output;
 mod provider;
 mod prune;
@@ -42,6 +45,7 @@ mod scan_statistics;
 mod settings;
 mod shard_scan;
 mod statement;
+mod storage_options;
 mod table_clauses;
 mod types;
 mod write;
@@ -58,11 +62,12 @@ pub use engine::Engine;
 pub use error::{error_from_datafusion, error_to_datafusion};
 pub use estimate::Estimates;
 pub use layout::{ColumnSummary, Layout};
-pub use local::{LocalCluster, LocalSource};
+pub use local::{LocalCluster, LocalSource, next_revision};
+pub use lookup::IndexMetrics;
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};
 pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};
 pub use runtime::closed_runtime;
-pub use scan::{scan_blocks, scan_snapshot};
+pub use scan::{Counted, scan_blocks, scan_snapshot, scan_snapshot_counted};
 pub use settings::EngineSettings;
 pub use shard_scan::ShardScan;

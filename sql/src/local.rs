@@ -24,10 +24,11 @@ use crate::block::is_ordered;
 use crate::cluster::{
     BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt,
 };
-use crate::error::{conflict, interrupted};
+use crate::error::{conflict, interrupted, not_found};
 use crate::estimate::Estimates;
 use crate::layout::{ColumnSummary, Layout};
-use crate::scan::scan_snapshot;
+use crate::lookup::{self, IndexMetrics};
+use crate::scan::{Counted, scan_snapshot_counted};
 use crate::scan_statistics::column_width;
 use crate::write::{logical_bytes, split_to};
 
@@ -135,6 +136,18 @@ impl Cluster for LocalCluster {
         .await
     }
 
+    async fn alter_table(&self, mut def: TableDef) -> Result<Arc<TableDef>, Error> {
+        let (store, naming) = (self.store.clone(), Arc::clone(&self.naming));
+        blocking(move || {
+            let _held = naming.lock();
+            next_revision(&store, &mut def)?;
+            let stored = Arc::new(def.clone());
+            store.put_table(def)?;
+            Ok(stored)
+        })
+        .await
+    }
+
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
         let store = self.store.clone();
         let mut def = TableDef::clone(&def);
@@ -202,6 +215,25 @@ impl Cluster for LocalCluster {
         let source = LocalSource::new(Arc::new(snapshot), &self.me, target_partitions);
         Ok(Arc::new(source.with_summaries(summaries)))
     }
+}
+
+/// Counts the revision of changed options up, if they were made of what the store knows.
+///
+/// # Errors
+/// `NotFound` when the table is gone; `Conflict` when its options were changed meanwhile.
+pub fn next_revision(store: &Store, def: &mut TableDef) -> Result<(), Error> {
+    let known = store.table_by_id(def.id);
+    let Some(known) = known.filter(|known| known.dropped.is_none()) else {
+        return Err(not_found(format!("table \"{}\" does not exist", def.name)));
+    };
+    if known.options.revision != def.options.revision {
+        return Err(conflict(format!(
+            "table \"{}\" was changed meanwhile; run the statement again",
+            def.name
+        )));
+    }
+    def.options.revision += 1;
+    Ok(())
 }
 
 /// A bulk load of the store.
@@ -356,17 +388,34 @@ impl ShardSource for LocalSource {
         request: &ScanRequest,
         context: &Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream, DataFusionError> {
-        let batch_size = context.session_config().batch_size();
+        self.open_counted(partition, request, context, &IndexMetrics::default())
+    }
+
+    fn open_counted(
+        &self,
+        partition: usize,
+        request: &ScanRequest,
+        context: &Arc<TaskContext>,
+        metrics: &IndexMetrics,
+    ) -> Result<SendableRecordBatchStream, DataFusionError> {
+        let counted = Counted {
+            batch_size: context.session_config().batch_size(),
+            metrics,
+        };
         if !self.by_shard {
             let slice = (partition, self.partitions);
-            return scan_snapshot(&self.snapshot, &self.numbers, slice, request, batch_size);
+            return scan_snapshot_counted(&self.snapshot, &self.numbers, slice, request, counted);
         }
         if partition >= self.partitions {
             return exec_err!("partition {partition} of {}", self.partitions);
         }
         let mine = |shard: &&u32| **shard as usize % self.partitions == partition;
         let shards: Vec<u32> = self.numbers.iter().filter(mine).copied().collect();
-        scan_snapshot(&self.snapshot, &shards, (0, 1), request, batch_size)
+        scan_snapshot_counted(&self.snapshot, &shards, (0, 1), request, counted)
+    }
+
+    fn index_of(&self, request: &ScanRequest) -> Option<String> {
+        lookup::explain(&self.snapshot, request)
     }
 
     fn as_any(&self) -> &dyn Any {

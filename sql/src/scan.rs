@@ -31,6 +31,7 @@ use netabase_store::TableSnapshot;
 use crate::block::{BlockRows, blocks_of, slice_of};
 use crate::cluster::ScanRequest;
 use crate::filter::Filter;
+use crate::lookup::{IndexMetrics, narrow};
 use crate::prune::Pruner;
 
 /// Chunks that one poll may read without finding a row before it lets other tasks run.
@@ -55,8 +56,36 @@ pub fn scan_snapshot(
     request: &ScanRequest,
     batch_size: usize,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
-    let blocks = slice_of(blocks_of(snapshot, shards)?, slice)?;
-    scan_blocks(blocks, request, batch_size)
+    let counted = Counted {
+        batch_size,
+        metrics: &IndexMetrics::default(),
+    };
+    scan_snapshot_counted(snapshot, shards, slice, request, counted)
+}
+
+/// How a scan is run, and what counts its use of indexes.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// About how many rows a batch has.
+    pub batch_size: usize,
+    /// What is counted.
+    pub metrics: &'a IndexMetrics,
+}
+
+/// Like [`scan_snapshot`], and counts what indexes did.
+///
+/// # Errors
+/// Those of [`scan_snapshot`].
+pub fn scan_snapshot_counted(
+    snapshot: &TableSnapshot,
+    shards: &[u32],
+    slice: (usize, usize),
+    request: &ScanRequest,
+    counted: Counted<'_>,
+) -> Result<SendableRecordBatchStream, DataFusionError> {
+    let parts = slice_of(blocks_of(snapshot, shards)?, slice)?;
+    let blocks = narrow(parts, request, counted.metrics)?;
+    scan_blocks(blocks, request, counted.batch_size)
 }
 
 /// Reads blocks in their order, in batches of about `batch_size` rows, until there are

@@ -43,6 +43,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::Stream;
 
 use crate::cluster::{ScanRequest, ShardSource};
+use crate::lookup::IndexMetrics;
 use crate::scan_statistics;
 
 /// A scan of one table: what to read, and from whom.
@@ -202,7 +203,9 @@ impl DataSource for ShardScan {
         let timer = metrics.elapsed_compute().clone();
         let opened = {
             let _running = timer.timer();
-            self.source.open(partition, &self.request, &context)?
+            let indexes = IndexMetrics::new(&self.metrics, partition);
+            self.source
+                .open_counted(partition, &self.request, &context, &indexes)?
         };
         Ok(Box::pin(Metered {
             inner: opened,
@@ -230,6 +233,9 @@ impl DataSource for ShardScan {
         )?;
         if let Some(predicate) = &request.predicate {
             write!(f, ", predicate={predicate}")?;
+        }
+        if let Some(index) = self.source.index_of(request) {
+            write!(f, ", index={index}")?;
         }
         match request.fetch {
             Some(fetch) => write!(f, ", fetch={fetch}"),

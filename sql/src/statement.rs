@@ -293,7 +293,6 @@ pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
             "a transaction",
             "every statement stands alone; write related rows in one INSERT",
         ),
-        SqlStatement::CreateIndex(_) => ("CREATE INDEX", "rows are found by primary key and scan"),
         SqlStatement::CreateView(_) => ("CREATE VIEW", "use WITH name AS (SELECT …) in the query"),
         SqlStatement::CreateFunction(_) => ("CREATE FUNCTION", "write the expression in the query"),
         SqlStatement::CreateSchema { .. } | SqlStatement::CreateDatabase { .. } => {
@@ -309,11 +308,10 @@ pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
             object_type: ObjectType::View,
             ..
         } => ("DROP VIEW", "there are none"),
-        SqlStatement::Drop {
-            object_type: ObjectType::Index,
-            ..
-        } => ("DROP INDEX", "there are none"),
-        SqlStatement::Drop { .. } => ("this DROP", "only tables can be dropped: DROP TABLE name"),
+        SqlStatement::Drop { .. } => (
+            "this DROP",
+            "only tables and indexes can be dropped: DROP TABLE name, DROP INDEX name",
+        ),
         other => {
             let text = other.to_string();
             let first: Vec<&str> = text.split_whitespace().take(2).collect();

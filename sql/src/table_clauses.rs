@@ -7,12 +7,13 @@ use datafusion::sql::sqlparser::ast::{
     ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr as SqlExpr, SqlOption,
     TableConstraint, Value,
 };
-use netabase_store::Error;
+use netabase_store::{Error, TableOptions as StorageOptions};
 
 use crate::ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
 use crate::statement::ident_of;
+use crate::storage_options::{codec, duration};
 
 /// The options of `WITH (…)`.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct TableOptions {
     pub(crate) local: bool,
     /// How many columns of the primary key choose the shard, by name; all unless told otherwise.
     pub(crate) shard_by: Option<Vec<String>>,
+    /// Time to live and compression.
+    pub(crate) storage: StorageOptions,
 }
 
 /// Refuses what would otherwise be ignored.
@@ -247,6 +250,7 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
         replicas: DEFAULT_REPLICAS,
         local: false,
         shard_by: None,
+        storage: StorageOptions::default(),
     };
     let mut seen: Vec<String> = Vec::new();
     for option in list {
@@ -262,10 +266,12 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
             "replicas" => parsed.replicas = number(&name, value)?,
             "local" => parsed.local = boolean(&name, value)?,
             "shard_by" => parsed.shard_by = Some(names(&name, value)?),
+            "ttl" => parsed.storage.ttl_millis = Some(duration(&name, value)?),
+            "compression" => parsed.storage.codec = Some(codec(&name, value)?),
             _ => {
                 return Err(invalid(format!(
-                    "table option \"{name}\" does not exist; there are shards, shard_by, replicas and \
-                     local"
+                    "table option \"{name}\" does not exist; there are shards, shard_by, replicas, \
+                     local, ttl and compression"
                 )));
             }
         }

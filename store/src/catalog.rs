@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::SchemaRef;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::clock::Version;
 use crate::error::{Error, Result};
@@ -18,10 +18,10 @@ use crate::ids::TableId;
 use crate::key::KeyEncoder;
 use crate::mem::Shard;
 use crate::segment::{KeyLayout, Segment};
-use crate::table::TableDef;
+use crate::table::{TableDef, TableOptions};
 use crate::write::Change;
 
-/// What never changes about a table, and its rows.
+/// What never changes about a table, its options, and its rows.
 #[derive(Debug)]
 pub(crate) struct TableState {
     pub(crate) id: TableId,
@@ -31,6 +31,8 @@ pub(crate) struct TableState {
     pub(crate) primary_key: Vec<usize>,
     pub(crate) shards: u32,
     pub(crate) encoder: KeyEncoder,
+    /// What may change about the table, as it is now.
+    options: RwLock<Arc<TableOptions>>,
     /// How rows become keys again, and how tombstones do.
     row_keys: Arc<KeyLayout>,
     tombstone_keys: Arc<KeyLayout>,
@@ -50,6 +52,7 @@ impl TableState {
             primary_key: def.primary_key.clone(),
             shards: def.shards,
             encoder: KeyEncoder::new(def)?,
+            options: RwLock::new(Arc::new(def.options.clone())),
             row_keys: Arc::new(KeyLayout::new(&def.schema, def.primary_key.clone())?),
             tombstone_keys: Arc::new(KeyLayout::new(
                 &def.key_schema(),
@@ -74,6 +77,11 @@ impl TableState {
             Change::Upsert => &self.row_keys,
             Change::Delete => &self.tombstone_keys,
         })
+    }
+
+    /// What may change about the table, as it is now.
+    pub(crate) fn options(&self) -> Arc<TableOptions> {
+        Arc::clone(&self.options.read())
     }
 
     pub(crate) fn is_dropped(&self) -> bool {
@@ -178,7 +186,10 @@ impl Catalog {
             return Ok(Installed::Unchanged);
         }
         let state = match self.by_id.get(&def.id) {
-            Some(known) => known.state.clone(),
+            Some(known) => {
+                *known.state.options.write() = Arc::new(def.options.clone());
+                known.state.clone()
+            }
             None => Arc::new(TableState::new(&def)?),
         };
         let (freed, segments) = match def.dropped {

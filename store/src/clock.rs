@@ -28,6 +28,11 @@ impl Version {
     pub fn millis(self) -> u64 {
         self.0 >> COUNTER_BITS
     }
+
+    /// The least version of a millisecond.
+    pub(crate) fn at_millis(millis: u64) -> Self {
+        Self(millis << COUNTER_BITS)
+    }
 }
 
 impl fmt::Display for Version {

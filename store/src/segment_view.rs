@@ -3,15 +3,18 @@
 //! Invariant: what it shows never changes. Columns are read and decoded when they are asked for,
 //! and kept in a bounded cache that all snapshots share.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 
+use crate::clock::Version;
 use crate::error::Result;
 use crate::mem::Seen;
-use crate::segment::{ColumnSummary, Segment};
+use crate::segment::{ColumnSummary, KeyRange, Segment};
 use crate::store::SnapshotGuard;
+use crate::table::IndexDef;
 
 /// Sorted rows of one shard, by groups of at most 65,536.
 #[derive(Debug, Clone)]
@@ -26,6 +29,12 @@ impl SegmentView {
             seen,
             guard: Arc::clone(guard),
         }
+    }
+
+    /// Leaves out the rows that are older than `cutoff`. May read the file.
+    pub(crate) fn expire(&mut self, cutoff: Version) -> Result<()> {
+        self.seen = self.seen.without_expired(cutoff)?;
+        Ok(())
     }
 
     /// Rows, live or not.
@@ -84,6 +93,39 @@ impl SegmentView {
     pub fn locate(&self, keys: &[&[u8]], found: &mut dyn FnMut(usize, u32)) -> Result<()> {
         self.guard.check()?;
         self.segment().locate(keys, found)
+    }
+
+    /// The rows, live or not, whose encoded primary keys lie in a range. Fails like `column`.
+    pub fn rows_in(&self, range: &KeyRange) -> Result<Range<u32>> {
+        self.guard.check()?;
+        self.segment().rows_in(range)
+    }
+
+    /// Like `rows_in` for a whole primary key, which is denied without reading where its filter
+    /// knows better.
+    pub fn row_at(&self, key: &KeyRange) -> Result<Option<u32>> {
+        self.guard.check()?;
+        self.segment().locate_one(key.start())
+    }
+
+    /// The positions, ascending, of the rows, live or not, whose columns in an index lie in a range:
+    /// the first `limit` of them in the index's order. `None` if the index's run is not made yet, or
+    /// is made anew because it was damaged. Fails with `Unavailable` if the snapshot was ended.
+    pub fn lookup(
+        &self,
+        index: &IndexDef,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Option<Vec<u32>>> {
+        self.guard.check()?;
+        Ok(self.segment().lookup(index, range, limit))
+    }
+
+    /// How many rows, live or not, `lookup` finds without a limit; cheaper than finding them. Fails
+    /// like `lookup`.
+    pub fn count(&self, index: &IndexDef, range: &KeyRange) -> Result<Option<u64>> {
+        self.guard.check()?;
+        Ok(self.segment().count(index, range))
     }
 
     /// The versions of a group's rows, as `UInt64`. Fails like `column`.

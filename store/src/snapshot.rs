@@ -10,6 +10,7 @@ use arrow::buffer::BooleanBuffer;
 
 use crate::clock::Version;
 use crate::digest::Digest;
+use crate::error::Result;
 use crate::ids::Author;
 use crate::mem::{FrozenBatch, Seen, Shard, Stamps};
 use crate::segment_view::SegmentView;
@@ -56,6 +57,17 @@ pub struct SnapshotBatch {
 }
 
 impl SnapshotBatch {
+    fn younger(&self, cutoff: Version) -> Option<(BooleanBuffer, usize)> {
+        let rows = self.rows.num_rows();
+        self.stamps.younger(rows, self.live.as_ref(), cutoff)
+    }
+
+    fn expire(&mut self, cutoff: Version) {
+        if let Some((live, rows)) = self.younger(cutoff) {
+            (self.live, self.live_rows) = (Some(live), rows);
+        }
+    }
+
     /// When `row` was written. Zero if there is no such row.
     pub fn version(&self, row: usize) -> Version {
         if row < self.rows.num_rows() {
@@ -133,6 +145,22 @@ impl ShardSnapshot {
                 .map(|seen| SegmentView::new(seen.clone(), guard))
                 .collect(),
         }
+    }
+
+    /// Leaves out the rows that are older than `cutoff`. May read files.
+    pub(crate) fn expire(&mut self, cutoff: Version) -> Result<()> {
+        for batch in &mut self.batches {
+            batch.expire(cutoff);
+        }
+        self.batches.retain(|batch| batch.live_rows > 0);
+        for segment in &mut self.segments {
+            segment.expire(cutoff)?;
+        }
+        self.segments.retain(|segment| segment.live_rows() > 0);
+        let in_memory = self.batches.iter().map(|batch| batch.live_rows as u64);
+        let in_segments = self.segments.iter().map(SegmentView::live_rows);
+        self.rows = in_memory.sum::<u64>() + in_segments.sum::<u64>();
+        Ok(())
     }
 
     /// Rows that a scan passes over, live or not.

@@ -115,6 +115,10 @@ impl Cluster for Sorted {
         self.0.create_table(def).await
     }
 
+    async fn alter_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error> {
+        self.0.alter_table(def).await
+    }
+
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
         self.0.drop_table(def).await
     }

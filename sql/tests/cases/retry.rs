@@ -77,6 +77,10 @@ impl Cluster for Flaky {
     async fn create_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error> {
         self.inner.create_table(def).await
     }
+    async fn alter_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error> {
+        self.inner.alter_table(def).await
+    }
+
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
         self.inner.drop_table(def).await
     }

@@ -192,7 +192,8 @@ impl Memtable {
         };
         match self.runs.batch(*entry) {
             Some(batch) if entry.change() == Change::Upsert => {
-                Known::Row(batch.rows.slice(entry.row as usize, 1))
+                let row = entry.row as usize;
+                Known::Row(batch.rows.slice(row, 1), batch.stamps.version(row))
             }
             _ => Known::Deleted,
         }
@@ -442,8 +443,8 @@ pub(crate) enum Known {
     Nothing,
     /// A tombstone.
     Deleted,
-    /// A live row, as a batch of one.
-    Row(RecordBatch),
+    /// A live row, as a batch of one, and its version.
+    Row(RecordBatch, Version),
 }
 
 /// What decides between two records of a key: version, author, and, should one stamp both delete

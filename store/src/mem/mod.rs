@@ -9,6 +9,7 @@
 //! order. Non-goals: durability (the log's), values (never looked into).
 
 mod bitmap;
+mod expiry;
 mod frozen;
 mod hidden;
 mod located;
@@ -20,6 +21,7 @@ mod shard;
 mod size;
 mod stamps;
 
+pub(crate) use expiry::cutoff;
 pub(crate) use frozen::FrozenBatch;
 pub(crate) use hidden::stored;
 pub(crate) use located::SegmentList;

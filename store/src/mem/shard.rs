@@ -235,6 +235,18 @@ impl Shard {
         Arc::clone(seen)
     }
 
+    /// Leaves out the rows in memory that are older than `cutoff`, if they are about to be set aside.
+    pub(crate) fn expire(
+        &mut self,
+        flush_bytes: usize,
+        cutoff: Version,
+        hasher: &DefaultHashBuilder,
+    ) {
+        if self.flushing.is_none() && self.active.bytes() >= flush_bytes {
+            self.active.expire(cutoff, hasher);
+        }
+    }
+
     /// Sets what is in memory aside if it has at least `flush_bytes`, and tells everything that a
     /// checkpoint needs.
     pub(crate) fn capture(&mut self, flush_bytes: usize) -> Captured {

@@ -14,7 +14,7 @@ use super::blocks::{BlockFile, Blocks, damaged, open_sized};
 use super::decode::guarded;
 use super::index::Index;
 use super::stamped::{same_types, with_stamp_columns};
-use super::{GROUP_ROWS, SegmentMeta, data_path, index_path};
+use super::{GROUP_ROWS, SegmentMeta, SegmentPlace, data_path, index_path};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 
@@ -27,14 +27,11 @@ pub(super) struct Loaded {
 }
 
 /// Fails with `Corrupt`, naming the file, if something is missing or differs from what was written.
-pub(super) fn load(
-    disk: &dyn Disk,
-    folder: &Path,
-    meta: &SegmentMeta,
-    schema: &SchemaRef,
-) -> Result<Loaded> {
-    let mut index = load_index(disk, &index_path(folder, meta.number), meta)?;
-    let path = data_path(folder, meta.number);
+pub(super) fn load(place: &SegmentPlace, meta: &SegmentMeta, schema: &SchemaRef) -> Result<Loaded> {
+    let (disk, folder) = (&*place.disk, &place.folder);
+    let name = place.name(meta);
+    let mut index = load_index(disk, &index_path(folder, name), meta)?;
+    let path = data_path(folder, name);
     let crcs = std::mem::take(&mut index.block_crcs);
     let file = Arc::new(BlockFile::open(disk, path.clone(), meta.data_bytes, crcs)?);
     let blocks = Blocks::new(file.clone());

@@ -16,6 +16,7 @@
     reason = "the store is being moved onto segments"
 )]
 
+mod ages;
 mod blocks;
 mod cache;
 mod decode;
@@ -26,7 +27,9 @@ mod keys;
 mod load;
 mod locate;
 mod merge;
+mod range;
 mod reader;
+mod runs;
 mod sketch;
 mod stamped;
 mod summary;
@@ -53,10 +56,11 @@ pub(crate) use self::{
     keys::KeyLayout,
     merge::{MergeInput, Merged, Origin, merge_sorted},
     reader::{Segment, SegmentPlace},
+    runs::run_id,
     writer::SegmentWriter,
 };
 #[allow(unused_imports, reason = "the store is being moved onto segments")]
-pub use self::{sketch::DistinctSketch, zones::ColumnSummary};
+pub use self::{range::KeyRange, sketch::DistinctSketch, zones::ColumnSummary};
 
 /// Rows of every row group but the last. Part of the format: it turns a row into group and offset.
 pub(crate) const GROUP_ROWS: usize = 65_536;
@@ -102,6 +106,17 @@ pub(crate) struct SegmentSpec {
     /// The stamp of every row, if the caller knows that there is only one. The data file then has
     /// no stamp columns, and rows with another stamp are refused.
     pub(crate) stamp: Option<Stamp>,
+    /// For a sorted run: which one. Its keys get no filter, because nobody asks for a whole one.
+    pub(crate) run: Option<u64>,
+}
+
+impl SegmentSpec {
+    pub(super) fn name(&self) -> FileName {
+        FileName {
+            number: self.number,
+            run: self.run,
+        }
+    }
 }
 
 /// How the pages of a segment are compressed.
@@ -121,12 +136,55 @@ impl Default for Codec {
     }
 }
 
-/// Where the data file of a segment lies.
-pub(crate) fn data_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:012}.parquet"))
+/// What the files of a segment, or of one of its sorted runs, are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileName {
+    pub(crate) number: u64,
+    pub(crate) run: Option<u64>,
 }
 
-/// Where the index file of a segment lies.
-pub(crate) fn index_path(folder: &Path, number: u64) -> PathBuf {
-    folder.join(format!("{number:012}.idx"))
+impl From<u64> for FileName {
+    fn from(number: u64) -> Self {
+        Self { number, run: None }
+    }
+}
+
+impl FileName {
+    /// The segment or run that a file belongs to, going by its name.
+    pub(crate) fn parse(file: &str) -> Option<Self> {
+        let (digits, rest) = file.split_once('.')?;
+        let number = digits.parse().ok()?;
+        if matches!(rest, "parquet" | "idx") {
+            return Some(Self { number, run: None });
+        }
+        let (run, rest) = rest.split_once('.')?;
+        let run = (run.len() == 16).then(|| u64::from_str_radix(run, 16).ok())??;
+        let known = matches!(rest, "run.parquet" | "run.idx" | "run.meta");
+        known.then_some(Self {
+            number,
+            run: Some(run),
+        })
+    }
+
+    fn path(self, folder: &Path, extension: &str) -> PathBuf {
+        folder.join(match self.run {
+            None => format!("{:012}.{extension}", self.number),
+            Some(run) => format!("{:012}.{run:016x}.run.{extension}", self.number),
+        })
+    }
+}
+
+/// Where the data file of a segment or run lies.
+pub(crate) fn data_path(folder: &Path, name: impl Into<FileName>) -> PathBuf {
+    name.into().path(folder, "parquet")
+}
+
+/// Where the index file of a segment or run lies.
+pub(crate) fn index_path(folder: &Path, name: impl Into<FileName>) -> PathBuf {
+    name.into().path(folder, "idx")
+}
+
+/// Where a run is described.
+pub(crate) fn run_meta_path(folder: &Path, name: FileName) -> PathBuf {
+    name.path(folder, "meta")
 }

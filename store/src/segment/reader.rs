@@ -16,9 +16,11 @@ use super::blocks::damaged;
 use super::cache::{CacheKey, ColumnCache, KEYS, WHOLE};
 use super::keys::KeyLayout;
 use super::load::{Loaded, load, read_index};
+use super::runs::Runs;
 use super::writer::remove_files;
 use super::zones::{ColumnSummary, Zones};
-use super::{GROUP_ROWS, PAGE_ROWS, SegmentMeta, data_path, index_path, stamped};
+use super::{FileName, GROUP_ROWS, PAGE_ROWS, SegmentMeta, data_path, index_path, stamped};
+use crate::clock::Version;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::ids::Stamp;
@@ -30,6 +32,17 @@ pub(crate) struct SegmentPlace {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) folder: PathBuf,
     pub(crate) cache: Arc<ColumnCache>,
+    /// For a sorted run: which one.
+    pub(crate) run: Option<u64>,
+}
+
+impl SegmentPlace {
+    pub(super) fn name(&self, meta: &SegmentMeta) -> FileName {
+        FileName {
+            number: meta.number,
+            run: self.run,
+        }
+    }
 }
 
 /// The sorted rows of one shard in a file that never changes.
@@ -45,6 +58,9 @@ pub struct Segment {
     loading: Mutex<()>,
     pub(super) summaries: OnceLock<Vec<ColumnSummary>>,
     pub(super) zones: Vec<OnceLock<Zones>>,
+    pub(super) runs: Runs,
+    /// The greatest and the least version of every group, once somebody asked.
+    pub(super) ages: OnceLock<Vec<(Version, Version)>>,
 }
 
 impl Segment {
@@ -66,6 +82,8 @@ impl Segment {
             loaded: OnceLock::new(),
             loading: Mutex::new(()),
             summaries: OnceLock::new(),
+            runs: Runs::default(),
+            ages: OnceLock::new(),
         }
     }
 
@@ -110,7 +128,7 @@ impl Segment {
             return Ok(loaded);
         }
         let place = &self.place;
-        let loaded = load(&*place.disk, &place.folder, &self.meta, &self.schema)?;
+        let loaded = load(place, &self.meta, &self.schema)?;
         Ok(self.loaded.get_or_init(|| loaded))
     }
 
@@ -316,21 +334,26 @@ impl Segment {
     }
 
     pub(super) fn data_path(&self) -> PathBuf {
-        data_path(&self.place.folder, self.meta.number)
+        data_path(&self.place.folder, self.name())
     }
 
     /// Reads both files whole and compares every checksum. Fails with `Corrupt`.
     pub(crate) fn verify(&self) -> Result<()> {
-        let index = index_path(&self.place.folder, self.meta.number);
+        let index = index_path(&self.place.folder, self.name());
         read_index(&*self.place.disk, &index, &self.meta)?;
         self.load()?.file.verify()
     }
 
-    /// Removes both files, best effort, and what is cached of them. A segment whose files are open
-    /// can still be read on Unix.
+    pub(super) fn name(&self) -> FileName {
+        self.place.name(&self.meta)
+    }
+
+    /// Removes its files and those of its runs, best effort, and what is cached of them. A segment
+    /// whose files are open can still be read on Unix.
     pub(crate) fn remove_files(&self) {
         self.place.cache.evict_segment(self.uid);
-        remove_files(&*self.place.disk, &self.place.folder, self.meta.number);
+        self.keep_runs(&[]);
+        remove_files(&*self.place.disk, &self.place.folder, self.name());
     }
 }
 

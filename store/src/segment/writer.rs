@@ -17,7 +17,9 @@ use super::encoding::{Sample, check_types, properties};
 use super::index::Index;
 use super::stamped::{range, same_types, to_columns, with_stamp_columns};
 use super::summary::{ColumnNotes, group_of};
-use super::{GROUP_ROWS, PAGE_ROWS, SegmentMeta, SegmentSpec, data_path, filter, index_path};
+use super::{
+    FileName, GROUP_ROWS, PAGE_ROWS, SegmentMeta, SegmentSpec, data_path, filter, index_path,
+};
 use crate::clock::Version;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
@@ -71,7 +73,7 @@ impl SegmentWriter {
     /// Fails with `InvalidInput` if a column has a type that Parquet lacks.
     pub(crate) fn create(disk: Arc<dyn Disk>, folder: &Path, spec: SegmentSpec) -> Result<Self> {
         check_types(&spec.schema)?;
-        let path = data_path(folder, spec.number);
+        let path = data_path(folder, spec.name());
         let file = disk
             .create(&path)
             .map_err(|error| Error::io(format!("creating {}", path.display()), error))?;
@@ -145,8 +147,10 @@ impl SegmentWriter {
         if self.rows.is_multiple_of(PAGE_ROWS as u64) {
             self.page_keys.push(keys.value(0).to_vec());
         }
-        let hashes = keys.iter().flatten().map(filter::hash_key);
-        self.hashes.extend(hashes);
+        if self.spec.run.is_none() {
+            let hashes = keys.iter().flatten().map(filter::hash_key);
+            self.hashes.extend(hashes);
+        }
         let group = group_of(self.rows);
         for (notes, values) in self.columns.iter_mut().zip(rows.columns()) {
             notes.add(group, values);
@@ -172,7 +176,11 @@ impl SegmentWriter {
     }
 
     fn close_filter(&mut self) {
-        self.filters.push(filter::build(&self.hashes));
+        // An empty filter denies nothing.
+        self.filters.push(match self.spec.run {
+            None => filter::build(&self.hashes),
+            Some(_) => Vec::new(),
+        });
         self.hashes.clear();
     }
 
@@ -260,12 +268,12 @@ impl SegmentWriter {
                 self.spec.number
             )));
         };
-        if !self.hashes.is_empty() {
+        if !self.rows.is_multiple_of(GROUP_ROWS as u64) {
             self.close_filter();
         }
         let blocks = writer.into_inner().map_err(|error| self.failed(error))?;
         let (data_bytes, block_crcs) = blocks.finish().map_err(|error| {
-            let path = data_path(&self.folder, self.spec.number);
+            let path = data_path(&self.folder, self.spec.name());
             Error::io(format!("writing {}", path.display()), error)
         })?;
         let index = self.index(seen.same, data_bytes, block_crcs);
@@ -306,7 +314,7 @@ impl SegmentWriter {
     }
 
     fn write_index(&self, bytes: &[u8]) -> Result<()> {
-        let path = index_path(&self.folder, self.spec.number);
+        let path = index_path(&self.folder, self.spec.name());
         let write = || {
             let mut file = self.disk.create(&path)?;
             file.append(bytes)?;
@@ -321,7 +329,7 @@ impl SegmentWriter {
     }
 
     fn failed(&self, error: ParquetError) -> Error {
-        let path = data_path(&self.folder, self.spec.number);
+        let path = data_path(&self.folder, self.spec.name());
         match error {
             ParquetError::External(source) => match source.downcast::<std::io::Error>() {
                 Ok(error) => Error::io(format!("writing {}", path.display()), *error),
@@ -343,14 +351,14 @@ impl Drop for SegmentWriter {
         }
         // Windows does not remove open files.
         self.data = None;
-        remove_files(&*self.disk, &self.folder, self.spec.number);
+        remove_files(&*self.disk, &self.folder, self.spec.name());
     }
 }
 
 /// Removes both files of a segment, best effort: what stays behind is listed by no checkpoint, and
 /// removed when the store opens.
-pub(super) fn remove_files(disk: &dyn Disk, folder: &Path, number: u64) {
-    for path in [data_path(folder, number), index_path(folder, number)] {
+pub(super) fn remove_files(disk: &dyn Disk, folder: &Path, name: FileName) {
+    for path in [data_path(folder, name), index_path(folder, name)] {
         let _ = disk.remove(&path);
     }
 }

@@ -18,7 +18,7 @@ use super::maintenance::Job;
 use crate::catalog::{Table, TableState};
 use crate::error::{Error, Result};
 use crate::log::{Frame, FrameKind, LogWriter};
-use crate::mem::{Compacted, Part};
+use crate::mem::{Compacted, Part, Shard};
 use crate::settings::Durability;
 use crate::table::TableDef;
 use crate::write::Applied;
@@ -349,11 +349,22 @@ impl Committer {
         self.note_files();
         let tables = self.core.catalog.read().all();
         let capture = |table: Table| {
-            let shards = (0..)
-                .zip(table.state.mem.lock().iter_mut())
-                .map(|(number, shard)| (number, shard.capture(flush_bytes)))
-                .collect();
-            CapturedTable { table, shards }
+            let cutoff = self.core.cutoff(&table.state);
+            let mut shards = table.state.mem.lock();
+            let capture = |shard: &mut Shard| {
+                if let Some(cutoff) = cutoff {
+                    shard.expire(flush_bytes, cutoff, &self.core.hasher);
+                }
+                shard.capture(flush_bytes)
+            };
+            let captured = (0..).zip(shards.iter_mut());
+            let captured = captured.map(|(number, shard)| (number, capture(shard)));
+            let captured = captured.collect();
+            drop(shards);
+            CapturedTable {
+                table,
+                shards: captured,
+            }
         };
         Ok(Outcome {
             captured: Some(Capture {

@@ -4,7 +4,8 @@
 //! several of them, as in a size-tiered log-structured merge tree. Segments of a bulk load that
 //! follow each other without overlap are left alone: merging them would gain nothing.
 //!
-//! Invariant: a compaction changes where records lie, never which are current.
+//! Invariant: a compaction changes where records lie, never which are current; but rows that have
+//! outlived their table's time to live it leaves out, for good.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use super::core::{Core, file_bytes};
 use super::home::SegmentHome;
 use super::lane::MAX_SEGMENT_ROWS;
 use crate::catalog::TableState;
+use crate::clock::Version;
+use crate::digest::RecordDigest;
 use crate::error::{Error, Result};
 use crate::ids::Stamp;
 use crate::mem::{Compacted, Seen};
@@ -30,28 +33,54 @@ const SMALL_ROWS: u64 = 4 * GROUP_ROWS as u64;
 /// A segment is rewritten if at least one row in so many is hidden.
 const HIDDEN_SHARE: u64 = 3;
 
-/// Segments of a shard that should be merged now, if any.
-pub(super) fn due(table: &TableState, shard: u32) -> Option<Vec<Seen>> {
-    let seen = table.mem.lock().get_mut(shard as usize)?.seen();
-    [Change::Upsert, Change::Delete]
-        .into_iter()
-        .find_map(|change| {
-            let of_kind = |seen: &&Seen| seen.segment.meta().change == change;
-            pick(seen.iter().filter(of_kind).cloned().collect())
-        })
+/// Segments of a shard that should be merged now, if any. What is older than `cutoff` counts as
+/// hidden.
+pub(super) fn due(
+    table: &TableState,
+    shard: u32,
+    cutoff: Option<Version>,
+) -> Result<Option<Vec<Seen>>> {
+    let seen = match table.mem.lock().get_mut(shard as usize) {
+        Some(shard) => shard.seen(),
+        None => return Ok(None),
+    };
+    for change in [Change::Upsert, Change::Delete] {
+        let of_kind = seen.iter().filter(|s| s.segment.meta().change == change);
+        let young = of_kind.map(|seen| without_expired(seen, cutoff));
+        if let Some(picked) = pick(young.collect::<Result<_>>()?) {
+            let number = |seen: &Seen| seen.segment.meta().number;
+            let is_picked = |seen: &&Seen| picked.iter().any(|p| number(p) == number(seen));
+            return Ok(Some(seen.iter().filter(is_picked).cloned().collect()));
+        }
+    }
+    Ok(None)
+}
+
+fn without_expired(seen: &Seen, cutoff: Option<Version>) -> Result<Seen> {
+    match cutoff {
+        Some(cutoff) => seen.without_expired(cutoff),
+        None => Ok(seen.clone()),
+    }
 }
 
 /// All segments of a shard, by kind, as far as merging them changes anything.
-pub(super) fn everything(table: &TableState, shard: u32) -> Vec<Vec<Seen>> {
+pub(super) fn everything(
+    table: &TableState,
+    shard: u32,
+    cutoff: Option<Version>,
+) -> Vec<Vec<Seen>> {
     let seen = match table.mem.lock().get_mut(shard as usize) {
         Some(shard) => shard.seen(),
         None => return Vec::new(),
     };
+    let old = |seen: &Seen| cutoff.is_some_and(|cutoff| seen.segment.meta().oldest < cutoff);
     let mut all = Vec::new();
     for change in [Change::Upsert, Change::Delete] {
         let of_kind = |seen: &&Seen| seen.segment.meta().change == change;
         let of_kind: Vec<Seen> = seen.iter().filter(of_kind).cloned().collect();
-        let hidden = of_kind.iter().any(|seen| hidden_rows(seen) > 0);
+        let hidden = of_kind
+            .iter()
+            .any(|seen| hidden_rows(seen) > 0 || change == Change::Upsert && old(seen));
         if hidden || of_kind.len() > 1 {
             all.push(of_kind);
         }
@@ -106,6 +135,7 @@ pub(super) fn merge(
         return Err(Error::closed());
     };
     let change = first.segment.meta().change;
+    let (young, dropped) = leave_out_expired(inputs, core.cutoff(table))?;
     let mut output = Output {
         home,
         table,
@@ -125,7 +155,7 @@ pub(super) fn merge(
         }),
         bytes_per_row: bytes_per_row(inputs),
     };
-    let merged = merge_sorted(inputs.iter().map(input_of).collect(), &mut |merged| {
+    let merged = merge_sorted(young.iter().map(input_of).collect(), &mut |merged| {
         if core.is_stopping() {
             return Err(Error::closed());
         }
@@ -138,7 +168,7 @@ pub(super) fn merge(
             Ok(Compacted {
                 inputs: inputs.iter().cloned().zip(output.went).collect(),
                 outputs: output.done,
-                dropped: Vec::new(),
+                dropped,
             })
         }
         Err(error) => {
@@ -146,6 +176,25 @@ pub(super) fn merge(
             Err(error)
         }
     }
+}
+
+/// A record that a compaction leaves out: input, row, digest.
+type Dropped = (u32, u32, RecordDigest);
+
+/// The inputs without what is older than `cutoff`, and what that leaves out.
+fn leave_out_expired(
+    inputs: &[Seen],
+    cutoff: Option<Version>,
+) -> Result<(Vec<Seen>, Vec<Dropped>)> {
+    let mut young = Vec::with_capacity(inputs.len());
+    let mut dropped = Vec::new();
+    for (input, seen) in (0..).zip(inputs) {
+        let less = without_expired(seen, cutoff)?;
+        let lost = seen.lost_in(&less)?.into_iter();
+        dropped.extend(lost.map(|(row, digest)| (input, row, digest)));
+        young.push(less);
+    }
+    Ok((young, dropped))
 }
 
 fn input_of(seen: &Seen) -> MergeInput {

@@ -13,12 +13,12 @@ use super::index;
 use super::snapshots::Snapshots;
 use crate::backend::Backend;
 use crate::catalog::{Catalog, Installed, Table, TableState};
-use crate::clock::Clock;
+use crate::clock::{Clock, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
-use crate::mem::{Compacted, Flushed, Part, Shard};
-use crate::segment::Segment;
+use crate::mem::{self, Compacted, Flushed, Part, Shard};
+use crate::segment::{FileName, Segment, run_id};
 use crate::settings::Settings;
 use crate::table::TableDef;
 use crate::write::Applied;
@@ -35,7 +35,7 @@ pub struct StoreStats {
     pub bytes_logged: u64,
     /// Bytes held in memory by all tables, writes in flight included.
     pub memory_bytes: u64,
-    /// Live rows of all tables.
+    /// Live rows of all tables, with those that have expired and were not yet removed.
     pub rows: u64,
     /// Records of all tables: live rows and tombstones.
     pub records: u64,
@@ -153,16 +153,26 @@ impl Core {
                 || log >= self.settings.checkpoint_log_bytes)
     }
 
-    /// The numbers of all segments of all tables.
-    pub(super) fn segment_numbers(&self) -> Vec<u64> {
-        let mut numbers = Vec::new();
+    /// The names of all segments of all tables, and of the runs that they may have.
+    pub(super) fn segment_files(&self) -> Vec<FileName> {
+        let mut names = Vec::new();
         for table in self.catalog.read().all() {
+            let indexes = &table.def.options.indexes;
+            let runs: Vec<_> = indexes.iter().map(|index| Some(run_id(index))).collect();
             for shard in table.state.mem.lock().iter() {
-                let segments = shard.segments().iter();
-                numbers.extend(segments.map(|held| held.segment.meta().number));
+                for held in shard.segments() {
+                    let number = held.segment.meta().number;
+                    let runs = runs.iter().copied().chain([None]);
+                    names.extend(runs.map(|run| FileName { number, run }));
+                }
             }
         }
-        numbers
+        names
+    }
+
+    /// What is older than this has outlived its table's time to live; `None`: nothing has.
+    pub(super) fn cutoff(&self, table: &TableState) -> Option<Version> {
+        mem::cutoff(table.options().ttl_millis, &self.clock)
     }
 
     /// Shards with rows in memory.

@@ -1,7 +1,7 @@
 //! Where segments live, and how they are numbered.
 //!
-//! `segments/<table id>/<shard>/<number>.parquet` and `.idx`. Numbers are unique in a store, and
-//! never used twice while one of their files may still exist.
+//! `segments/<table id>/<shard>/<number>.parquet` and `.idx`; the sorted run of an index lies beside
+//! them as `<number>.<index>.run.…`. Numbers are unique in a store, and never used twice while one of their files may still exist.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::ids::{Stamp, TableId};
 use crate::segment::{
-    Codec, ColumnCache, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter, data_path,
-    index_path,
+    Codec, ColumnCache, FileName, Segment, SegmentMeta, SegmentPlace, SegmentSpec, SegmentWriter,
+    data_path, index_path, run_meta_path,
 };
 use crate::write::Change;
 
@@ -64,9 +64,15 @@ impl SegmentHome {
             disk: Arc::clone(&self.disk),
             folder: self.folder(meta.table, meta.shard),
             cache: Arc::clone(&self.cache),
+            run: None,
         };
         let schema = table.schema_of(change).clone();
         Arc::new(Segment::new(place, meta, schema, table.keys_of(change)))
+    }
+
+    /// How segments of a table are compressed.
+    pub(super) fn codec_of(&self, table: &TableState) -> Codec {
+        table.options().codec.unwrap_or(self.codec)
     }
 
     /// Begins a segment. `stamp` is that of all rows, if there is only one.
@@ -87,8 +93,9 @@ impl SegmentHome {
             number: self.next.fetch_add(1, Ordering::AcqRel),
             change,
             schema: table.schema_of(change).clone(),
-            codec: self.codec,
+            codec: self.codec_of(table),
             stamp,
+            run: None,
         };
         SegmentWriter::create(Arc::clone(&self.disk), &folder, spec)
     }
@@ -117,11 +124,11 @@ impl SegmentHome {
 
     /// Removes segment files that nothing refers to: those of flushes, loads and compactions that
     /// a crash cut short. Returns how many. Files of other names are left alone.
-    pub(super) fn remove_orphans(&self, known: &dyn Fn(u64) -> bool) -> Result<u64> {
+    pub(super) fn remove_orphans(&self, known: &dyn Fn(FileName) -> bool) -> Result<u64> {
         let mut removed = 0;
-        for (number, path) in self.files()? {
-            self.skip(number);
-            if !known(number) {
+        for (file, path) in self.files()? {
+            self.skip(file.number);
+            if !known(file) {
                 self.disk
                     .remove(&path)
                     .map_err(|error| Error::io(format!("remove {}", path.display()), error))?;
@@ -131,8 +138,8 @@ impl SegmentHome {
         Ok(removed)
     }
 
-    /// The files of all segments, with their numbers.
-    pub(super) fn files(&self) -> Result<Vec<(u64, PathBuf)>> {
+    /// The files of all segments and runs, with what they belong to.
+    pub(super) fn files(&self) -> Result<Vec<(FileName, PathBuf)>> {
         let list = |folder: &Path| {
             let entries = self.disk.list(folder);
             entries.map_err(|error| Error::io(format!("list {}", folder.display()), error))
@@ -143,7 +150,7 @@ impl SegmentHome {
             for shard in list(&table).unwrap_or_default() {
                 let shard = table.join(shard);
                 for name in list(&shard).unwrap_or_default() {
-                    files.extend(number_of(&name).map(|number| (number, shard.join(&name))));
+                    files.extend(own_file(&name).map(|file| (file, shard.join(&name))));
                 }
             }
         }
@@ -155,15 +162,17 @@ impl SegmentHome {
     }
 }
 
-/// The segment that a file belongs to, going by its name.
-fn number_of(name: &str) -> Option<u64> {
-    let digits = name
-        .strip_suffix(".parquet")
-        .or_else(|| name.strip_suffix(".idx"))?;
-    let number = digits.parse().ok().filter(|number| *number < MAX_NUMBER)?;
+/// What a file belongs to, going by its name.
+fn own_file(name: &str) -> Option<FileName> {
+    let file = FileName::parse(name).filter(|file| file.number < MAX_NUMBER)?;
     // Somebody else's `7.parquet` is not ours to remove.
-    let own = [data_path, index_path].map(|path| path(Path::new(""), number));
-    own.iter().any(|path| path == name).then_some(number)
+    let root = Path::new("");
+    let own = [
+        data_path(root, file),
+        index_path(root, file),
+        run_meta_path(root, file),
+    ];
+    own.iter().any(|path| path == name).then_some(file)
 }
 
 /// Fails, saying why, if no segment of `table` can be like this. For entries of stored files, before

@@ -14,6 +14,7 @@ use super::committer::{Outcome, Request, Work};
 use super::compact;
 use super::core::Core;
 use super::flush::{FlushedShard, flush};
+use super::index_runs;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
@@ -22,6 +23,8 @@ use crate::segment::SegmentMeta;
 
 /// Jobs that may wait.
 const MAX_QUEUED_JOBS: usize = 64;
+/// Steps of making indexes that nobody has looked at yet; more are not told.
+const MAX_QUEUED_STEPS: usize = 64;
 /// How often the thread looks for something to do by itself.
 const TICK: Duration = Duration::from_secs(1);
 /// Rows in memory that are not worth a segment, in bytes, when there is no need to free memory.
@@ -42,6 +45,13 @@ pub(super) enum Job {
         table: TableId,
         answer: SyncSender<Result<()>>,
     },
+    /// Make the runs that a table's indexes lack.
+    Index {
+        table: TableId,
+        /// Runs made, and to be made.
+        progress: SyncSender<(u64, u64)>,
+        answer: SyncSender<Result<()>>,
+    },
 }
 
 impl Job {
@@ -54,7 +64,21 @@ impl Job {
         let (answer, receiver) = sync_channel(1);
         (Self::Compact { table, answer }, receiver)
     }
+
+    pub(super) fn index(table: TableId) -> (Self, Indexing) {
+        let (answer, receiver) = sync_channel(1);
+        let (progress, steps) = sync_channel(MAX_QUEUED_STEPS);
+        let job = Self::Index {
+            table,
+            progress,
+            answer,
+        };
+        (job, (steps, receiver))
+    }
 }
+
+/// Runs made, and to be made; then the answer.
+type Indexing = (Receiver<(u64, u64)>, Receiver<Result<()>>);
 
 /// The way to the background thread.
 pub(super) fn job_queue() -> (SyncSender<Job>, Receiver<Job>) {
@@ -104,6 +128,13 @@ impl Maintenance {
                 Ok(Job::Compact { table, answer }) => {
                     let _ = answer.send(self.compact(table));
                 }
+                Ok(Job::Index {
+                    table,
+                    progress,
+                    answer,
+                }) => {
+                    let _ = answer.send(self.index(table, &progress));
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if self.core.is_stopping() {
@@ -121,7 +152,7 @@ impl Maintenance {
         let done = if self.core.checkpoint_due() {
             self.checkpoint(false)
         } else {
-            self.compact_due()
+            self.compact_due().and_then(|()| self.index_due())
         };
         if let Err(error) = done
             && !self.core.is_stopping()
@@ -225,7 +256,9 @@ impl Maintenance {
     fn compact_due(&self) -> Result<()> {
         for table in self.core.catalog.read().all() {
             for shard in 0..table.state.shards {
-                while let Some(inputs) = compact::due(&table.state, shard) {
+                while let Some(inputs) =
+                    compact::due(&table.state, shard, self.core.cutoff(&table.state))?
+                {
                     self.compact_shard(&table.state, shard, &inputs, true)?;
                     if self.core.checkpoint_due() || self.core.is_stopping() {
                         return Ok(());
@@ -236,11 +269,50 @@ impl Maintenance {
         Ok(())
     }
 
+    /// Makes the runs that are missing, and removes those of dropped indexes.
+    fn index_due(&mut self) -> Result<()> {
+        let tables = self.core.catalog.read().all();
+        for table in tables {
+            index_runs::forget(&table.state);
+            for (segment, index) in index_runs::missing(&table.state) {
+                index_runs::build(&self.core, &table.state, &segment, &index)?;
+                if self.core.checkpoint_due() || self.core.is_stopping() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the runs that a table lacks, and says how far it is. Writers are not kept waiting for
+    /// memory meanwhile.
+    fn index(&mut self, table: TableId, progress: &SyncSender<(u64, u64)>) -> Result<()> {
+        self.core.check_failed()?;
+        let table = self.core.any_table(table)?.state;
+        let mut done = 0;
+        loop {
+            let missing = index_runs::missing(&table);
+            let total = done + missing.len() as u64;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for (segment, index) in missing {
+                // Whoever listens may be slow, or gone.
+                let _ = progress.try_send((done, total));
+                index_runs::build(&self.core, &table, &segment, &index)?;
+                done += 1;
+                if self.core.settings.background && self.core.checkpoint_due() {
+                    self.checkpoint(false)?;
+                }
+            }
+        }
+    }
+
     fn compact(&mut self, table: TableId) -> Result<()> {
         self.core.check_failed()?;
         let table = self.core.any_table(table)?;
         for shard in 0..table.state.shards {
-            for inputs in compact::everything(&table.state, shard) {
+            for inputs in compact::everything(&table.state, shard, self.core.cutoff(&table.state)) {
                 self.compact_shard(&table.state, shard, &inputs, false)?;
             }
         }

@@ -18,6 +18,7 @@ mod flush;
 mod folder;
 mod home;
 mod index;
+mod index_runs;
 mod lane;
 mod maintenance;
 mod meta;
@@ -124,12 +125,7 @@ impl Store {
     }
 
     fn maintain(&self, job: impl FnOnce() -> (Job, Receiver<Result<()>>)) -> Result<()> {
-        self.core().check_writable()?;
-        let jobs = match self.0.writer.lock().as_ref() {
-            Some(writer) => writer.maintenance.as_ref().map(|(jobs, _)| jobs.clone()),
-            None => return Err(Error::closed()),
-        };
-        let Some(jobs) = jobs else {
+        let Some(jobs) = self.jobs()? else {
             return Ok(());
         };
         let (job, answer) = job();
@@ -137,6 +133,15 @@ impl Store {
         drop(jobs);
         answer.recv().map_err(|_| Error::closed())??;
         self.core().backend()?.flush()
+    }
+
+    /// The way to maintenance; `None` in memory.
+    fn jobs(&self) -> Result<Option<SyncSender<Job>>> {
+        self.core().check_writable()?;
+        match self.0.writer.lock().as_ref() {
+            Some(writer) => Ok(writer.maintenance.as_ref().map(|(jobs, _)| jobs.clone())),
+            None => Err(Error::closed()),
+        }
     }
 
     /// Tells maintenance to look whether something is due. If its queue is full, it is awake.

@@ -20,6 +20,7 @@ use crate::backend::{self, Backend, MemoryBackend};
 use crate::disk::{Disk, OsDisk};
 use crate::error::{Error, Result};
 use crate::log::{FrameFolder, LogWriter, Series};
+use crate::segment::FileName;
 use crate::settings::Settings;
 
 /// Progress of the log's replay: bytes read, bytes in all.
@@ -226,14 +227,14 @@ fn resume(opened: &mut Opened, log: FrameFolder, end: LogEnd) -> Result<LogWrite
     // Segments of tables that were dropped after the checkpoint are orphans as well, but are
     // still listed in it.
     let dropped = core.take_replaced();
-    let known: HashSet<u64> = core
-        .segment_numbers()
+    let known: HashSet<FileName> = core
+        .segment_files()
         .into_iter()
-        .chain(dropped.iter().map(|segment| segment.meta().number))
+        .chain(dropped.iter().map(|segment| segment.meta().number.into()))
         .collect();
     core.replace(dropped);
     if let Some(home) = &core.home {
-        opened.report.orphans = home.remove_orphans(&|number| known.contains(&number))?;
+        opened.report.orphans = home.remove_orphans(&|file| known.contains(&file))?;
     }
     Ok(writer)
 }

@@ -41,18 +41,25 @@ impl Store {
     /// The rows of a table at this moment, consistent over its shards. Cheap. It holds back the
     /// removal of what is replaced, for at most
     /// [`snapshot_patience_secs`](crate::Settings::snapshot_patience_secs). Fails with `NotFound` if
-    /// the table is unknown or dropped, `Unavailable` if the store is closed.
+    /// the table is unknown or dropped, `Unavailable` if the store is closed; with a time to live
+    /// also `Corrupt` or `Io` if a segment's versions cannot be read.
     pub fn snapshot(&self, table: TableId) -> Result<TableSnapshot> {
         let core = self.core();
         let table = core.any_table(table)?;
         let guard = core.snapshots.register();
-        let mut shards = table.state.lock()?;
+        let mut shards: Vec<ShardSnapshot> = (0..)
+            .zip(table.state.lock()?.iter_mut())
+            .map(|(number, shard)| ShardSnapshot::of(number, shard, &guard))
+            .collect();
+        // Not under the lock, because it may read versions from files.
+        if let Some(cutoff) = core.cutoff(&table.state) {
+            shards
+                .iter_mut()
+                .try_for_each(|shard| shard.expire(cutoff))?;
+        }
         Ok(TableSnapshot {
             def: table.def,
-            shards: (0..)
-                .zip(shards.iter_mut())
-                .map(|(number, shard)| ShardSnapshot::of(number, shard, &guard))
-                .collect(),
+            shards,
         })
     }
 
@@ -75,13 +82,16 @@ impl Store {
         let encoded = encoder.encode(key)?;
         let number = encoder.shard_of_each(key)?.first().copied().unwrap_or(0);
         let key = encoded.row(0);
+        let cutoff = core.cutoff(&table.state).unwrap_or_default();
         let segments = {
             let mut shards = table.state.lock()?;
             let Some(shard) = shards.get_mut(number as usize) else {
                 return Ok(None);
             };
             match shard.get(key.data(), &core.hasher) {
-                Known::Row(row) => return Ok(Some(row)),
+                // What is in segments is older still.
+                Known::Row(_, version) if version < cutoff => return Ok(None),
+                Known::Row(row, _) => return Ok(Some(row)),
                 Known::Deleted => return Ok(None),
                 Known::Nothing => shard.seen(),
             }
@@ -90,6 +100,10 @@ impl Store {
             if seen.segment.meta().change == Change::Upsert
                 && let Some(row) = seen.find(key.data())?
             {
+                if seen.segment.meta().oldest < cutoff && seen.segment.stamp(row)?.version < cutoff
+                {
+                    return Ok(None);
+                }
                 let all: Vec<usize> = (0..table.state.schema.fields().len()).collect();
                 return Ok(Some(seen.segment.take(&[row], &all)?));
             }
@@ -99,12 +113,19 @@ impl Store {
 
     /// Rows, bytes, digest and newest version of every shard, in order. Fails like `snapshot`.
     pub fn shard_stats(&self, table: TableId) -> Result<Vec<ShardStats>> {
-        let table = self.core().any_table(table)?;
-        let shards = table.state.lock()?;
-        Ok((0..)
-            .zip(shards.iter())
+        let core = self.core();
+        let id = table;
+        let table = core.any_table(id)?;
+        let mut stats: Vec<ShardStats> = (0..)
+            .zip(table.state.lock()?.iter())
             .map(|(number, shard)| ShardStats::of(number, shard))
-            .collect())
+            .collect();
+        if core.cutoff(&table.state).is_some() {
+            for (stats, shard) in stats.iter_mut().zip(self.snapshot(id)?.shards) {
+                stats.rows = shard.rows;
+            }
+        }
+        Ok(stats)
     }
 
     /// The digests of the leaves of a shard's digest tree, [`DIGEST_LEAVES`](crate::DIGEST_LEAVES)

@@ -76,6 +76,7 @@ impl Fixture {
             schema: self.schema.clone(),
             codec: Codec::default(),
             stamp: self.stamp.clone(),
+            run: None,
         }
     }
 
@@ -110,6 +111,7 @@ impl Fixture {
             disk: Arc::new(OsDisk),
             folder: self.path().to_path_buf(),
             cache: self.cache.clone(),
+            run: None,
         };
         let segment = Segment::new(place, meta.clone(), self.schema.clone(), self.layout());
         Arc::new(segment)

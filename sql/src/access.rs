@@ -1,0 +1,372 @@
+//! Which rows a predicate can want, in terms of an order that some file is sorted by.
+//!
+//! Idea: the operands of the predicate's ANDs say of single columns that they equal one of some
+//! values, or lie between two. Where they do so for the first columns of the primary key or of an
+//! index, the rows that can pass are a few ranges of encoded keys.
+//!
+//! Invariant: every row that passes the predicate lies in the ranges of every access. What is not
+//! understood (other types, expressions, dynamic filters) narrows nothing. The predicate is checked
+//! for the rows afterwards all the same.
+//!
+//! Not here: how many rows a range has, and which access is the best.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, InListExpr, IsNullExpr, LikeExpr, Literal,
+};
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
+use netabase_store::{IndexDef, KeyRange, TableDef};
+
+/// The most ranges of one access: longer lists of values are scanned for.
+const MAX_RANGES: usize = 1000;
+
+/// An order of a table's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// That of the segments themselves; `unique`: the ranges are whole keys.
+    PrimaryKey {
+        /// Whether each range holds one row at most.
+        unique: bool,
+    },
+    /// That of an index.
+    Index(IndexDef),
+}
+
+impl Order {
+    /// For people.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::PrimaryKey { .. } => "primary key",
+            Self::Index(index) => &index.name,
+        }
+    }
+}
+
+/// A way to the rows that can pass.
+#[derive(Debug)]
+pub(crate) struct Access {
+    pub(crate) order: Order,
+    /// Disjoint.
+    pub(crate) ranges: Vec<KeyRange>,
+}
+
+/// All ways to the rows of a table that can pass a predicate.
+pub(crate) fn accesses(def: &TableDef, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Access> {
+    let Some(predicate) = predicate else {
+        return Vec::new();
+    };
+    let wanted = Wanted::of(predicate, &def.schema);
+    if wanted.0.is_empty() {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    if let Some((ranges, unique)) = wanted.ranges(&def.primary_key) {
+        let order = Order::PrimaryKey { unique };
+        all.push(Access { order, ranges });
+    }
+    for index in &def.options.indexes {
+        let columns: Vec<usize> = index.columns.iter().map(|c| *c as usize).collect();
+        if let Some((ranges, _)) = wanted.ranges(&columns) {
+            let order = Order::Index(index.clone());
+            all.push(Access { order, ranges });
+        }
+    }
+    all
+}
+
+/// What is wanted of one column.
+#[derive(Debug)]
+struct OfColumn {
+    /// One of these, in order, each once.
+    points: Option<Vec<ScalarValue>>,
+    lower: Bound<ScalarValue>,
+    upper: Bound<ScalarValue>,
+}
+
+/// What is wanted of columns, by their indices.
+#[derive(Debug, Default)]
+struct Wanted(HashMap<usize, OfColumn>);
+
+impl Wanted {
+    fn of(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Self {
+        let mut wanted = Self::default();
+        for operand in split_conjunction(predicate) {
+            if let Some((column, values)) = points(operand, schema) {
+                wanted.narrow_to(column, values);
+            } else if let Some((column, op, value)) = comparison(operand, schema) {
+                wanted.bound(column, op, value);
+            } else if let Some((column, lower, upper)) = like_prefix(operand, schema) {
+                wanted.bound(column, Operator::GtEq, lower);
+                if let Some(upper) = upper {
+                    wanted.bound(column, Operator::Lt, upper);
+                }
+            }
+        }
+        wanted
+    }
+
+    fn column(&mut self, column: usize) -> &mut OfColumn {
+        self.0.entry(column).or_insert(OfColumn {
+            points: None,
+            lower: Bound::Unbounded,
+            upper: Bound::Unbounded,
+        })
+    }
+
+    fn narrow_to(&mut self, column: usize, mut values: Vec<ScalarValue>) {
+        values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+        values.dedup();
+        let known = &mut self.column(column).points;
+        if known
+            .as_ref()
+            .is_none_or(|known| values.len() < known.len())
+        {
+            *known = Some(values);
+        }
+    }
+
+    fn bound(&mut self, column: usize, op: Operator, value: ScalarValue) {
+        let known = self.column(column);
+        let (side, tighter, new) = match op {
+            Operator::Gt => {
+                let value = zero_as(value, true);
+                (&mut known.lower, Ordering::Greater, Bound::Excluded(value))
+            }
+            Operator::GtEq => {
+                let value = zero_as(value, false);
+                (&mut known.lower, Ordering::Greater, Bound::Included(value))
+            }
+            Operator::Lt => {
+                let value = zero_as(value, false);
+                (&mut known.upper, Ordering::Less, Bound::Excluded(value))
+            }
+            _ => {
+                let value = zero_as(value, true);
+                (&mut known.upper, Ordering::Less, Bound::Included(value))
+            }
+        };
+        let order = match (&new, &*side) {
+            (
+                Bound::Included(new) | Bound::Excluded(new),
+                Bound::Included(old) | Bound::Excluded(old),
+            ) => new.partial_cmp(old),
+            _ => Some(tighter),
+        };
+        if order == Some(tighter) {
+            *side = new;
+        }
+    }
+
+    /// The ranges of keys made of these columns, and whether each is one whole key. `None` if
+    /// nothing is wanted of the first column, or too many values.
+    fn ranges(&self, columns: &[usize]) -> Option<(Vec<KeyRange>, bool)> {
+        let mut prefixes: Vec<Vec<ArrayRef>> = vec![Vec::new()];
+        let mut depth = 0;
+        for column in columns {
+            let points = self.0.get(column).and_then(|wanted| wanted.points.as_ref());
+            let Some(points) = points.filter(|p| p.len() * prefixes.len() <= MAX_RANGES) else {
+                break;
+            };
+            let values: Vec<ArrayRef> = points.iter().map(array).collect::<Option<_>>()?;
+            let longer = |prefix: Vec<ArrayRef>| {
+                let with = |value: &ArrayRef| {
+                    let mut longer = prefix.clone();
+                    longer.push(Arc::clone(value));
+                    longer
+                };
+                values.iter().map(with).collect::<Vec<_>>()
+            };
+            prefixes = prefixes.into_iter().flat_map(longer).collect();
+            depth += 1;
+        }
+        let next = columns.get(depth).and_then(|column| self.0.get(column));
+        let between = next.and_then(OfColumn::bounds);
+        if depth == 0 && between.is_none() {
+            return None;
+        }
+        let range = |prefix: Vec<ArrayRef>| match &between {
+            Some((lower, upper)) => KeyRange::between(&prefix, lower.as_ref(), upper.as_ref()),
+            None => KeyRange::prefix(&prefix),
+        };
+        let ranges = prefixes.into_iter().map(range).collect::<Result<_, _>>();
+        Some((ranges.ok()?, depth == columns.len()))
+    }
+}
+
+impl OfColumn {
+    /// The bounds as arrays of one value; `None` if there are none.
+    fn bounds(&self) -> Option<(Bound<ArrayRef>, Bound<ArrayRef>)> {
+        let bound = |side: &Bound<ScalarValue>| match side {
+            Bound::Included(value) => Some(Bound::Included(array(value)?)),
+            Bound::Excluded(value) => Some(Bound::Excluded(array(value)?)),
+            Bound::Unbounded => Some(Bound::Unbounded),
+        };
+        match (bound(&self.lower)?, bound(&self.upper)?) {
+            (Bound::Unbounded, Bound::Unbounded) => None,
+            both => Some(both),
+        }
+    }
+}
+
+fn array(value: &ScalarValue) -> Option<ArrayRef> {
+    value.to_array().ok()
+}
+
+/// A column and a literal in the column's type.
+fn column_and_value(
+    column: &Arc<dyn PhysicalExpr>,
+    value: &Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+) -> Option<(usize, ScalarValue)> {
+    let column = column.downcast_ref::<Column>()?.index();
+    let value = value.downcast_ref::<Literal>()?.value();
+    let value = fitting(value, schema.fields().get(column)?.data_type())?;
+    Some((column, value))
+}
+
+/// The value in a column's type, if nothing is lost by that; NULL fits nowhere.
+fn fitting(value: &ScalarValue, wanted: &DataType) -> Option<ScalarValue> {
+    let is_text =
+        |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+    let given = value.data_type();
+    if value.is_null() {
+        None
+    } else if given == *wanted {
+        Some(value.clone())
+    } else if is_text(&given) && is_text(wanted) {
+        value.cast_to(wanted).ok()
+    } else {
+        None
+    }
+}
+
+/// `column op literal`, or the other way round.
+fn comparison(
+    operand: &Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+) -> Option<(usize, Operator, ScalarValue)> {
+    let binary = operand.downcast_ref::<BinaryExpr>()?;
+    let op = *binary.op();
+    if !matches!(
+        op,
+        Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq
+    ) {
+        return None;
+    }
+    let (left, right) = (binary.left(), binary.right());
+    if let Some((column, value)) = column_and_value(left, right, schema) {
+        return Some((column, op, value));
+    }
+    let (column, value) = column_and_value(right, left, schema)?;
+    Some((column, op.swap()?, value))
+}
+
+/// The values that one column must have one of: `=`, `IN`, `IS NULL`, and ORs of them.
+fn points(operand: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<(usize, Vec<ScalarValue>)> {
+    if let Some(list) = operand.downcast_ref::<InListExpr>() {
+        if list.negated() || list.list().len() > MAX_RANGES {
+            return None;
+        }
+        let mut all = Vec::with_capacity(list.list().len());
+        for value in list.list() {
+            let is_null = |literal: &Literal| literal.value().is_null();
+            if value.downcast_ref::<Literal>().is_some_and(is_null) {
+                continue;
+            }
+            all.extend(signs_of_zero(
+                column_and_value(list.expr(), value, schema)?.1,
+            ));
+        }
+        return Some((list.expr().downcast_ref::<Column>()?.index(), all));
+    }
+    if let Some(null) = operand.downcast_ref::<IsNullExpr>() {
+        let column = null.arg().downcast_ref::<Column>()?.index();
+        let data_type = schema.fields().get(column)?.data_type();
+        return Some((column, vec![ScalarValue::try_from(data_type).ok()?]));
+    }
+    let binary = operand.downcast_ref::<BinaryExpr>()?;
+    let (left, right) = (binary.left(), binary.right());
+    match binary.op() {
+        Operator::Eq => {
+            let found = column_and_value(left, right, schema);
+            let (column, value) = found.or_else(|| column_and_value(right, left, schema))?;
+            Some((column, signs_of_zero(value)))
+        }
+        Operator::Or => {
+            let (column, mut values) = points(left, schema)?;
+            let (other, more) = points(right, schema)?;
+            values.extend(more);
+            (column == other && values.len() <= MAX_RANGES).then_some((column, values))
+        }
+        _ => None,
+    }
+}
+
+/// The least text that matches `LIKE 'text%'`, and one that is greater than all that do.
+fn like_prefix(
+    operand: &Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+) -> Option<(usize, ScalarValue, Option<ScalarValue>)> {
+    let like = operand.downcast_ref::<LikeExpr>()?;
+    if like.negated() || like.case_insensitive() {
+        return None;
+    }
+    let (column, pattern) = column_and_value(like.expr(), like.pattern(), schema)?;
+    let pattern = pattern.try_as_str()??;
+    let end = pattern.find(['%', '_', '\\']).unwrap_or(pattern.len());
+    let prefix = pattern.get(..end).filter(|prefix| !prefix.is_empty())?;
+    let data_type = schema.fields().get(column)?.data_type();
+    let text = |text: &str| ScalarValue::from(text).cast_to(data_type).ok();
+    let upper = match next_text(prefix) {
+        Some(next) => Some(text(&next)?),
+        None => None,
+    };
+    Some((column, text(prefix)?, upper))
+}
+
+/// The least text that is greater than all that begin with `prefix`.
+fn next_text(prefix: &str) -> Option<String> {
+    let mut chars: Vec<char> = prefix.chars().collect();
+    while let Some(last) = chars.pop() {
+        // Between these two there are no characters.
+        let next = match last {
+            '\u{d7ff}' => Some('\u{e000}'),
+            other => char::from_u32(other as u32 + 1),
+        };
+        if let Some(next) = next {
+            chars.push(next);
+            return Some(chars.into_iter().collect());
+        }
+    }
+    None
+}
+
+/// Zero with the wanted sign, which keys tell apart and comparisons may not; other values unchanged.
+fn zero_as(value: ScalarValue, positive: bool) -> ScalarValue {
+    match value {
+        ScalarValue::Float32(Some(0.0)) => {
+            ScalarValue::Float32(Some(if positive { 0.0 } else { -0.0 }))
+        }
+        ScalarValue::Float64(Some(0.0)) => {
+            ScalarValue::Float64(Some(if positive { 0.0 } else { -0.0 }))
+        }
+        other => other,
+    }
+}
+
+fn signs_of_zero(value: ScalarValue) -> Vec<ScalarValue> {
+    match value {
+        ScalarValue::Float32(Some(0.0)) | ScalarValue::Float64(Some(0.0)) => {
+            vec![zero_as(value.clone(), false), zero_as(value, true)]
+        }
+        other => vec![other],
+    }
+}

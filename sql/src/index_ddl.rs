@@ -1,0 +1,195 @@
+//! Indexes come and go.
+//!
+//! Purpose: `CREATE INDEX` and `DROP INDEX` change the definition of the index's table. `CREATE INDEX`
+//! returns when this peer's rows are indexed; other peers index theirs in the background, and
+//! queries scan where an index is not ready yet.
+//!
+//! Invariant: the name of an index is unique over all tables that are known here.
+
+use std::sync::Arc;
+
+use datafusion::sql::sqlparser::ast::{CreateIndex, Expr as SqlExpr, IndexColumn, ObjectName};
+use netabase_store::{Error, IndexDef, TableDef};
+
+use crate::ddl::read_only;
+use crate::engine::Engine;
+use crate::error::{conflict, interrupted, invalid, not_found};
+use crate::output::Output;
+use crate::statement::{TableName, ident_of, table_name};
+
+/// `CREATE INDEX`.
+pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Result<Output, Error> {
+    refuse_clauses(&statement)?;
+    let Some(name) = &statement.name else {
+        return Err(invalid(
+            "an index needs a name: CREATE INDEX name ON table (column, …)",
+        ));
+    };
+    let name = index_name(name)?;
+    let table = match table_name(&statement.table_name)? {
+        TableName::Table(table) => table,
+        TableName::InformationSchema => return Err(read_only()),
+    };
+    let Some(def) = crate::catalog::live_table(engine.store(), &table) else {
+        return Err(not_found(format!("table \"{table}\" does not exist")));
+    };
+    if let Some(other) = table_of(engine, &name) {
+        if statement.if_not_exists {
+            return Ok(Output::empty());
+        }
+        return Err(conflict(format!(
+            "index \"{name}\" exists already, on table \"{}\"; drop it first, or use CREATE INDEX \
+             IF NOT EXISTS",
+            other.name
+        )));
+    }
+    let columns = columns_of(&def, &statement.columns)?;
+    let mut changed = TableDef::clone(&def);
+    changed.options.indexes.push(IndexDef { name, columns });
+    changed.validate()?;
+    let def = engine.cluster().alter_table(changed).await?;
+    build(engine, def).await?;
+    Ok(Output::empty())
+}
+
+/// `DROP INDEX`: all names are checked before the first index goes.
+pub(crate) async fn drop_indexes(
+    engine: &Engine,
+    names: &[ObjectName],
+    if_exists: bool,
+) -> Result<Output, Error> {
+    let mut known = Vec::with_capacity(names.len());
+    for name in names {
+        let name = index_name(name)?;
+        match table_of(engine, &name) {
+            Some(_) => known.push(name),
+            None if if_exists => {}
+            None => return Err(not_found(format!("index \"{name}\" does not exist"))),
+        }
+    }
+    for name in known {
+        // Another name of this statement may have changed the same table.
+        if let Some(def) = table_of(engine, &name) {
+            let mut changed = TableDef::clone(&def);
+            changed.options.indexes.retain(|index| index.name != name);
+            engine.cluster().alter_table(changed).await?;
+        }
+    }
+    Ok(Output::empty())
+}
+
+/// The live table that has an index of this name.
+fn table_of(engine: &Engine, index: &str) -> Option<Arc<TableDef>> {
+    let tables = engine.store().tables().into_iter();
+    let mut tables =
+        tables.filter(|def| def.options.indexes.iter().any(|known| known.name == index));
+    tables.next()
+}
+
+/// Returns when this peer's rows are indexed.
+async fn build(engine: &Engine, def: Arc<TableDef>) -> Result<(), Error> {
+    let store = engine.store().clone();
+    let work = move || {
+        store.build_indexes(def.id, &mut |done, total| {
+            tracing::info!(table = %def.name, done, total, "making an index");
+        })
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| interrupted(&error))?
+}
+
+fn index_name(name: &ObjectName) -> Result<String, Error> {
+    match name.0.as_slice() {
+        [part] => part.as_ident().map(ident_of),
+        _ => None,
+    }
+    .ok_or_else(|| {
+        invalid(format!(
+            "{name} is not the name of an index: write it alone"
+        ))
+    })
+}
+
+fn columns_of(def: &TableDef, columns: &[IndexColumn]) -> Result<Vec<u32>, Error> {
+    let mut indexed = Vec::with_capacity(columns.len());
+    for IndexColumn {
+        column,
+        operator_class,
+    } in columns
+    {
+        let SqlExpr::Identifier(ident) = &column.expr else {
+            return Err(invalid(format!(
+                "CREATE INDEX takes columns, not {}: store the value in a column of its own",
+                column.expr
+            )));
+        };
+        let options = column.options;
+        let ordered = options.asc.is_some() || options.nulls_first.is_some();
+        if ordered || operator_class.is_some() || column.with_fill.is_some() {
+            return Err(invalid(format!(
+                "CREATE INDEX takes columns alone, not {column}: the order is fixed, and lookups \
+                 work in both directions"
+            )));
+        }
+        let name = ident_of(ident);
+        let index = def
+            .schema
+            .index_of(&name)
+            .map_err(|_| invalid(format!("table \"{}\" has no column \"{name}\"", def.name)))?;
+        indexed.push(index as u32);
+    }
+    Ok(indexed)
+}
+
+/// Refuses what would otherwise be ignored.
+fn refuse_clauses(statement: &CreateIndex) -> Result<(), Error> {
+    let unsupported = [
+        (
+            "UNIQUE INDEX",
+            statement.unique,
+            "peers take writes without asking each other, so that nobody can promise it; only the \
+             PRIMARY KEY is unique",
+        ),
+        (
+            "INDEX CONCURRENTLY",
+            statement.concurrently,
+            "leave it out: reading and writing go on anyway",
+        ),
+        (
+            "INDEX … USING",
+            statement.using.is_some(),
+            "leave it out: there is one kind of index",
+        ),
+        (
+            "INDEX … WHERE",
+            statement.predicate.is_some(),
+            "index all rows",
+        ),
+        (
+            "INDEX … INCLUDE",
+            !statement.include.is_empty(),
+            "add the columns to the index",
+        ),
+        (
+            "INDEX … NULLS DISTINCT",
+            statement.nulls_distinct.is_some(),
+            "leave it out",
+        ),
+        (
+            "INDEX … with options",
+            !statement.with.is_empty()
+                || !statement.index_options.is_empty()
+                || !statement.alter_options.is_empty(),
+            "leave them out",
+        ),
+    ];
+    for (clause, given, way_out) in unsupported {
+        if given {
+            return Err(invalid(format!(
+                "CREATE {clause} is not supported: {way_out}"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Reading the few rows of a segment that an index, or the primary key, points to.
+//!
+//! Idea: per segment, the most selective access is found by counting, which takes a few binary
+//! searches; if it leaves few enough rows, the segment's groups are replaced by blocks of these rows
+//! alone, whose columns are read by position.
+//!
+//! Invariant: the blocks keep every row that can pass the predicate, in the order of the segment,
+//! and lie within the rows that they replace; so slices stay disjoint and complete, whether or not
+//! an index was ready when each of them was opened.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::buffer::BooleanBuffer;
+use datafusion::common::exec_datafusion_err;
+use datafusion::error::DataFusionError;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use netabase_store::{Error, SegmentView, TableSnapshot};
+
+use crate::access::{Access, Order, accesses};
+use crate::block::{Block, BlockRows, SlicedRows, Zone};
+use crate::cluster::ScanRequest;
+use crate::error::error_to_datafusion;
+
+/// An access is used if it leaves at most one row in so many; reading more of them one by one takes
+/// longer than reading all.
+const SELECTIVE: u64 = 50;
+/// So few rows are read one by one in any case.
+const FEW_ROWS: u64 = 16;
+/// Rows of one block.
+const BLOCK_ROWS: usize = 8192;
+/// Segments that are asked which access they would take, for EXPLAIN.
+const EXPLAINED_SEGMENTS: usize = 4;
+
+/// What indexes did for a scan.
+#[derive(Debug, Clone, Default)]
+pub struct IndexMetrics {
+    /// Segments in which an index, or the primary key, was asked instead of reading all rows.
+    pub lookups: Count,
+    /// Live rows that it pointed to.
+    pub rows: Count,
+}
+
+impl IndexMetrics {
+    /// Counters `index_lookups` and `index_rows` of one partition.
+    pub fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let counter = |name| MetricBuilder::new(metrics).counter(name, partition);
+        Self {
+            lookups: counter("index_lookups"),
+            rows: counter("index_rows"),
+        }
+    }
+}
+
+/// Some rows of a segment, by position.
+#[derive(Debug)]
+struct PickedBlock {
+    view: SegmentView,
+    rows: Vec<u32>,
+}
+
+impl Block for PickedBlock {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn live(&self) -> Option<BooleanBuffer> {
+        None
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError> {
+        let taken = self
+            .view
+            .take(&self.rows, &[column])
+            .map_err(error_to_datafusion)?;
+        let values = taken.columns().first().cloned();
+        values.ok_or_else(|| exec_datafusion_err!("a segment has no column {column}"))
+    }
+
+    fn zone(&self, _column: usize) -> Option<Zone> {
+        None
+    }
+}
+
+/// Replaces groups of segments by the rows that can pass the request's predicate, where an access
+/// leaves few of them.
+pub(crate) fn narrow(
+    parts: Vec<SlicedRows>,
+    request: &ScanRequest,
+    metrics: &IndexMetrics,
+) -> Result<Vec<BlockRows>, DataFusionError> {
+    let accesses = accesses(&request.def, request.predicate.as_ref());
+    let mut narrowed = Vec::with_capacity(parts.len());
+    for of_segment in parts.chunk_by(|a, b| a.segment.is_some() && a.segment == b.segment) {
+        let view = of_segment.first().and_then(|first| first.view.as_ref());
+        let picked = match view {
+            Some(view) => pick(view, &accesses).map_err(error_to_datafusion)?,
+            None => None,
+        };
+        match (view, picked) {
+            (Some(view), Some(rows)) => {
+                narrowed.extend(blocks(view, rows, positions(of_segment), metrics));
+            }
+            _ => narrowed.extend(of_segment.iter().map(|part| part.rows.clone())),
+        }
+    }
+    Ok(narrowed)
+}
+
+/// The access that most rows of a snapshot would be reached by, if any.
+pub(crate) fn explain(snapshot: &TableSnapshot, request: &ScanRequest) -> Option<String> {
+    let accesses = accesses(&request.def, request.predicate.as_ref());
+    if accesses.is_empty() {
+        return None;
+    }
+    let shards = snapshot.shards.iter();
+    let mut segments: Vec<&SegmentView> = shards.flat_map(|shard| &shard.segments).collect();
+    segments.sort_by_key(|segment| std::cmp::Reverse(segment.rows()));
+    let mut chosen = segments.into_iter().take(EXPLAINED_SEGMENTS);
+    // What cannot be read here fails when it is scanned.
+    chosen.find_map(|segment| {
+        let access = choose(segment, &accesses).ok()??;
+        Some(access.order.name().to_owned())
+    })
+}
+
+/// The physical rows that the parts of one segment span.
+fn positions(parts: &[SlicedRows]) -> Range<u32> {
+    let of = |part: &SlicedRows| {
+        // All groups but the last have as many rows as the first.
+        let whole = part.view.as_ref().map_or(0, |view| view.group_rows(0));
+        let first = (part.group * whole) as u32;
+        first + part.rows.rows.start as u32..first + part.rows.rows.end as u32
+    };
+    match (parts.first(), parts.last()) {
+        (Some(first), Some(last)) => of(first).start..of(last).end,
+        _ => 0..0,
+    }
+}
+
+/// The live ones of some rows as blocks.
+fn blocks(
+    view: &SegmentView,
+    mut rows: Vec<u32>,
+    within: Range<u32>,
+    metrics: &IndexMetrics,
+) -> Vec<BlockRows> {
+    let whole = view.group_rows(0).max(1) as u32;
+    rows.retain(|row| {
+        let live = view.live((row / whole) as usize);
+        within.contains(row) && live.is_none_or(|live| live.value((row % whole) as usize))
+    });
+    metrics.lookups.add(1);
+    metrics.rows.add(rows.len());
+    rows.chunks(BLOCK_ROWS)
+        .map(|rows| {
+            let (view, rows) = (view.clone(), rows.to_vec());
+            BlockRows::all(Arc::new(PickedBlock { view, rows }))
+        })
+        .collect()
+}
+
+/// The rows of a segment that the best access leaves, ascending, if they are few enough.
+fn pick(view: &SegmentView, accesses: &[Access]) -> Result<Option<Vec<u32>>, Error> {
+    match choose(view, accesses)? {
+        Some(access) => rows_of(view, access),
+        None => Ok(None),
+    }
+}
+
+/// The access that leaves the fewest rows of a segment, if they are few enough.
+fn choose<'a>(view: &SegmentView, accesses: &'a [Access]) -> Result<Option<&'a Access>, Error> {
+    let mut best: Option<(&Access, u64)> = None;
+    for access in accesses {
+        let most = match best {
+            Some((_, 0)) => break,
+            Some((_, rows)) => rows - 1,
+            None => (view.rows() / SELECTIVE).max(FEW_ROWS),
+        };
+        if let Some(rows) = count(view, access, most)? {
+            best = Some((access, rows));
+        }
+    }
+    Ok(best.map(|(access, _)| access))
+}
+
+/// How many rows an access leaves; `None` if more than `most`, or if the index is not ready.
+fn count(view: &SegmentView, access: &Access, most: u64) -> Result<Option<u64>, Error> {
+    let mut rows = 0;
+    for range in &access.ranges {
+        rows += match &access.order {
+            Order::PrimaryKey { unique: true } => u64::from(view.row_at(range)?.is_some()),
+            Order::PrimaryKey { .. } => view.rows_in(range)?.len() as u64,
+            Order::Index(index) => match view.count(index, range)? {
+                Some(rows) => rows,
+                None => return Ok(None),
+            },
+        };
+        if rows > most {
+            return Ok(None);
+        }
+    }
+    Ok(Some(rows))
+}
+
+/// The rows of an access, ascending; `None` if the index is not ready.
+fn rows_of(view: &SegmentView, access: &Access) -> Result<Option<Vec<u32>>, Error> {
+    let mut rows = Vec::new();
+    for range in &access.ranges {
+        match &access.order {
+            Order::PrimaryKey { unique: true } => rows.extend(view.row_at(range)?),
+            Order::PrimaryKey { .. } => rows.extend(view.rows_in(range)?),
+            Order::Index(index) => match view.lookup(index, range, usize::MAX)? {
+                Some(found) => rows.extend(found),
+                None => return Ok(None),
+            },
+        }
+    }
+    rows.sort_unstable();
+    rows.dedup();
+    Ok(Some(rows))
+}
