@@ -141,13 +141,14 @@ impl SegmentHome {
         Ok(removed)
     }
 
-    fn folder(&self, table: TableId, shard: u32) -> PathBuf {
+    /// Where the segments of a shard lie.
+    pub(super) fn folder(&self, table: TableId, shard: u32) -> PathBuf {
         self.root.join(table.to_string()).join(shard.to_string())
     }
 }
 
 /// The segment that a file belongs to, going by its name.
-fn number_of(name: &str) -> Option<u64> {
+pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name
         .strip_suffix(".parquet")
         .or_else(|| name.strip_suffix(".idx"))?;

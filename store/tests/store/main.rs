@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backup;
 mod bulk;
+mod check;
 mod commit;
 mod common;
 mod convergence;
 mod crash;
+mod format;
 mod input;
 mod lifecycle;
 mod log;
 mod model;
+mod read_only;
 mod repair;
 mod types;
