@@ -41,8 +41,10 @@ mod scan_statistics;
 mod settings;
 mod shard_scan;
 mod statement;
+mod system;
 mod table_clauses;
 mod types;
+mod upkeep;
 mod write;
 
 pub use block::{Block, BlockRows, Zone};

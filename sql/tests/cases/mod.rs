@@ -15,3 +15,4 @@ mod scan;
 mod scripts;
 mod statistics;
 mod tpch;
+mod upkeep;
