@@ -204,7 +204,7 @@ impl TableDef {
             )));
         }
         let (format, body) = match bytes.split_first() {
-            Some((&(format @ (PLAIN_FORMAT | TABLE_DEF_FORMAT)), body)) => (format, body),
+            Some((&format @ (PLAIN_FORMAT | TABLE_DEF_FORMAT), body)) => (format, body),
             Some((format, _)) => {
                 return Err(Error::invalid(format!(
                     "table definition has format {format}; this release reads {TABLE_DEF_FORMAT}"

@@ -19,6 +19,7 @@ use super::Store;
 use super::committer::Work;
 use super::core::Core;
 use super::lane::{LaneShard, Written};
+use super::replay::Unread;
 use crate::catalog::{Table, TableState};
 use crate::digest::{DigestSum, DigestTree, RecordHasher};
 use crate::error::{Error, Result};
@@ -387,14 +388,14 @@ fn repeated_key(table: &TableState, segment: &Segment, group: usize, row: usize)
 }
 
 /// Lets a load of the log take effect again.
-pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, String> {
+pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, Unread> {
     let entry: LoadEntry = match postcard::take_from_bytes(payload) {
         Ok((entry, [])) => entry,
-        Ok(_) => return Err("bytes follow the load".to_owned()),
-        Err(error) => return Err(error.to_string()),
+        Ok(_) => return Err("bytes follow the load".to_owned().into()),
+        Err(error) => return Err(error.to_string().into()),
     };
     let Some(home) = &core.home else {
-        return Err("a bulk load in a store without a folder".to_owned());
+        return Err("a bulk load in a store without a folder".to_owned().into());
     };
     let table = core.any_table(entry.table).map_err(|e| e.to_string())?;
     core.clock.advance(entry.stamp.version);
@@ -406,7 +407,7 @@ pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, String> {
         loads.push(loaded(segment, &entry.stamp, DigestTree::from_sparse(&sum)));
     }
     if !table.state.is_dropped() {
-        relocate(&table.state, &mut loads).map_err(|e| e.to_string())?;
+        relocate(&table.state, &mut loads).map_err(Unread::Segment)?;
     }
     core.apply_loads(&table, loads);
     Ok(rows)

@@ -104,7 +104,7 @@ impl Replay<'_> {
             let mut rows = 0;
             let first = checkpoint::load(core, self.checkpoints, number, &mut |payload| {
                 // Whatever these rows replaced is hidden in the checkpoint already.
-                rows += read_rows(core, payload, false)?;
+                rows += read_rows(core, payload, false).map_err(Unread::text)?;
                 Ok(())
             })?;
             self.report.rows += rows;
@@ -146,11 +146,13 @@ impl Replay<'_> {
                 Ok(())
             }
             FrameKind::Write => {
-                self.report.rows += read_rows(self.core, &frame.payload, true).map_err(damaged)?;
+                self.report.rows += read_rows(self.core, &frame.payload, true)
+                    .map_err(|unread| unread.at(path, frame.offset))?;
                 Ok(())
             }
             FrameKind::Bulk => {
-                self.report.rows += bulk::replay(self.core, &frame.payload).map_err(damaged)?;
+                self.report.rows += bulk::replay(self.core, &frame.payload)
+                    .map_err(|unread| unread.at(path, frame.offset))?;
                 Ok(())
             }
             FrameKind::Segment | FrameKind::Shard | FrameKind::End => {
@@ -160,9 +162,40 @@ impl Replay<'_> {
     }
 }
 
+/// Why a frame with a good checksum could not be applied.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// It is not what was written.
+    Frame(String),
+    /// A segment that it needs cannot be read; the log is good.
+    Segment(Error),
+}
+
+impl Unread {
+    fn at(self, path: &Path, offset: u64) -> Error {
+        match self {
+            Self::Frame(reason) => Error::log(path, offset, reason),
+            Self::Segment(error) => error,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::Frame(reason) => reason,
+            Self::Segment(error) => error.to_string(),
+        }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(reason: String) -> Self {
+        Self::Frame(reason)
+    }
+}
+
 /// Applies rows of the log or of a checkpoint. Returns how many there are. `locate` says whether
 /// their keys may be in segments.
-fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
+fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, Unread> {
     let preparer = Preparer {
         hasher: &core.hasher,
         trusted: true,
@@ -173,10 +206,11 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
         let state = match core.catalog.read().by_id(part.table) {
             Some(table) => Arc::clone(&table.state),
             None => {
-                return Err(format!(
+                let reason = format!(
                     "rows of unknown table {}: an earlier log file is missing",
                     part.table
-                ));
+                );
+                return Err(reason.into());
             }
         };
         rows += part.rows.num_rows() as u64;
@@ -188,7 +222,7 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, String> {
             .prepare(&state, part)
             .map_err(|error| error.to_string())?;
         if locate {
-            part.locate().map_err(|error| error.to_string())?;
+            part.locate().map_err(Unread::Segment)?;
         }
         parts.push(part);
     }

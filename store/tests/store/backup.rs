@@ -243,7 +243,7 @@ fn damage_is_named_and_nothing_is_left() {
         refused(&path);
         fs::write(&path, &good[..good.len() - 1]).unwrap();
         refused(&path);
-        if !path.extension().is_some_and(|end| end == "json") {
+        if path.extension().is_none_or(|end| end != "json") {
             fs::remove_file(&path).unwrap();
             refused(&path);
         }

@@ -149,6 +149,25 @@ fn a_damaged_segment_hurts_its_shard_alone() {
 }
 
 #[test]
+fn damage_that_keeps_the_log_from_being_read_is_named_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, _) = fill(dir.path());
+    let store = open(dir.path());
+    upsert(&store, &one, &(0..500).collect::<Vec<_>>(), 20);
+    store.close().unwrap();
+    let path = segment_files(dir.path(), &one, 1).remove(1);
+    flip(&path);
+    let error = Store::open(settings(dir.path())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()), "{text}");
+    assert!(!text.contains(".log"), "{text}");
+    let report = check(dir.path());
+    assert_eq!(report.problems.len(), 1, "{:#?}", report.problems);
+    assert_eq!(report.problems[0].file, path);
+}
+
+#[test]
 fn what_is_no_folder_or_in_use_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let kind = |settings: Settings| Store::check(settings, |_, _| {}).unwrap_err().kind();

@@ -15,6 +15,11 @@ use crate::segment::Segment;
 use crate::store::checkpoint;
 use crate::store::maintenance::Made;
 
+/// Takes a file piece by piece.
+type Each<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
+/// Reads a file from its beginning to its end.
+type Read<'a> = &'a mut dyn FnMut(Each<'_>) -> Result<()>;
+
 /// Bytes read at a time.
 const COPY_BYTES: usize = 256 << 10;
 
@@ -116,12 +121,7 @@ impl Work<'_> {
     }
 
     /// Copies one file that `read` reads, and notes its hash.
-    fn file(
-        &mut self,
-        path: &str,
-        bytes: u64,
-        read: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<()> {
+    fn file(&mut self, path: &str, bytes: u64, read: Read<'_>) -> Result<()> {
         let entry = match self.target.known(path, bytes) {
             Some(known) => {
                 self.advance(bytes);
@@ -133,12 +133,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn copy_file(
-        &mut self,
-        path: &str,
-        bytes: u64,
-        read: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
-    ) -> Result<FileEntry> {
+    fn copy_file(&mut self, path: &str, bytes: u64, read: Read<'_>) -> Result<FileEntry> {
         let mut hasher = blake3::Hasher::new();
         self.target.begin(path, bytes)?;
         let mut copied = 0;
@@ -170,11 +165,7 @@ impl Work<'_> {
 }
 
 /// Reads a file to its end.
-pub(super) fn read_file(
-    disk: &dyn Disk,
-    path: &Path,
-    each: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
+pub(super) fn read_file(disk: &dyn Disk, path: &Path, each: Each<'_>) -> Result<()> {
     let failed = |error| io("read", path, error);
     let file = disk.open(path).map_err(failed)?;
     let size = file.size().map_err(failed)?;
