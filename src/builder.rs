@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netabase_distributed::Role;
-use netabase_store::{BackendKind, Durability, Error};
+use netabase_store::{BackendKind, Codec, Durability, Error};
 
 use crate::database::Netabase;
 use crate::settings::Settings;
@@ -47,7 +47,8 @@ impl Builder {
         self
     }
 
-    /// The index that stands beside the log. Default: [`BackendKind::Sled`].
+    /// The index that stands beside the log; the one that made the folder's. Default:
+    /// [`BackendKind::Sled`].
     pub fn index_backend(mut self, backend: BackendKind) -> Self {
         self.settings.index_backend = backend;
         self
@@ -62,6 +63,31 @@ impl Builder {
     /// Most bytes of rows, keys and indexes held in memory. Default: 8 GiB.
     pub fn memory_limit(mut self, bytes: usize) -> Self {
         self.settings.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Bytes of rows in memory above which they are moved to segments on disk. Default: 64 MiB.
+    pub fn flush_bytes(mut self, bytes: u64) -> Self {
+        self.settings.flush_bytes = Some(bytes);
+        self
+    }
+
+    /// Cache of decoded columns, in bytes; 0 for none. Default: a quarter of the machine's memory.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.settings.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// How segments are compressed. Default: zstd, level 1.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.settings.codec = Some(codec);
+        self
+    }
+
+    /// Whether the data folder is only read: nothing in it changes, several may read it at once, and
+    /// writes fail. Not together with a network. Default: no.
+    pub fn read_only(mut self, on: bool) -> Self {
+        self.settings.read_only = on;
         self
     }
 
@@ -185,6 +211,9 @@ mod tests {
     fn wrong_options_are_named() {
         assert!(refusal(Builder::default().network("Not Valid")).contains("Not Valid"));
         assert!(refusal(Builder::default().memory_limit(1)).contains("memory_limit"));
+        assert!(refusal(Builder::default().flush_bytes(1)).contains("flush_bytes"));
+        let reader = Builder::default().network("n").read_only(true);
+        assert!(refusal(reader).contains("read_only"));
         assert!(refusal(Builder::default().target_partitions(0)).contains("target_partitions"));
         assert!(refusal(Builder::default().network("n").bootstrap("nowhere")).contains("nowhere"));
     }

@@ -92,11 +92,15 @@ impl Netabase {
     ) -> Result<Self, Error> {
         let runtime = QueryRuntime::start(settings.engine().target_partitions)?;
         let folder = settings.data_dir.clone();
-        let store_settings = settings.store();
+        let (store_settings, read_only) = (settings.store(), settings.read_only);
         let (store, identity) = runtime
             .blocking(move || {
                 let store = open_store(store_settings, progress)?;
                 let identity = match folder {
+                    // Nothing may be written, and nobody will be told who this is.
+                    Some(folder) if read_only && !folder.join("identity").exists() => {
+                        Identity::generate()
+                    }
                     Some(folder) => Identity::load_or_create(&folder)?,
                     None => Identity::generate(),
                 };
@@ -280,6 +284,10 @@ impl Netabase {
         inner.runtime.stop().await;
         *done = true;
         left.and(flushed)
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// Runs a piece of work on the query runtime, unless the database is closed.

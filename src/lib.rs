@@ -32,6 +32,7 @@ mod objects;
 mod opening;
 mod runtime;
 mod settings;
+mod upkeep;
 mod views;
 mod watched;
 
@@ -43,5 +44,8 @@ pub use database::Netabase;
 pub use datafusion;
 pub use netabase_distributed::{Counters, PeerInfo, Role};
 pub use netabase_sql::{ShardRef, WriteReceipt};
-pub use netabase_store::{BackendKind, Durability, Error, ErrorKind, OpenReport, StoreStats};
+pub use netabase_store::{
+    BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
+    OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreStats,
+};
 pub use settings::Settings;

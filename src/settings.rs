@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use netabase_distributed::{NodeSettings, Role};
 use netabase_sql::EngineSettings;
-use netabase_store::{BackendKind, Durability, Error, ErrorKind};
+use netabase_store::{BackendKind, Codec, Durability, Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 
 /// Options of a database. Every field may be left out; `None` means the default of the layer that
@@ -20,12 +20,22 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Folder of the data. Default: none, everything is in memory and gone on close.
     pub data_dir: Option<PathBuf>,
-    /// The index beside the log. Default: `Sled`.
+    /// The index beside the log: `sled`, `sqlite`, `redb` or `memory`; the one that made the folder's.
+    /// Default: `sled`.
     pub index_backend: BackendKind,
     /// When a write counts as done. Default: `Durable`, on disk.
     pub durability: Durability,
     /// Most bytes of rows, keys and indexes in memory. Default: 8 GiB.
     pub memory_limit: Option<usize>,
+    /// Bytes of rows in memory above which they are moved to segments on disk. Default: 64 MiB.
+    pub flush_bytes: Option<u64>,
+    /// Cache of decoded columns, in bytes; 0 for none. Default: a quarter of the machine's memory.
+    pub cache_bytes: Option<u64>,
+    /// How segments are compressed: `Lz4`, `{"Zstd": level}` or `None`. Default: zstd, level 1.
+    pub codec: Option<Codec>,
+    /// Whether the data folder is only read: nothing in it changes, several may read it at once, and
+    /// writes fail. Not together with `network`. Default: no.
+    pub read_only: bool,
     /// Name of the network to be a peer of. Default: none, no network is used at all.
     pub network: Option<String>,
     /// `server`: holds shards and runs parts of others' queries; `client`: only asks and writes.
@@ -63,6 +73,10 @@ impl Default for Settings {
             index_backend: BackendKind::default(),
             durability: Durability::default(),
             memory_limit: None,
+            flush_bytes: None,
+            cache_bytes: None,
+            codec: None,
+            read_only: false,
             network: None,
             role: Role::Server,
             listen: Vec::new(),
@@ -87,6 +101,11 @@ impl Settings {
         self.store().validate()?;
         self.engine().validate()?;
         match self.node() {
+            Some(_) if self.read_only => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "option read_only is given together with network: a peer keeps notes about others; \
+                 leave one of them out",
+            )),
             Some(node) => node.validate(),
             None => self.refuse_network_options(),
         }
@@ -97,10 +116,18 @@ impl Settings {
             data_dir: self.data_dir.clone(),
             backend: self.index_backend,
             durability: self.durability,
+            cache_bytes: self.cache_bytes,
+            read_only: self.read_only,
             ..Default::default()
         };
         if let Some(bytes) = self.memory_limit {
             settings.memory_limit = bytes;
+        }
+        if let Some(bytes) = self.flush_bytes {
+            settings.flush_bytes = bytes;
+        }
+        if let Some(codec) = self.codec {
+            settings.codec = codec;
         }
         settings
     }

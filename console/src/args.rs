@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use netabase::BackendKind;
 
 use crate::exit;
+use crate::upkeep::{BackupArguments, CompactArguments, DataOptions, RestoreArguments};
 
 /// A SQL database whose tables live on a peer-to-peer network.
 #[derive(Debug, Parser)]
@@ -33,6 +35,21 @@ pub(crate) enum Command {
     /// Start three peers, load a year of flights, ask a question, and open the console.
     #[command(after_help = exit::HELP)]
     Demo(DemoArguments),
+    /// Copy a data folder, or only what is new since the last backup.
+    #[command(after_help = exit::HELP)]
+    Backup(BackupArguments),
+    /// Make a data folder of a backup, and verify all of it.
+    #[command(after_help = exit::HELP)]
+    Restore(RestoreArguments),
+    /// Read all of a data folder and look for damage; exit code 8 when there is some.
+    #[command(after_help = exit::HELP)]
+    Check(DataOptions),
+    /// Make the index of a data folder anew, with the same backend or another one.
+    #[command(after_help = exit::HELP)]
+    Repair(DataOptions),
+    /// Merge the segments of tables, without what was replaced or deleted.
+    #[command(after_help = exit::HELP)]
+    Compact(CompactArguments),
 }
 
 /// What every command shares.
@@ -41,6 +58,9 @@ pub(crate) struct PeerOptions {
     /// Folder of the data; without it everything is in memory
     #[arg(long, env = "NETABASE_DATA_DIR", value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// What keeps the index of the data folder: sled, sqlite, redb or memory [default: sled]
+    #[arg(long, env = "NETABASE_BACKEND", value_name = "NAME")]
+    pub(crate) backend: Option<BackendKind>,
     /// Name of the network: 1 to 64 of a-z, 0-9 and - [default: "default" where a network is used]
     #[arg(long, env = "NETABASE_NETWORK", value_name = "NAME")]
     pub(crate) network: Option<String>,

@@ -26,6 +26,9 @@ impl PeerOptions {
         if let Some(folder) = &self.data_dir {
             builder = builder.data_dir(folder);
         }
+        if let Some(backend) = self.backend {
+            builder = builder.index_backend(backend);
+        }
         if let Some(time) = self.deadline {
             builder = builder.deadline(time).join_timeout(time);
         }

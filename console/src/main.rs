@@ -1,4 +1,5 @@
-//! The `netabase` command: a peer, a SQL console, a key-value client, a demonstration.
+//! The `netabase` command: a peer, a SQL console, a key-value client, a demonstration, and what
+//! looks after a data folder.
 //!
 //! Purpose: everything here goes through the public crate `netabase`, as any program would.
 //! Invariant: results go to standard output, everything else to standard error; the exit code says
@@ -17,6 +18,7 @@ mod print;
 mod prompt;
 mod sql;
 mod statements;
+mod upkeep;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -58,6 +60,11 @@ fn run() -> Result<(), Failure> {
             Command::Kv(kv) => kv::run(kv).await,
             Command::Counters(counters) => counters::run(counters).await,
             Command::Demo(demo) => demo::run(demo).await,
+            Command::Backup(backup) => upkeep::backup(backup).await,
+            Command::Restore(restore) => upkeep::restore(restore).await,
+            Command::Check(data) => upkeep::check(data).await,
+            Command::Repair(data) => upkeep::repair(data).await,
+            Command::Compact(compact) => upkeep::compact(compact).await,
         }
     })
 }

@@ -1,4 +1,5 @@
-//! The catalog `netabase.public`, read from the store at every look.
+//! The catalog `netabase`, read from the store at every look: users' tables are in `public`, what
+//! describes the store in `netabase`.
 //!
 //! Invariant: it holds no copy of anything, so that a definition that arrives or goes is seen by
 //! the next statement.
@@ -13,23 +14,26 @@ use netabase_store::{Store, TableDef};
 
 use crate::cluster::Cluster;
 use crate::provider::ShardTable;
+use crate::system::{SYSTEM_SCHEMA, SystemSchema};
 
 /// The only catalog.
 pub(crate) const CATALOG: &str = "netabase";
-/// The only schema that holds tables.
+/// The only schema that holds users' tables.
 pub(crate) const SCHEMA: &str = "public";
 /// The read-only schema that describes the others.
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// The catalog: one schema.
+/// The catalog: the users' schema and the store's own.
 #[derive(Debug)]
 pub(crate) struct StoreCatalog {
     schema: Arc<StoreSchema>,
+    system: Arc<SystemSchema>,
 }
 
 impl StoreCatalog {
     pub(crate) fn new(store: Store, cluster: Arc<dyn Cluster>) -> Self {
         Self {
+            system: Arc::new(SystemSchema::new(store.clone())),
             schema: Arc::new(StoreSchema { store, cluster }),
         }
     }
@@ -37,11 +41,15 @@ impl StoreCatalog {
 
 impl CatalogProvider for StoreCatalog {
     fn schema_names(&self) -> Vec<String> {
-        vec![SCHEMA.to_string()]
+        vec![SCHEMA.to_string(), SYSTEM_SCHEMA.to_string()]
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == SCHEMA).then(|| Arc::clone(&self.schema) as Arc<dyn SchemaProvider>)
+        match name {
+            SCHEMA => Some(Arc::clone(&self.schema) as Arc<dyn SchemaProvider>),
+            SYSTEM_SCHEMA => Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>),
+            _ => None,
+        }
     }
 }
 

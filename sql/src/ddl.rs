@@ -63,7 +63,7 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
     refuse_clauses(&statement)?;
     let name = match table_name(&statement.name)? {
         TableName::Table(name) => name,
-        TableName::InformationSchema => return Err(read_only()),
+        TableName::Described => return Err(read_only()),
     };
     let options = table_options(&statement.table_options)?;
     let (schema, primary_key) = columns_of(engine, &name, &statement)?;
@@ -117,7 +117,7 @@ pub(crate) async fn drop_tables(
     for name in names {
         let name = match table_name(name)? {
             TableName::Table(name) => name,
-            TableName::InformationSchema => return Err(read_only()),
+            TableName::Described => return Err(read_only()),
         };
         match crate::catalog::live_table(engine.store(), &name) {
             Some(def) => defs.push(def),
@@ -132,5 +132,8 @@ pub(crate) async fn drop_tables(
 }
 
 pub(crate) fn read_only() -> Error {
-    invalid("information_schema is read-only: it describes the tables of the schema \"public\"")
+    invalid(
+        "information_schema is read-only, and so is the schema \"netabase\": they describe the tables \
+         of the schema \"public\"",
+    )
 }

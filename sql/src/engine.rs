@@ -27,6 +27,7 @@ use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
+use crate::upkeep::{self, Parsed};
 use crate::{ddl, dml, index_ddl, query, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
@@ -186,12 +187,17 @@ impl Engine {
         Deadline::after(self.settings().statement_timeout)
     }
 
-    fn parse(&self, text: &str) -> Result<Vec<Statement>, Error> {
+    fn parse(&self, text: &str) -> Result<Vec<Parsed>, Error> {
         statement::parse(text, self.context().state().config_options())
     }
 
     /// Runs one parsed statement.
-    async fn execute(&self, parsed: Statement) -> Result<Output, Error> {
+    async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
+        let parsed = match parsed {
+            Parsed::Sql(parsed) => parsed,
+            Parsed::Checkpoint => return upkeep::checkpoint(self).await,
+            Parsed::Compact(table) => return upkeep::compact(self, &table).await,
+        };
         match parsed {
             Statement::Statement(inner) => Box::pin(self.execute_sql(*inner)).await,
             Statement::CreateExternalTable(_) => Err(statement::external_table()),

@@ -46,8 +46,10 @@ mod settings;
 mod shard_scan;
 mod statement;
 mod storage_options;
+mod system;
 mod table_clauses;
 mod types;
+mod upkeep;
 mod write;
 
 pub use block::{Block, BlockRows, Zone};

@@ -18,6 +18,8 @@ use netabase_store::Error;
 
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
 use crate::error::{error_from_datafusion, invalid};
+use crate::system::SYSTEM_SCHEMA;
+use crate::upkeep::{self, Parsed};
 
 /// The longest text that is parsed: 16 MiB.
 const MAX_TEXT_BYTES: usize = 16 << 20;
@@ -40,8 +42,8 @@ const PROTECTED_SETTINGS: [(&str, &str); 4] = [
 pub(crate) enum TableName {
     /// A table of the schema `public`.
     Table(String),
-    /// Something in `information_schema`.
-    InformationSchema,
+    /// Something in `information_schema` or `netabase`, which describe the others.
+    Described,
 }
 
 /// An identifier as SQL compares it: lower case unless quoted.
@@ -62,9 +64,8 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, Error> {
         [table] | [SCHEMA, table] | [CATALOG, SCHEMA, table] => {
             Ok(TableName::Table((*table).to_string()))
         }
-        [INFORMATION_SCHEMA, _] | [CATALOG, INFORMATION_SCHEMA, _] => {
-            Ok(TableName::InformationSchema)
-        }
+        [INFORMATION_SCHEMA | SYSTEM_SCHEMA, _]
+        | [CATALOG, INFORMATION_SCHEMA | SYSTEM_SCHEMA, _] => Ok(TableName::Described),
         _ => Err(invalid(format!(
             "{name}: there is only the schema \"{SCHEMA}\""
         ))),
@@ -72,7 +73,7 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, Error> {
 }
 
 /// Parses a script.
-pub(crate) fn parse(text: &str, config: &ConfigOptions) -> Result<Vec<Statement>, Error> {
+pub(crate) fn parse(text: &str, config: &ConfigOptions) -> Result<Vec<Parsed>, Error> {
     if text.len() > MAX_TEXT_BYTES {
         return Err(invalid(format!(
             "a text of {} bytes is too long for SQL (at most {MAX_TEXT_BYTES}); load rows with COPY",
@@ -86,7 +87,7 @@ pub(crate) fn parse(text: &str, config: &ConfigOptions) -> Result<Vec<Statement>
     )
 }
 
-fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Statement>, Error> {
+fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parsed>, Error> {
     let dialect = dialect_from_str(dialect)
         .ok_or_else(|| invalid(format!("the SQL dialect {dialect} is not known")))?;
     let builder = DFParserBuilder::new(text).with_dialect(dialect.as_ref());
@@ -116,11 +117,15 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<State
 }
 
 /// DataFusion's parser reads every COPY as COPY TO; the underlying one knows both.
-fn parse_one(parser: &mut DFParser<'_>) -> Result<Statement, Error> {
+fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
+    if let Some(ours) = upkeep::parse(parser)? {
+        return Ok(ours);
+    }
     let is_copy = is_keyword(&parser.parser.peek_token().token, Keyword::COPY)
         && !is_keyword(&parser.parser.peek_nth_token(1).token, Keyword::INTO);
     if !is_copy {
-        return parser.parse_statement().map_err(error_from_datafusion);
+        let statement = parser.parse_statement().map_err(error_from_datafusion)?;
+        return Ok(Parsed::Sql(statement));
     }
     parser.parser.next_token();
     let statement = parser
@@ -133,7 +138,8 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Statement, Error> {
             "run the SELECT and write its rows where you need them",
         ));
     }
-    Ok(Statement::Statement(Box::new(statement)))
+    let statement = Statement::Statement(Box::new(statement));
+    Ok(Parsed::Sql(statement))
 }
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {
@@ -251,7 +257,7 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
 fn check_target(name: &ObjectName) -> Result<(), Error> {
     match table_name(name)? {
         TableName::Table(_) => Ok(()),
-        TableName::InformationSchema => Err(crate::ddl::read_only()),
+        TableName::Described => Err(crate::ddl::read_only()),
     }
 }
 

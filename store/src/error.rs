@@ -42,6 +42,8 @@ pub struct Error(Box<Repr>);
 enum Repr {
     #[error("{text}")]
     Plain { kind: ErrorKind, text: String },
+    #[error("{text}")]
+    File { file: PathBuf, text: String },
     #[error("{context}: {source}")]
     Io { context: String, source: io::Error },
     #[error("{context}: {source}")]
@@ -69,7 +71,15 @@ impl Error {
             Repr::Plain { kind, .. } => *kind,
             Repr::Io { .. } => ErrorKind::Io,
             Repr::Arrow { .. } => ErrorKind::InvalidInput,
-            Repr::Log { .. } => ErrorKind::Corrupt,
+            Repr::File { .. } | Repr::Log { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// The damaged file, where the error knows it.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &*self.0 {
+            Repr::File { file, .. } | Repr::Log { file, .. } => Some(file),
+            _ => None,
         }
     }
 
@@ -91,6 +101,14 @@ impl Error {
 
     pub(crate) fn corrupt(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, text)
+    }
+
+    /// Damage of one file; `text` names it, too.
+    pub(crate) fn damaged(file: &Path, text: impl Into<String>) -> Self {
+        Self(Box::new(Repr::File {
+            file: file.to_path_buf(),
+            text: text.into(),
+        }))
     }
 
     pub(crate) fn closed() -> Self {

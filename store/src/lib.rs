@@ -62,7 +62,9 @@ pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
 pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
-    BulkLoad, Components, MAX_META_KEY, MAX_META_VALUE, OpenReport, RepairReport, Store, StoreStats,
+    BackupInfo, BackupReport, BackupTable, BackupTarget, BulkLoad, CheckReport, Components,
+    MAX_META_KEY, MAX_META_VALUE, OpenReport, Problem, PruneReport, RepairReport, RestoreReport,
+    Store, StoreStats,
 };
 pub use table::{
     IndexDef, MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_NAME,

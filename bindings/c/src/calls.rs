@@ -29,8 +29,9 @@ thread_local! {
 /// `options` is a JSON object, or NULL for a database in memory without a network. All keys may be
 /// left out: "data_dir", "network", "role" ("server" or "client"), "listen" and "bootstrap" (arrays
 /// of multiaddresses), "mdns", "deadline", "join_timeout" and "statement_timeout" (seconds),
-/// "memory_limit" and "query_memory" (bytes), "target_partitions", "index_backend" ("Sled" or
-/// "Memory"), "durability" ("Durable" or "Relaxed").
+/// "memory_limit", "flush_bytes", "cache_bytes" and "query_memory" (bytes), "target_partitions",
+/// "index_backend" ("sled", "sqlite", "redb" or "memory"), "codec" ("Lz4", {"Zstd": level} or
+/// "None"), "read_only", "durability" ("Durable" or "Relaxed").
 ///
 /// # Safety
 /// `options` is NULL or a string that ends with a zero byte; `out` points to a writable pointer.

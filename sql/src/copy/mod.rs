@@ -294,7 +294,7 @@ pub(crate) async fn copy_statement(
     };
     let table = match table_name(&name)? {
         TableName::Table(table) => table,
-        TableName::InformationSchema => return Err(crate::ddl::read_only()),
+        TableName::Described => return Err(crate::ddl::read_only()),
     };
     let options = copy_options(options)?;
     let receipt = copy_from(

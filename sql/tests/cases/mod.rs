@@ -16,3 +16,4 @@ mod scan;
 mod scripts;
 mod statistics;
 mod tpch;
+mod upkeep;

@@ -15,7 +15,7 @@ use super::located::{Found, Located, SegmentList};
 use super::memtable::{Below, Known, Memtable};
 use super::part::Part;
 use crate::clock::Version;
-use crate::digest::{DigestTree, RecordDigest, RecordHasher};
+use crate::digest::{Digest, DigestTree, RecordDigest, RecordHasher};
 use crate::error::Result;
 use crate::ids::Stamp;
 use crate::segment::{GROUP_ROWS, Segment};
@@ -70,6 +70,9 @@ pub(crate) struct Shard {
 #[derive(Debug)]
 pub(crate) struct Captured {
     pub(crate) newest: Version,
+    /// Live rows, and the digest of all records, wherever they lie.
+    pub(crate) rows: u64,
+    pub(crate) digest: Digest,
     /// Digest of what will be in segments.
     pub(crate) sum: DigestTree,
     pub(crate) segments: Arc<[Seen]>,
@@ -251,6 +254,7 @@ impl Shard {
     /// checkpoint needs.
     pub(crate) fn capture(&mut self, flush_bytes: usize) -> Captured {
         let newest = self.newest();
+        let (rows, digest) = (self.live(), self.tree().root());
         let flush = self.flushing.is_none()
             && !self.active.is_empty()
             && self.active.bytes() >= flush_bytes;
@@ -267,6 +271,8 @@ impl Shard {
         };
         Captured {
             newest,
+            rows,
+            digest,
             sum,
             segments: self.seen(),
             batches,

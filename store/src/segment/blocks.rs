@@ -24,11 +24,12 @@ const WRITE_BUFFER: usize = 256 << 10;
 
 /// The error for stored bytes of a segment that are not what was written.
 pub(super) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Error {
-    Error::corrupt(format!(
+    let text = format!(
         "{}: {reason}. Restore the segment's two files from a copy, or remove this replica of the \
          shard and fetch it again from another",
         path.display()
-    ))
+    );
+    Error::damaged(path, text)
 }
 
 /// Writes a file and computes the checksums of its blocks on the way.
@@ -168,8 +169,8 @@ impl BlockFile {
         Ok(())
     }
 
-    /// Reads everything, checking it.
-    pub(super) fn verify(&self) -> Result<()> {
+    /// Reads everything, checks it, and gives it to `each`, piece by piece.
+    pub(super) fn read_all(&self, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let size = self
             .file
             .size()
@@ -178,7 +179,7 @@ impl BlockFile {
         let step = WRITE_BUFFER as u64;
         let mut start = 0;
         while start < self.size {
-            self.read(start, step.min(self.size - start) as usize)?;
+            each(&self.read(start, step.min(self.size - start) as usize)?)?;
             start += step;
         }
         Ok(())

@@ -46,18 +46,29 @@ pub(super) struct Capture {
     pub(super) replaced: Vec<Arc<Segment>>,
 }
 
+impl Capture {
+    /// Lets go of the rows that are in segments now.
+    pub(super) fn forget_flushed(&mut self) {
+        for (_, shard) in self.tables.iter_mut().flat_map(|table| &mut table.shards) {
+            if shard.flush {
+                shard.batches.clear();
+            }
+        }
+    }
+}
+
 /// A segment in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
-struct SegmentEntry {
-    meta: SegmentMeta,
+pub(super) struct SegmentEntry {
+    pub(super) meta: SegmentMeta,
     /// Bits of live rows of the groups with hidden ones.
     live: Vec<(u32, Vec<u8>)>,
 }
 
 /// A shard in a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
-struct ShardEntry {
-    table: TableId,
+pub(super) struct ShardEntry {
+    pub(super) table: TableId,
     shard: u32,
     newest: Version,
     sum: Vec<(u8, DigestSum)>,
@@ -65,10 +76,45 @@ struct ShardEntry {
 
 /// The end of a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
-struct EndEntry {
-    first_log: u64,
-    clock: Version,
-    frames: u64,
+pub(super) struct EndEntry {
+    pub(super) first_log: u64,
+    pub(super) clock: Version,
+    pub(super) frames: u64,
+}
+
+/// Writes a whole checkpoint; `flushed` are the segments that were made of rows in memory. Returns
+/// when it is on disk.
+pub(super) fn write(
+    folder: &FrameFolder,
+    number: u64,
+    capture: &Capture,
+    flushed: &[Arc<Segment>],
+) -> Result<()> {
+    let mut writer = Writer::create(folder.clone(), number)?;
+    for captured in &capture.tables {
+        writer.table(&captured.table.def)?;
+    }
+    for captured in &capture.tables {
+        let id = captured.table.def.id;
+        for (shard, of_shard) in &captured.shards {
+            if is_blank(of_shard) {
+                continue;
+            }
+            let metas = flushed.iter().map(|segment| segment.meta());
+            let new: Vec<SegmentMeta> = metas
+                .filter(|meta| meta.table == id && meta.shard == *shard)
+                .cloned()
+                .collect();
+            writer.shard(id, *shard, of_shard, &new)?;
+        }
+    }
+    writer.finish(capture.first_log, capture.clock)?;
+    Ok(())
+}
+
+/// Whether there is nothing to say about a shard.
+fn is_blank(captured: &Captured) -> bool {
+    captured.segments.is_empty() && captured.batches.is_empty() && captured.newest.0 == 0
 }
 
 /// Writes checkpoints.
@@ -159,7 +205,7 @@ impl Writer {
         self.append(kind, payload)
     }
 
-    fn append(&mut self, kind: FrameKind, payload: Vec<u8>) -> Result<()> {
+    pub(super) fn append(&mut self, kind: FrameKind, payload: Vec<u8>) -> Result<()> {
         self.frames += 1;
         self.file.append(&Frame::new(kind, payload)?)
     }
@@ -213,7 +259,7 @@ pub(super) fn load(
     end.ok_or_else(|| Error::log(&path, scanned.len, "the checkpoint has no end"))
 }
 
-fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
+pub(super) fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, String> {
     match postcard::take_from_bytes(payload) {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err("bytes follow the entry".to_owned()),

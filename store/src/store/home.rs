@@ -157,13 +157,14 @@ impl SegmentHome {
         Ok(files)
     }
 
-    fn folder(&self, table: TableId, shard: u32) -> PathBuf {
+    /// Where the segments of a shard lie.
+    pub(super) fn folder(&self, table: TableId, shard: u32) -> PathBuf {
         self.root.join(table.to_string()).join(shard.to_string())
     }
 }
 
 /// What a file belongs to, going by its name.
-fn own_file(name: &str) -> Option<FileName> {
+pub(super) fn own_file(name: &str) -> Option<FileName> {
     let file = FileName::parse(name).filter(|file| file.number < MAX_NUMBER)?;
     // Somebody else's `7.parquet` is not ours to remove.
     let root = Path::new("");

@@ -18,8 +18,7 @@ use super::index_runs;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
-use crate::mem::Captured;
-use crate::segment::SegmentMeta;
+use crate::segment::{Segment, SegmentMeta};
 
 /// Jobs that may wait.
 const MAX_QUEUED_JOBS: usize = 64;
@@ -39,6 +38,10 @@ pub(super) enum Job {
     Checkpoint {
         flush_all: bool,
         answer: SyncSender<Result<()>>,
+    },
+    /// Make a checkpoint, and hand out what it consists of.
+    Backup {
+        answer: SyncSender<Result<Option<Made>>>,
     },
     /// Merge all segments of a table.
     Compact {
@@ -60,6 +63,11 @@ impl Job {
         (Self::Checkpoint { flush_all, answer }, receiver)
     }
 
+    pub(super) fn backup() -> (Self, Receiver<Result<Option<Made>>>) {
+        let (answer, receiver) = sync_channel(1);
+        (Self::Backup { answer }, receiver)
+    }
+
     pub(super) fn compact(table: TableId) -> (Self, Receiver<Result<()>>) {
         let (answer, receiver) = sync_channel(1);
         (Self::Compact { table, answer }, receiver)
@@ -79,6 +87,15 @@ impl Job {
 
 /// Runs made, and to be made; then the answer.
 type Indexing = (Receiver<(u64, u64)>, Receiver<Result<()>>);
+
+/// A checkpoint that was just made. As long as this lives, and a snapshot that is older, the files
+/// of its segments stay.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) capture: Capture,
+    /// The segments that were made of its rows in memory.
+    pub(super) flushed: Vec<Arc<Segment>>,
+}
 
 /// The way to the background thread.
 pub(super) fn job_queue() -> (SyncSender<Job>, Receiver<Job>) {
@@ -125,6 +142,9 @@ impl Maintenance {
                     // A caller that is gone needs no answer.
                     let _ = answer.send(self.checkpoint(flush_all));
                 }
+                Ok(Job::Backup { answer }) => {
+                    let _ = answer.send(self.make_checkpoint(false));
+                }
                 Ok(Job::Compact { table, answer }) => {
                     let _ = answer.send(self.compact(table));
                 }
@@ -163,6 +183,10 @@ impl Maintenance {
 
     /// Makes a checkpoint. After a failure the store takes no more writes.
     fn checkpoint(&mut self, flush_all: bool) -> Result<()> {
+        self.make_checkpoint(flush_all).map(|_| ())
+    }
+
+    fn make_checkpoint(&mut self, flush_all: bool) -> Result<Option<Made>> {
         self.core.check_failed()?;
         let done = self.try_checkpoint(flush_all);
         if let Err(error) = &done
@@ -173,18 +197,20 @@ impl Maintenance {
         done
     }
 
-    fn try_checkpoint(&mut self, flush_all: bool) -> Result<()> {
+    fn try_checkpoint(&mut self, flush_all: bool) -> Result<Option<Made>> {
         let flush_bytes = if flush_all { 0 } else { self.flush_bytes() };
         let Some(mut capture) = self.ask(Work::Capture { flush_bytes })?.captured else {
-            return Ok(());
+            return Ok(None);
         };
         let replaced = std::mem::take(&mut capture.replaced);
         let flushed = self.flush(&capture)?;
-        self.write(&capture, &flushed)?;
-        let first_log = capture.first_log;
-        drop(capture);
+        let segments = flushed.iter().flat_map(|(_, _, of_shard)| of_shard);
+        let segments: Vec<Arc<Segment>> = segments.map(|f| Arc::clone(&f.segment)).collect();
+        checkpoint::write(&self.checkpoints, self.last + 1, &capture, &segments)?;
+        self.last += 1;
+        capture.forget_flushed();
         self.ask(Work::Install(flushed))?;
-        self.log.remove_before(first_log)?;
+        self.log.remove_before(capture.first_log)?;
         self.core.note_files(&self.log);
         self.checkpoints.remove_before(self.last)?;
         let now = Instant::now();
@@ -194,7 +220,10 @@ impl Maintenance {
             .counters
             .checkpoints
             .fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(Some(Made {
+            capture,
+            flushed: segments,
+        }))
     }
 
     /// Bytes that a shard needs for a segment of its own. When memory has to be freed, small enough
@@ -225,32 +254,6 @@ impl Maintenance {
         let metas: Vec<&SegmentMeta> = all.iter().flat_map(metas_of).collect();
         home.sync(&metas)?;
         Ok(all)
-    }
-
-    fn write(&mut self, capture: &Capture, flushed: &[FlushedShard]) -> Result<()> {
-        let number = self.last + 1;
-        let mut writer = checkpoint::Writer::create(self.checkpoints.clone(), number)?;
-        for captured in &capture.tables {
-            writer.table(&captured.table.def)?;
-        }
-        for captured in &capture.tables {
-            let id = captured.table.def.id;
-            for (shard, of_shard) in &captured.shards {
-                if is_blank(of_shard) {
-                    continue;
-                }
-                let new: Vec<SegmentMeta> = flushed
-                    .iter()
-                    .filter(|(state, number, _)| state.id == id && number == shard)
-                    .flat_map(metas_of)
-                    .cloned()
-                    .collect();
-                writer.shard(id, *shard, of_shard, &new)?;
-            }
-        }
-        writer.finish(capture.first_log, capture.clock)?;
-        self.last = number;
-        Ok(())
     }
 
     fn compact_due(&self) -> Result<()> {
@@ -363,9 +366,4 @@ impl Maintenance {
 
 fn metas_of((_, _, flushed): &FlushedShard) -> impl Iterator<Item = &SegmentMeta> {
     flushed.iter().map(|flushed| flushed.segment.meta())
-}
-
-/// Whether there is nothing to say about a shard.
-fn is_blank(captured: &Captured) -> bool {
-    captured.segments.is_empty() && captured.batches.is_empty() && captured.newest.0 == 0
 }

@@ -8,7 +8,9 @@
 //! Invariant: what is visible is in the log, or in a checkpoint and the segments that it lists; what
 //! was answered is on disk (unless relaxed).
 
+mod backup;
 mod bulk;
+mod check;
 mod checkpoint;
 mod committer;
 mod compact;
@@ -24,6 +26,7 @@ mod maintenance;
 mod meta;
 mod open;
 mod read;
+mod recompute;
 mod repair;
 mod replay;
 mod snapshots;
@@ -37,7 +40,11 @@ use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
+pub use self::backup::{
+    BackupInfo, BackupReport, BackupTable, BackupTarget, PruneReport, RestoreReport,
+};
 pub use self::bulk::BulkLoad;
+pub use self::check::{CheckReport, Problem};
 use self::committer::{Outcome, Request, Work};
 use self::core::Core;
 pub use self::core::StoreStats;
@@ -108,12 +115,12 @@ impl Store {
     /// between loses nothing. Does nothing in memory. Fails with `Io` if the system refuses (the
     /// store then takes no more writes), with `Unavailable` if it is closed or read only.
     pub fn checkpoint(&self) -> Result<()> {
-        self.maintain(|| Job::checkpoint(false))
+        self.maintain(|| Job::checkpoint(false)).map(|_| ())
     }
 
     /// Like `checkpoint`, and leaves no rows in memory.
     pub fn flush_to_segments(&self) -> Result<()> {
-        self.maintain(|| Job::checkpoint(true))
+        self.maintain(|| Job::checkpoint(true)).map(|_| ())
     }
 
     /// Merges all segments of a table into as few as possible, in order of keys, without what is
@@ -121,18 +128,20 @@ impl Store {
     /// Fails like `checkpoint`, and with `NotFound` if the table is unknown.
     pub fn compact(&self, table: TableId) -> Result<()> {
         self.core().any_table(table)?;
-        self.maintain(|| Job::compact(table))
+        self.maintain(|| Job::compact(table)).map(|_| ())
     }
 
-    fn maintain(&self, job: impl FnOnce() -> (Job, Receiver<Result<()>>)) -> Result<()> {
+    /// Hands a job to the background thread and waits for its answer; `None` if there is none.
+    fn maintain<T>(&self, job: impl FnOnce() -> (Job, Receiver<Result<T>>)) -> Result<Option<T>> {
         let Some(jobs) = self.jobs()? else {
-            return Ok(());
+            return Ok(None);
         };
         let (job, answer) = job();
         jobs.send(job).map_err(|_| Error::closed())?;
         drop(jobs);
-        answer.recv().map_err(|_| Error::closed())??;
-        self.core().backend()?.flush()
+        let answer = answer.recv().map_err(|_| Error::closed())??;
+        self.core().backend()?.flush()?;
+        Ok(Some(answer))
     }
 
     /// The way to maintenance; `None` in memory.

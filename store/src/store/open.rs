@@ -77,7 +77,7 @@ fn open(settings: Settings, components: Components, progress: Progress<'_>) -> R
 
 /// A store that is read, and not running yet.
 pub(super) struct Opened {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     pub(super) report: OpenReport,
     log: Option<LogWriter>,
     checkpoints: Option<(FrameFolder, u64)>,

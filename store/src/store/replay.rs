@@ -74,6 +74,13 @@ impl Unplayed {
             Self::Because(error) => error,
         }
     }
+
+    fn text(self) -> String {
+        match self {
+            Self::Damaged(reason) => reason,
+            Self::Because(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<String> for Unplayed {
@@ -129,7 +136,7 @@ impl Replay<'_> {
             let mut rows = 0;
             let first = checkpoint::load(core, self.checkpoints, number, &mut |payload| {
                 // Whatever these rows replaced is hidden in the checkpoint already.
-                rows += read_rows(core, payload, false)?;
+                rows += read_rows(core, payload, false).map_err(Unplayed::text)?;
                 Ok(())
             })?;
             self.report.rows += rows;

@@ -28,6 +28,8 @@ struct Held {
 #[derive(Debug)]
 struct Life {
     since: Instant,
+    /// Whether the patience does not apply.
+    lasting: bool,
     ended: AtomicBool,
 }
 
@@ -49,8 +51,18 @@ impl Snapshots {
 
     /// Counts one more.
     pub(super) fn register(self: &Arc<Self>) -> Arc<SnapshotGuard> {
+        self.add(false)
+    }
+
+    /// Counts one more, which lasts as long as its guard: for work that ends by itself.
+    pub(super) fn register_lasting(self: &Arc<Self>) -> Arc<SnapshotGuard> {
+        self.add(true)
+    }
+
+    fn add(self: &Arc<Self>, lasting: bool) -> Arc<SnapshotGuard> {
         let life = Arc::new(Life {
             since: Instant::now(),
+            lasting,
             ended: AtomicBool::new(false),
         });
         let mut held = self.held.lock();
@@ -75,7 +87,7 @@ impl Snapshots {
     /// Ends those that are older than the patience.
     pub(super) fn end_old(&self) {
         for life in self.held.lock().alive.values() {
-            if life.since.elapsed() > self.patience {
+            if !life.lasting && life.since.elapsed() > self.patience {
                 life.ended.store(true, Ordering::Release);
             }
         }

@@ -15,7 +15,8 @@ fn a_folder_has_one_user_at_a_time() {
     let store = open(dir.path());
     let error = Store::open(settings(dir.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("in use by another process"));
+    let process = format!("in use by another process (process {})", std::process::id());
+    assert!(error.to_string().contains(&process), "{error}");
     drop(store);
     open(dir.path()).close().unwrap();
     open(dir.path());

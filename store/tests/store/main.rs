@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backup;
 mod bulk;
+mod check;
 mod commit;
 mod common;
 mod convergence;
@@ -11,12 +13,14 @@ mod expiry;
 mod faults;
 mod fuzz;
 mod indexes;
+mod format;
 mod input;
 mod keys;
 mod lifecycle;
 mod limits;
 mod log;
 mod model;
+mod read_only;
 mod repair;
 mod snapshots;
 mod types;

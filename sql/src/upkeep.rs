@@ -1,0 +1,73 @@
+//! `CHECKPOINT` and `COMPACT TABLE t`: upkeep of this peer's own store, on demand.
+//!
+//! No SQL parser knows them, so that they are recognised by their first words. Invariant: what
+//! follows them is an error, as behind any statement.
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::ObjectName;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+use netabase_store::Error;
+
+use crate::engine::Engine;
+use crate::error::{error_from_datafusion, not_found};
+use crate::local::blocking;
+use crate::output::Output;
+use crate::statement::{TableName, table_name};
+
+/// A statement of any kind.
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    /// One that DataFusion's parser knows.
+    Sql(Statement),
+    /// `CHECKPOINT`.
+    Checkpoint,
+    /// `COMPACT TABLE t`.
+    Compact(ObjectName),
+}
+
+/// Reads one of ours, if the next words are that.
+pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> {
+    let parser = &mut parser.parser;
+    let first = parser.peek_token().token;
+    if is_word(&first, "checkpoint") {
+        parser.next_token();
+        return Ok(Some(Parsed::Checkpoint));
+    }
+    if !is_word(&first, "compact") {
+        return Ok(None);
+    }
+    parser.next_token();
+    let name = parser
+        .expect_keyword(Keyword::TABLE)
+        .and_then(|_| parser.parse_object_name(false))
+        .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+    Ok(Some(Parsed::Compact(name)))
+}
+
+fn is_word(token: &Token, wanted: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
+}
+
+/// Makes a checkpoint of this peer's store.
+pub(crate) async fn checkpoint(engine: &Engine) -> Result<Output, Error> {
+    let store = engine.store().clone();
+    blocking(move || store.checkpoint()).await?;
+    Ok(Output::empty())
+}
+
+/// Compacts a table's segments on this peer.
+pub(crate) async fn compact(engine: &Engine, name: &ObjectName) -> Result<Output, Error> {
+    let name = match table_name(name)? {
+        TableName::Table(name) => name,
+        TableName::Described => return Err(crate::ddl::read_only()),
+    };
+    let Some(def) = crate::catalog::live_table(engine.store(), &name) else {
+        return Err(not_found(format!("table \"{name}\" does not exist")));
+    };
+    let store = engine.store().clone();
+    blocking(move || store.compact(def.id)).await?;
+    Ok(Output::empty())
+}
