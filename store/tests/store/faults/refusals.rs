@@ -213,3 +213,34 @@ fn whatever_the_disk_refuses_is_reported_and_loses_nothing() {
     println!("{all} operations, {runs} runs, {reported} refusals reported");
     assert!(reported * 3 > runs);
 }
+
+/// Whatever a load was refused, and whatever the failed syncs lost: the next one that is taken stays.
+#[test]
+fn a_load_after_a_refused_one_survives_the_loss_of_power() {
+    let dir = tempfile::tempdir().unwrap();
+    for at in 0..80 {
+        let mut run = new_run(dir.path());
+        run.store = Some(open_on(&run.settings, &run.disk).unwrap());
+        run.take(&Step::Create).map_err(|(error, _)| error).unwrap();
+        let load = |first: i64| Step::Bulk {
+            side: false,
+            ids: (first..first + 20).collect(),
+        };
+        run.disk.set_fault(Some(Fault {
+            at,
+            kind: Kind::Broken,
+            stays: false,
+        }));
+        let mut maybe = run.model.clone();
+        if let Err((_, after)) = run.take(&load(0)) {
+            maybe = after;
+        }
+        run.disk.set_fault(None);
+        if run.take(&load(100)).is_ok() {
+            maybe = run.model.clone();
+        }
+        run.store = None;
+        run.disk = run.disk.after_power_loss(&mut Random::new(at));
+        check_reopened(&mut run, &maybe, &format!("operation {at}"));
+    }
+}
