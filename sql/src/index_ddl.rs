@@ -28,7 +28,7 @@ pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Res
     let name = index_name(name)?;
     let table = match table_name(&statement.table_name)? {
         TableName::Table(table) => table,
-        TableName::InformationSchema => return Err(read_only()),
+        TableName::Described => return Err(read_only()),
     };
     let Some(def) = crate::catalog::live_table(engine.store(), &table) else {
         return Err(not_found(format!("table \"{table}\" does not exist")));

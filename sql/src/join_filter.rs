@@ -102,7 +102,7 @@ fn tell(plan: Plan, config: &ConfigOptions) -> Result<Plan> {
 fn telling(join: &HashJoinExec, config: &ConfigOptions) -> Result<Option<Plan>> {
     let fits = *join.partition_mode() == PartitionMode::CollectLeft
         && !join.null_aware
-        && join.dynamic_filter_expr().is_none()
+        && join.dynamic_expressions_produced().is_empty()
         && matches!(
             join.join_type(),
             JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi

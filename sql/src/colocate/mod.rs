@@ -160,7 +160,7 @@ impl Rewriter {
         let (left_keys, right_keys): (Exprs, Exprs) = join.on().iter().cloned().unzip();
         // A partitioned join that tells the other side which keys it holds does so by partitions as
         // DataFusion's hash numbers them: with ours it would drop rows.
-        if join.dynamic_filter_expr().is_none()
+        if join.dynamic_expressions_produced().is_empty()
             && !join.null_aware
             && let (Some(left_lie), Some(right_lie)) = (lie_of(&left), lie_of(&right))
             && self.is_wide_enough(left_lie.partitions)

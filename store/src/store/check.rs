@@ -220,7 +220,9 @@ impl Check<'_> {
         for table in list(&root)? {
             for shard in list(&root.join(&table)).unwrap_or_default() {
                 let names = list(&root.join(&table).join(shard)).unwrap_or_default();
-                let numbers = names.iter().filter_map(|name| own_file(name).map(|f| f.number));
+                let numbers = names
+                    .iter()
+                    .filter_map(|name| own_file(name).map(|f| f.number));
                 orphans += numbers.filter(|number| !known.contains(number)).count() as u64;
             }
         }
