@@ -33,7 +33,7 @@ const INSTEAD_OF: &str = "FilterPushdown(Post)";
 /// The keys told must be fewer than the distinct keys of the other side by this factor.
 const SELECTIVITY: usize = 4;
 /// Rows of the large side below which telling is not worth it.
-const MIN_ROWS: usize = 50_000;
+const MIN_ROWS: usize = 16_384;
 
 /// DataFusion's last filter pushdown, with joins of its own choice. See the module.
 #[derive(Debug)]

@@ -2,17 +2,18 @@
 //!
 //! Purpose: the only file of the benchmarks that knows the store's interface.
 
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BinaryArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use futures::executor::block_on;
 use netabase::Netabase;
 use netabase_store::{
-    Change, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef, TableId, Version,
+    Change, KeyEncoder, KeyRange, SegmentView, Settings, ShardBatch, Stamp, Store, TableDef,
+    TableId, Version,
 };
 use parquet::arrow::ArrowWriter;
 
@@ -54,27 +55,29 @@ impl Ours {
         Ok(Box::new(Self::open(folder)?))
     }
 
-    /// The bytes of keys and values of up to `limit` rows from this key on, in any shard. Without
-    /// an order of keys in the store this reads every key.
+    /// The bytes of keys and values of up to `limit` rows from this key on, in any shard.
     pub(crate) fn scan(&self, from: &Key, limit: usize) -> Result<usize, Failure> {
-        let mut found: Vec<(&[u8], usize)> = Vec::new();
+        let mut found: Vec<(Vec<u8>, usize)> = Vec::new();
         let snapshot = self.store.snapshot(self.def.id)?;
+        let key: ArrayRef = Arc::new(BinaryArray::from_iter_values([&from[..]]));
+        let range = KeyRange::between(&[], Bound::Included(&key), Bound::Unbounded)?;
+        for segment in snapshot.shards.iter().flat_map(|shard| &shard.segments) {
+            let mut rows = segment.rows_in(&range)?;
+            // Hidden ones among them are few.
+            rows.end = rows.end.min(rows.start + 2 * limit as u32);
+            let positions: Vec<u32> = rows.filter(|row| is_live(segment, *row)).collect();
+            add(&mut found, &segment.take(&positions, &[0, 1])?, |_| true);
+        }
         for batch in snapshot.shards.iter().flat_map(|shard| &shard.batches) {
             let keys = batch.rows.column(0).as_binary::<i32>();
-            let values = batch.rows.column(1).as_binary::<i32>();
-            for row in 0..batch.rows.num_rows() {
+            add(&mut found, &batch.rows, |row| {
                 let live = batch.live.as_ref().is_none_or(|live| live.value(row));
-                if live && keys.value(row) >= &from[..] {
-                    found.push((keys.value(row), values.value(row).len()));
-                }
-            }
-            // Only the first ones count; the others need not be kept.
-            if found.len() > limit {
-                found.select_nth_unstable(limit - 1);
-                found.truncate(limit);
-            }
+                live && keys.value(row) >= &from[..]
+            });
         }
-        Ok(found.iter().map(|(key, value)| key.len() + value).sum())
+        found.sort_unstable();
+        let first = found.iter().take(limit);
+        Ok(first.map(|(key, value)| key.len() + value).sum())
     }
 
     fn write<'a>(
@@ -132,6 +135,23 @@ impl KeyValue for Ours {
     fn close(self: Box<Self>) -> Result<(), Failure> {
         Ok(self.store.close()?)
     }
+}
+
+/// Adds the keys and the lengths of the values of some rows.
+fn add(found: &mut Vec<(Vec<u8>, usize)>, rows: &RecordBatch, wanted: impl Fn(usize) -> bool) {
+    let keys = rows.column(0).as_binary::<i32>();
+    let values = rows.column(1).as_binary::<i32>();
+    let wanted = (0..rows.num_rows()).filter(|row| wanted(*row));
+    found.extend(wanted.map(|row| (keys.value(row).to_vec(), values.value(row).len())));
+}
+
+fn is_live(segment: &SegmentView, row: u32) -> bool {
+    let (mut group, mut row) = (0, row as usize);
+    while row >= segment.group_rows(group) && group + 1 < segment.groups() {
+        row -= segment.group_rows(group);
+        group += 1;
+    }
+    segment.live(group).is_none_or(|live| live.value(row))
 }
 
 fn definition() -> TableDef {

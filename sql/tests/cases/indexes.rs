@@ -33,7 +33,7 @@ fn changes(table: &str) -> Vec<String> {
         format!(
             "INSERT INTO {table} SELECT value, value % 3,
                  CASE WHEN value % 11 = 0 THEN NULL ELSE (value * 7 + {plus}) % 997 END,
-                 CASE WHEN value % 13 = 0 THEN NULL ELSE 'name ' || (value * 31 + {plus}) % 5003 END,
+                 CASE WHEN value % 13 = 0 THEN NULL ELSE 'name ' || ((value * 31 + {plus}) % 5003) END,
                  (value % 2000 - 1000) / 8.0,
                  DATE '2020-01-01' + CAST((value + {plus}) % 3000 AS INT)
              FROM generate_series({from}, {to})"

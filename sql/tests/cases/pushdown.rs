@@ -60,15 +60,20 @@ async fn volatile_filters_stay_above() {
 #[tokio::test]
 async fn joins_and_top_k_give_dynamic_filters() {
     let engine = filled().await;
-    let join = "SELECT t.k FROM t JOIN d ON t.v = d.v";
+    let broad = "SELECT a.s FROM t a JOIN t b ON a.k = b.k";
     assert!(
-        !plan(&engine, join).await.contains("DynamicFilter"),
-        "off unless asked for"
+        !plan(&engine, broad).await.contains("DynamicFilter"),
+        "where most rows match, telling costs more than it saves"
     );
-    let on = "SET datafusion.optimizer.enable_join_dynamic_filter_pushdown = true";
-    engine.sql(on).await.unwrap();
-    let join = plan(&engine, "SELECT t.k FROM t JOIN d ON t.v = d.v").await;
+    let narrow = "SELECT count(*), min(a.s) FROM t a JOIN (SELECT k FROM t WHERE s = 'text 77') b \
+                  ON a.k = b.k";
+    let join = plan(&engine, narrow).await;
     assert!(join.contains("DynamicFilter"), "{join}");
+    assert_eq!(rows(&engine, narrow).await, [["1", "text 77"]]);
+    let off = "SET datafusion.optimizer.enable_join_dynamic_filter_pushdown = false";
+    engine.sql(off).await.unwrap();
+    assert!(!plan(&engine, narrow).await.contains("DynamicFilter"));
+    assert_eq!(rows(&engine, narrow).await, [["1", "text 77"]]);
     let top = plan(&engine, "SELECT k, s FROM t ORDER BY v DESC, k LIMIT 3").await;
     assert!(top.contains("DynamicFilter"), "{top}");
     let joined = rows(

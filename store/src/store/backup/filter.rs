@@ -14,7 +14,7 @@ use crate::store::checkpoint::{EndEntry, SegmentEntry, ShardEntry, Writer, decod
 use crate::table::TableDef;
 
 /// Number of a store's first checkpoint and first log file.
-const FIRST: u64 = 1;
+pub(super) const FIRST: u64 = 1;
 
 /// Copies what is wanted of a checkpoint (folder and number) into another folder, as number 1.
 pub(super) fn copy_checkpoint(

@@ -7,16 +7,18 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::filter::copy_checkpoint;
+use super::filter::{FIRST, copy_checkpoint};
 use super::manifest::{FileEntry, Manifest, TableEntry, hex, table_id};
 use super::source::Source;
 use super::target::io;
 use super::{MARK, Progress, RestoreReport, damaged};
-use crate::disk::sync_folder;
+use crate::disk::{OsDisk, sync_folder};
 use crate::error::{Error, Result};
 use crate::ids::TableId;
+use crate::log::{FrameFolder, LogWriter, Series};
 use crate::settings::{BackendKind, Settings};
 use crate::store::{Store, recompute};
 
@@ -201,6 +203,10 @@ fn take_checkpoint(root: &Path, manifest: &Manifest, tables: Option<&[TableId]>)
     copy_checkpoint((&raw, number), &root.join("checkpoints"), &|id| {
         tables.is_none_or(|tables| tables.contains(&id))
     })?;
+    // The log that the checkpoint names: without it, a store takes its last rows for lost.
+    let log = root.join("log");
+    fs::create_dir_all(&log).map_err(|error| io("create", &log, error))?;
+    LogWriter::create(FrameFolder::new(Arc::new(OsDisk), log, Series::Log), FIRST)?;
     fs::remove_dir_all(&raw).map_err(|error| io("remove", &raw, error))
 }
 
