@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use netabase::{ErrorKind, Netabase, Role};
+use netabase::{Error, ErrorKind, Netabase, Role};
 
 use crate::common::{HEAVY, PATIENCE, load, question};
 use crate::oracle::{assert_same, oracle};
@@ -69,7 +69,11 @@ async fn with_two_replicas_the_answer_stays_exact() {
             .into_iter()
             .flatten()
             .collect::<Vec<_>>();
-        assert!(!failed.is_empty() && failed.iter().all(|e| e.kind() == ErrorKind::Unavailable));
+        let unavailable = |e: &Error| e.kind() == ErrorKind::Unavailable;
+        assert!(
+            !failed.is_empty() && failed.iter().all(unavailable),
+            "writes without peer {victim}: {failed:?}"
+        );
 
         let others: Vec<String> = (0..3)
             .filter(|i| *i != victim)

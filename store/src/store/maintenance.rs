@@ -4,6 +4,7 @@
 //! happens in one order; and no file is removed before a checkpoint that does without it is on disk.
 //! Non-goal: being fast. It runs beside readers and writers and gives way to them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -15,7 +16,8 @@ use super::compact;
 use super::core::Core;
 use super::flush::{FlushedShard, flush};
 use super::index_runs;
-use crate::error::{Error, Result};
+use crate::catalog::TableState;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TableId;
 use crate::log::FrameFolder;
 use crate::segment::{Segment, SegmentMeta};
@@ -112,6 +114,8 @@ pub(super) struct Maintenance {
     checkpoints: FrameFolder,
     /// Number of the last checkpoint.
     last: u64,
+    /// Shards that could not be compacted because a file is damaged.
+    damaged: HashSet<(TableId, u32)>,
 }
 
 impl Maintenance {
@@ -130,6 +134,7 @@ impl Maintenance {
             log,
             checkpoints,
             last,
+            damaged: HashSet::new(),
         }
     }
 
@@ -256,17 +261,37 @@ impl Maintenance {
         Ok(all)
     }
 
-    fn compact_due(&self) -> Result<()> {
-        for table in self.core.catalog.read().all() {
+    /// Compacts what is worth it. A shard with a segment that cannot be read is left alone, so that
+    /// one damaged file does not keep the others from it.
+    fn compact_due(&mut self) -> Result<()> {
+        let tables = self.core.catalog.read().all();
+        for table in tables {
             for shard in 0..table.state.shards {
-                while let Some(inputs) =
-                    compact::due(&table.state, shard, self.core.cutoff(&table.state))?
-                {
-                    self.compact_shard(&table.state, shard, &inputs, true)?;
-                    if self.core.checkpoint_due() || self.core.is_stopping() {
-                        return Ok(());
-                    }
+                let place = (table.state.id, shard);
+                if self.damaged.contains(&place) {
+                    continue;
                 }
+                match self.compact_shard_due(&table.state, shard) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        tracing::error!(%error, "a shard is not compacted any more");
+                        self.damaged.insert(place);
+                    }
+                    Err(error) => return Err(error),
+                }
+                if self.core.checkpoint_due() || self.core.is_stopping() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compact_shard_due(&self, table: &Arc<TableState>, shard: u32) -> Result<()> {
+        while let Some(inputs) = compact::due(table, shard, self.core.cutoff(table))? {
+            self.compact_shard(table, shard, &inputs, true)?;
+            if self.core.checkpoint_due() || self.core.is_stopping() {
+                break;
             }
         }
         Ok(())
@@ -324,7 +349,7 @@ impl Maintenance {
 
     fn compact_shard(
         &self,
-        table: &Arc<crate::catalog::TableState>,
+        table: &Arc<TableState>,
         shard: u32,
         inputs: &[crate::mem::Seen],
         throttled: bool,
