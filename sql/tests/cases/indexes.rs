@@ -92,7 +92,7 @@ const QUERIES: &[(&str, Option<&str>)] = &[
     ("a > 5000", Some("by_a")),
     ("a > 100", None),
     ("a <> 6", None),
-    ("a IS NULL", None),
+    ("a IS NULL", Some("by_a")),
     ("a IS NULL AND s = 'name 44'", Some("by_sa")),
     ("s = 'name 44'", Some("by_sa")),
     ("s = 'name 44' AND a > 300", Some("by_sa")),
@@ -149,7 +149,8 @@ async fn check(engine: &Engine) {
         let analyzed = rows(engine, &format!("EXPLAIN ANALYZE {}", ask("t"))).await;
         let plan = format!("{analyzed:?}");
         let lookups = counted(&plan, "index_lookups").unwrap();
-        assert_eq!(lookups > 0, index.is_some() || lookups > 0, "{plan}");
+        // An index that would return too many rows of a segment is passed over there.
+        assert!(index.is_some() || lookups == 0, "{plan}");
         if index.is_some() {
             let read = counted(&plan, "index_rows").unwrap();
             assert!(lookups > 0 && read <= 2000, "{plan}");
