@@ -1,6 +1,10 @@
 //! Every peer gives the answers that plain DataFusion gives over the same files.
 
-use crate::common::{HEAVY, TABLES, close, load, peers, question};
+use std::time::{Duration, Instant};
+
+use netabase::Role;
+
+use crate::common::{HEAVY, PATIENCE, TABLES, builder, close, load, peers, question};
 use crate::oracle::{assert_same, oracle};
 
 /// Name, whether the order of rows is part of the answer, statement.
@@ -217,7 +221,7 @@ async fn every_peer_answers_like_datafusion() {
         for (i, peer) in peers.iter().enumerate() {
             let what = format!("{name}, asked of peer {i}");
             let answer = async { peer.sql(sql).await?.collect().await };
-            match tokio::time::timeout(crate::common::PATIENCE, answer).await {
+            match tokio::time::timeout(PATIENCE, answer).await {
                 Ok(Ok(got)) => {
                     let coverage = got.coverage().clone();
                     let compared = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -272,17 +276,23 @@ async fn small_tables_are_looked_up_where_that_cannot_show() {
 async fn an_answer_says_what_it_covers() {
     let peers = peers(3, "coverage", |b| b).await;
     load(&peers[0], &["airlines", "planes"], 1).await;
-    // Peer 0 wrote; how many rows the others hold reaches peer 1 as news.
-    let deadline = std::time::Instant::now() + crate::common::PATIENCE;
-    while peers[1].peers().iter().map(|p| p.rows).sum::<u64>() == 0 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "no announcement arrived"
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    // One that holds no shard itself: what it knows of rows, the others have announced.
+    let asker = builder("coverage", &peers[0].addresses()[..1])
+        .role(Role::Client)
+        .open()
+        .await
+        .unwrap();
+    asker.wait_for_peers(3, PATIENCE).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let announced: u64 = asker.peers().iter().map(|p| p.rows).sum();
+        if announced == 16 + 3322 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{announced} rows announced");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    let answer = peers[1]
+    let answer = asker
         .sql("SELECT a.name, p.type FROM airlines a CROSS JOIN planes p")
         .await
         .unwrap();
@@ -301,5 +311,6 @@ async fn an_answer_says_what_it_covers() {
         .find(|t| t.table == "planes")
         .unwrap();
     assert_eq!(planes.shards.iter().map(|s| s.rows).sum::<u64>(), 3322);
+    asker.close().await.unwrap();
     close(peers).await;
 }

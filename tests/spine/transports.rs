@@ -33,10 +33,13 @@ async fn peers_meet_and_answer_over_quic() {
         .collect()
         .await
         .unwrap();
+    let mut bytes = 0;
     for peer in [&first, &second] {
         let got = peer.sql(sql).await.unwrap().collect().await.unwrap();
         assert_same("over QUIC", got.batches(), &want, false);
-        assert!(got.coverage().bytes > 0);
+        bytes += got.coverage().bytes;
     }
+    // One of them may hold all shards, but not both.
+    assert!(bytes > 0);
     close(vec![first, second]).await;
 }
