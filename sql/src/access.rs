@@ -300,6 +300,9 @@ fn points(operand: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<(usize, Ve
             let (column, value) = found.or_else(|| column_and_value(right, left, schema))?;
             Some((column, signs_of_zero(value)))
         }
+        // `a IN (6, NULL)` is planned as `a = 6 OR NULL`.
+        Operator::Or if passes_nothing(right) => points(left, schema),
+        Operator::Or if passes_nothing(left) => points(right, schema),
         Operator::Or => {
             let (column, mut values) = points(left, schema)?;
             let (other, more) = points(right, schema)?;
@@ -308,6 +311,12 @@ fn points(operand: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<(usize, Ve
         }
         _ => None,
     }
+}
+
+/// Whether this is FALSE or NULL.
+fn passes_nothing(operand: &Arc<dyn PhysicalExpr>) -> bool {
+    let literal = operand.downcast_ref::<Literal>().map(Literal::value);
+    literal.is_some_and(|v| v.is_null() || *v == ScalarValue::Boolean(Some(false)))
 }
 
 /// The least text that matches `LIKE 'text%'`, and one that is greater than all that do.
@@ -321,15 +330,32 @@ fn like_prefix(
     }
     let (column, pattern) = column_and_value(like.expr(), like.pattern(), schema)?;
     let pattern = pattern.try_as_str()??;
-    let end = pattern.find(['%', '_', '\\']).unwrap_or(pattern.len());
-    let prefix = pattern.get(..end).filter(|prefix| !prefix.is_empty())?;
+    let prefix = text_before_wildcards(pattern);
+    if prefix.is_empty() {
+        return None;
+    }
     let data_type = schema.fields().get(column)?.data_type();
     let text = |text: &str| ScalarValue::from(text).cast_to(data_type).ok();
-    let upper = match next_text(prefix) {
+    let upper = match next_text(&prefix) {
         Some(next) => Some(text(&next)?),
         None => None,
     };
-    Some((column, text(prefix)?, upper))
+    Some((column, text(&prefix)?, upper))
+}
+
+/// What every text begins with that matches a pattern, in which `\` makes the next character plain.
+fn text_before_wildcards(pattern: &str) -> String {
+    let mut prefix = String::new();
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' | '_' => break,
+            // A last `\` is matched by itself.
+            '\\' => prefix.push(chars.next().unwrap_or(c)),
+            other => prefix.push(other),
+        }
+    }
+    prefix
 }
 
 /// The least text that is greater than all that begin with `prefix`.
