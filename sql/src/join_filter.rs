@@ -75,7 +75,7 @@ impl PhysicalOptimizerRule for JoinFilters {
 }
 
 /// Whether all rows come from this peer's own store.
-fn runs_here(plan: &Plan) -> Result<bool> {
+pub(crate) fn runs_here(plan: &Plan) -> Result<bool> {
     let mut here = true;
     plan.apply(|node| {
         if let Some(scan) = ShardScan::of(node) {

@@ -24,6 +24,7 @@ mod cluster;
 mod colocate;
 mod copy;
 mod ddl;
+mod decimals;
 mod dml;
 mod engine;
 mod error;
