@@ -25,6 +25,7 @@ mod colocate;
 mod copy;
 mod ddl;
 mod decimals;
+mod defer;
 mod dml;
 mod engine;
 mod error;

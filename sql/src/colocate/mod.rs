@@ -45,6 +45,7 @@ use datafusion::physical_plan::{
 pub use by_shard::ByShardExec;
 
 use crate::decimals::Decimals;
+use crate::defer::Defer;
 use crate::join_filter::JoinFilters;
 use lie::{covers, lie_of, lies_alike};
 
@@ -75,6 +76,7 @@ impl CoLocate {
         // DataFusion's own would let the joins tell that were co-located.
         JoinFilters::replace_in(&mut rules);
         // Last, because other rules look for plain expressions and nodes.
+        rules.push(Arc::new(Defer));
         rules.push(Arc::new(Decimals));
         rules
     }
