@@ -72,7 +72,33 @@ impl KeyEncoder {
             .shard_key
             .convert_columns(columns)
             .map_err(|error| self.wrong(error))?;
-        Ok(rows.iter().map(|row| self.shard_of(row.data())).collect())
+        let mut shards = Vec::with_capacity(rows.num_rows());
+        // Neighbours often have the same shard key: a part of a key that rows are sorted by.
+        let mut last: Option<(arrow_row::Row<'_>, u32)> = None;
+        for row in rows.iter() {
+            let shard = match last {
+                Some((same, shard)) if same == row => shard,
+                _ => self.shard_of(row.data()),
+            };
+            last = Some((row, shard));
+            shards.push(shard);
+        }
+        Ok(shards)
+    }
+
+    /// The shard of an encoded key, of which `batch` has the columns in row `row`.
+    pub(crate) fn shard_of_encoded(
+        &self,
+        key: &[u8],
+        batch: &RecordBatch,
+        row: usize,
+    ) -> Result<u32> {
+        // Where all of the key chooses the shard, its bytes are at hand.
+        if self.shards > 1 && self.shard_key_len == self.primary_key.len() {
+            return Ok(self.shard_of(key));
+        }
+        let shards = self.shard_of_each(&batch.slice(row, 1))?;
+        Ok(shards.first().copied().unwrap_or(0))
     }
 
     /// The rows of `batch` by shard, in order of shards; shards without rows are left out.

@@ -43,6 +43,9 @@ impl Segment {
     }
 
     fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {
+        if projection.iter().copied().eq(0..self.schema.fields().len()) {
+            return Ok(Arc::clone(&self.schema));
+        }
         let field = |&column: &usize| {
             let field = self.schema.fields().get(column).cloned();
             field.ok_or_else(|| self.no_column(column))
@@ -55,12 +58,12 @@ impl Segment {
     fn take_of_group(&self, rows: &[u32], projection: &[usize]) -> Result<Vec<ArrayRef>> {
         let group = rows.first().map_or(0, |row| group_of(*row));
         let pages = || rows.chunk_by(|a, b| page_of(*a) == page_of(*b));
-        let cached = |&column: &usize| {
-            let key = self.cache_key(group, column, WHOLE);
-            self.place.cache.get(key).is_some()
-        };
-        let many = pages().count() * PAGES_TO_WHOLE > GROUP_ROWS / PAGE_ROWS;
-        let (columns, starts) = if many || projection.iter().all(cached) {
+        let cached = |&column: &usize| self.place.cache.get(self.cache_key(group, column, WHOLE));
+        let many = || pages().count() * PAGES_TO_WHOLE > GROUP_ROWS / PAGE_ROWS;
+        let cached: Option<Vec<ArrayRef>> = projection.iter().map(cached).collect();
+        let (columns, starts) = if let Some(columns) = cached {
+            (vec![columns], GROUP_ROWS)
+        } else if many() {
             let columns = projection.iter().map(|&column| self.column(group, column));
             (vec![columns.collect::<Result<Vec<_>>>()?], GROUP_ROWS)
         } else {

@@ -80,7 +80,7 @@ impl Store {
         }
         let encoder = &table.state.encoder;
         let encoded = encoder.encode(key)?;
-        let number = encoder.shard_of_each(key)?.first().copied().unwrap_or(0);
+        let number = encoder.shard_of_encoded(encoded.row(0).data(), key, 0)?;
         let key = encoded.row(0);
         let cutoff = core.cutoff(&table.state).unwrap_or_default();
         let segments = {
