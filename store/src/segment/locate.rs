@@ -2,7 +2,8 @@
 //!
 //! Idea: the key range and the filters rule out most keys that are not there; the sparse index
 //! names the page of the others. Few keys of a group: their pages alone are decoded, and only the
-//! probed rows are turned into keys. Many keys: the keys of the whole group are made once.
+//! probed rows are turned into keys; the second time, the keys of the page are made and kept. Many
+//! keys: the keys of the whole group are made once.
 //! Invariant: every key that is there is found, whatever the cache holds.
 
 use arrow::array::{Array, ArrayRef, BinaryArray};
@@ -94,8 +95,13 @@ impl Segment {
             search(&of_page, keys, wanted, found);
             return Ok(());
         }
+        // A page that is asked again is worth its keys; the first time, few rows are enough.
+        let again = self.keys.columns().first().is_some_and(|&column| {
+            let cached = |page| self.place.cache.get(self.cache_key(group, column, page));
+            cached(page as u32).or_else(|| cached(WHOLE)).is_some()
+        });
         let columns = self.page(group, self.keys.columns(), page)?;
-        if wanted.len() < PROBED_KEYS {
+        if wanted.len() < PROBED_KEYS && !again {
             return wanted
                 .iter()
                 .try_for_each(|wanted| self.probe(&columns, keys, *wanted, found));
