@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use netabase_distributed::{Counters, Identity, Node, PeerInfo};
 use netabase_sql::{Cluster, CopyOptions, Engine, LocalCluster, WriteReceipt};
-use netabase_store::{Error, ErrorKind, OpenReport, Store, StoreStats};
+use netabase_store::{Error, ErrorKind, OpenReport, Store, StoreHealth, StoreStats};
 use tokio::sync::Mutex;
 
 use crate::answer::Answer;
@@ -261,6 +261,12 @@ impl Netabase {
     #[must_use]
     pub fn store_stats(&self) -> StoreStats {
         self.inner.store.stats()
+    }
+
+    /// Whether this peer's storage does all of its work, and why not.
+    #[must_use]
+    pub fn store_health(&self) -> StoreHealth {
+        self.inner.store.health()
     }
 
     /// Says goodbye to the network, makes everything durable and frees the data folder. Later calls

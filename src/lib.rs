@@ -46,6 +46,6 @@ pub use netabase_distributed::{Counters, PeerInfo, Role};
 pub use netabase_sql::{ShardRef, WriteReceipt};
 pub use netabase_store::{
     BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
-    OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreStats,
+    OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth, StoreStats,
 };
 pub use settings::Settings;

@@ -103,7 +103,7 @@ fn sums(all: &[Vec<ShardStats>], of: fn(&ShardStats) -> u64) -> Vec<u64> {
 fn store(store: &Store) -> Result<RecordBatch> {
     let stats = store.stats();
     let one = |value: u64| vec![value];
-    let columns: [Column; 8] = [
+    let columns: [Column; 9] = [
         ("log_bytes", one(stats.log_bytes)),
         ("memory_bytes", one(stats.memory_bytes)),
         ("cached_bytes", one(stats.cached_bytes)),
@@ -112,6 +112,7 @@ fn store(store: &Store) -> Result<RecordBatch> {
         ("retired_bytes", one(stats.retired_bytes)),
         ("checkpoints", one(stats.checkpoints)),
         ("compactions", one(stats.compactions)),
+        ("failed_jobs", one(stats.failed_jobs)),
     ];
     batch(None, columns)
 }

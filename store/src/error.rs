@@ -28,7 +28,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Stored bytes are damaged. Do not retry; follow the way out in the text.
     Corrupt,
-    /// The operating system refused. The store takes no more writes; reopen it.
+    /// The operating system refused. If the text says that the store takes no more writes, reopen
+    /// it; otherwise make room or repair what the text names, then retry.
     Io,
 }
 
@@ -45,7 +46,11 @@ enum Repr {
     #[error("{text}")]
     File { file: PathBuf, text: String },
     #[error("{context}: {source}")]
-    Io { context: String, source: io::Error },
+    Io {
+        context: String,
+        source: io::Error,
+        doubt: bool,
+    },
     #[error("{context}: {source}")]
     Arrow { context: String, source: ArrowError },
     #[error("{}: damaged at byte {offset}: {reason}. Restore this file from a copy or another replica; to give up everything from that byte on, cut the file there and remove the files after it", .file.display())]
@@ -122,7 +127,23 @@ impl Error {
         Self(Box::new(Repr::Io {
             context: context.into(),
             source,
+            doubt: false,
         }))
+    }
+
+    /// Like `io`, for what leaves open what the disk holds: a failed sync or rename. The kernel may
+    /// have dropped the pages, and a second sync would report success without them.
+    pub(crate) fn in_doubt(context: impl Into<String>, source: io::Error) -> Self {
+        Self(Box::new(Repr::Io {
+            context: context.into(),
+            source,
+            doubt: true,
+        }))
+    }
+
+    /// Whether nothing may be written any more after this.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(&*self.0, Repr::Io { doubt: true, .. })
     }
 
     pub(crate) fn arrow(context: impl Into<String>, source: ArrowError) -> Self {

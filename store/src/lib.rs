@@ -64,7 +64,7 @@ pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
     BackupInfo, BackupReport, BackupTable, BackupTarget, BulkLoad, CheckReport, Components,
     MAX_META_KEY, MAX_META_VALUE, OpenReport, Problem, PruneReport, RepairReport, RestoreReport,
-    Store, StoreStats,
+    Store, StoreHealth, StoreStats,
 };
 pub use table::{
     IndexDef, MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_NAME,

@@ -98,7 +98,7 @@ async fn the_schema_of_the_store_is_read_only() {
         "CREATE TABLE netabase.netabase.mine (k BIGINT PRIMARY KEY)",
         "DROP TABLE netabase.tables",
         "DROP TABLE IF EXISTS netabase.store",
-        "INSERT INTO netabase.store VALUES (1, 2, 3, 4, 5, 6, 7, 8)",
+        "INSERT INTO netabase.store VALUES (1, 2, 3, 4, 5, 6, 7, 8, 9)",
         "DELETE FROM netabase.tables",
         "COPY netabase.tables FROM 'x.csv'",
     ] {

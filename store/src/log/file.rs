@@ -1,7 +1,8 @@
 //! Files of frames: their names, their headers, and the log file that is appended to.
 //!
 //! Invariant: a new file's header and its entry in the folder are on disk before the first frame
-//! is. After an error the writer is not used again: what the disk holds is then unknown, and a
+//! is. What could not be written is taken back, and the writer goes on where it was. After an error
+//! that leaves the disk in doubt it is not used again: what the disk holds is then unknown, and a
 //! second sync would not tell (the kernel forgets failed pages).
 
 use std::io;
@@ -16,6 +17,8 @@ use crate::error::{Error, Result};
 const FILE_FORMAT: u32 = 1;
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
+/// What to do after a write that was taken back.
+const RETRY_HINT: &str = "of which nothing is kept: make room on the disk, then try again";
 /// Frames up to this size are gathered so that a group goes out in one write.
 const GATHER_BYTES: usize = 1 << 20;
 
@@ -109,9 +112,9 @@ impl FrameFolder {
 
     /// Makes the entries of the folder durable.
     pub(crate) fn sync(&self) -> Result<()> {
-        self.disk
-            .sync_folder(&self.path)
-            .map_err(|error| Error::io(format!("sync the folder {}", self.path.display()), error))
+        self.disk.sync_folder(&self.path).map_err(|error| {
+            Error::in_doubt(format!("sync the folder {}", self.path.display()), error)
+        })
     }
 
     /// Removes the files before `first`. In whatever order the removals reach the disk, the next
@@ -149,7 +152,8 @@ impl LogWriter {
     /// Begins file `number`.
     pub(crate) fn create(folder: FrameFolder, number: u64) -> Result<Self> {
         let path = folder.file(number);
-        let file = begin_file(&folder, &path, number)?;
+        let file = begin_file(&folder, &path, number)
+            .map_err(|error| take_back_file(&folder, &path, error))?;
         folder.sync()?;
         let len = FILE_HEADER_BYTES as u64;
         Ok(Self {
@@ -214,14 +218,29 @@ impl LogWriter {
         self.len.saturating_sub(self.durable)
     }
 
-    /// Hands the frames to the system, in order.
+    /// Hands the frames to the system, in order: all of them, or none unless the error leaves the
+    /// disk in doubt.
     pub(crate) fn append<'a>(&mut self, frames: impl Iterator<Item = &'a Frame>) -> Result<()> {
+        let before = self.len;
         let mut buffer = std::mem::take(&mut self.buffer);
         let written = self.append_through(&mut buffer, frames);
         buffer.clear();
         buffer.shrink_to(GATHER_BYTES * 2);
         self.buffer = buffer;
-        written.map_err(|error| self.failed("write to", error))
+        written.map_err(|error| self.take_back(before, error))
+    }
+
+    /// Cuts off what a failed write may have left behind the first `len` bytes, which were good.
+    fn take_back(&mut self, len: u64, error: io::Error) -> Error {
+        let path = self.folder.file(self.number);
+        match self.file.cut(len).and_then(|()| self.file.sync()) {
+            Ok(()) => {
+                self.len = len;
+                self.durable = len;
+                Error::io(format!("write to {}, {RETRY_HINT}", path.display()), error)
+            }
+            Err(_) => Error::in_doubt(format!("write to {}", path.display()), error),
+        }
     }
 
     fn append_through<'a>(
@@ -252,7 +271,8 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Makes everything durable, then begins the next file.
+    /// Makes everything durable, then begins the next file; goes on with this one if there is no
+    /// space for another.
     pub(crate) fn rotate(&mut self) -> Result<()> {
         self.sync()?;
         *self = Self::create(self.folder.clone(), self.number + 1)?;
@@ -261,12 +281,12 @@ impl LogWriter {
 
     fn failed(&self, action: &str, error: io::Error) -> Error {
         let path = self.folder.file(self.number);
-        Error::io(format!("{action} {}", path.display()), error)
+        Error::in_doubt(format!("{action} {}", path.display()), error)
     }
 }
 
 /// Writes a whole file of frames: under another name first, so that it is there as a whole or not
-/// at all.
+/// at all. Dropped before that, it leaves nothing behind.
 pub(crate) struct WholeFile {
     folder: FrameFolder,
     file: Box<dyn DiskFile>,
@@ -274,12 +294,16 @@ pub(crate) struct WholeFile {
     beside: PathBuf,
     len: u64,
     buffer: Vec<u8>,
+    finished: bool,
 }
 
 impl WholeFile {
     pub(crate) fn create(folder: FrameFolder, number: u64) -> Result<Self> {
         let beside = folder.file(number).with_extension("new");
-        let file = begin_file(&folder, &beside, number)?;
+        let file = begin_file(&folder, &beside, number).inspect_err(|_| {
+            // Best effort: the next one is written over it.
+            let _ = folder.disk.remove(&beside);
+        })?;
         Ok(Self {
             folder,
             file,
@@ -287,6 +311,7 @@ impl WholeFile {
             beside,
             len: FILE_HEADER_BYTES as u64,
             buffer: Vec::new(),
+            finished: false,
         })
     }
 
@@ -308,7 +333,8 @@ impl WholeFile {
         self.file
             .sync()
             .and_then(|()| self.folder.disk.rename(&self.beside, &to))
-            .map_err(|error| Error::io(format!("write {}", to.display()), error))?;
+            .map_err(|error| Error::in_doubt(format!("write {}", to.display()), error))?;
+        self.finished = true;
         self.folder.sync()?;
         Ok(self.len)
     }
@@ -320,11 +346,40 @@ impl WholeFile {
     }
 }
 
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Best effort: the next one is written over it.
+            let _ = self.folder.disk.remove(&self.beside);
+        }
+    }
+}
+
 fn begin_file(folder: &FrameFolder, path: &Path, number: u64) -> Result<Box<dyn DiskFile>> {
+    let context = || format!("create {}", path.display());
     let begun = folder.disk.create(path).and_then(|mut file| {
         file.append(&folder.header(number))?;
-        file.sync()?;
         Ok(file)
     });
-    begun.map_err(|error| Error::io(format!("create {}", path.display()), error))
+    let file = begun.map_err(|error| Error::io(context(), error))?;
+    file.sync()
+        .map_err(|error| Error::in_doubt(context(), error))?;
+    Ok(file)
+}
+
+/// Removes a log file that could not be begun, for good: with a file behind it, a torn end of the
+/// one before would look like damage.
+fn take_back_file(folder: &FrameFolder, path: &Path, error: Error) -> Error {
+    if error.is_in_doubt() {
+        return error;
+    }
+    let removed = match folder.disk.remove(path) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    };
+    let context = format!("remove {} after {error}", path.display());
+    match removed {
+        Ok(()) => folder.sync().err().unwrap_or(error),
+        Err(cause) => Error::in_doubt(context, cause),
+    }
 }

@@ -80,13 +80,18 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// Puts the file on disk; returns its length and the checksums of its blocks.
-    pub(super) fn finish(mut self) -> io::Result<(u64, Vec<u32>)> {
-        self.empty_buffer()?;
+    /// Puts the file, which is at `path`, on disk; returns its length and the checksums of its
+    /// blocks.
+    pub(super) fn finish(mut self, path: &Path) -> Result<(u64, Vec<u32>)> {
+        let context = || format!("writing {}", path.display());
+        self.empty_buffer()
+            .map_err(|error| Error::io(context(), error))?;
         if self.filled > 0 {
             self.close_block();
         }
-        self.file.sync()?;
+        self.file
+            .sync()
+            .map_err(|error| Error::in_doubt(context(), error))?;
         Ok((self.written, self.crcs))
     }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::blocks::damaged;
 use super::merge::{MergeInput, merge_sorted};
 use super::range::KeyRange;
-use super::writer::remove_files;
+use super::writer::{remove_files, write_whole};
 use super::{
     Codec, FileName, GROUP_ROWS, KeyLayout, Segment, SegmentMeta, SegmentPlace, SegmentSpec,
     SegmentWriter, run_meta_path,
@@ -155,7 +155,15 @@ impl Segment {
         }
         let id = run_id(index);
         let built = Builder::new(self, index, codec)?.build(stop)?;
-        self.describe(id, &built)?;
+        self.describe(id, &built).inspect_err(|_| {
+            let name = FileName {
+                number: self.meta.number,
+                run: Some(id),
+            };
+            // Best effort: what stays behind is no run, and written over by the next try.
+            let _ = self.place.disk.remove(&self.run_meta(id));
+            remove_files(&*self.place.disk, &self.place.folder, name);
+        })?;
         self.set_run(id, Some(self.open_run(index, id, built)?));
         Ok(())
     }
@@ -211,12 +219,7 @@ impl Segment {
             .map_err(|error| Error::invalid(format!("describe a run: {error}")))?;
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         let path = self.run_meta(id);
-        let write = || {
-            let mut file = self.place.disk.create(&path)?;
-            file.append(&bytes)?;
-            file.sync()
-        };
-        write().map_err(|error| Error::io(format!("writing {}", path.display()), error))
+        write_whole(&*self.place.disk, &path, &bytes)
     }
 
     fn open_run(&self, index: &IndexDef, id: u64, meta: SegmentMeta) -> Result<Arc<Segment>> {

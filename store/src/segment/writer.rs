@@ -272,10 +272,8 @@ impl SegmentWriter {
             self.close_filter();
         }
         let blocks = writer.into_inner().map_err(|error| self.failed(error))?;
-        let (data_bytes, block_crcs) = blocks.finish().map_err(|error| {
-            let path = data_path(&self.folder, self.spec.name());
-            Error::io(format!("writing {}", path.display()), error)
-        })?;
+        let path = data_path(&self.folder, self.spec.name());
+        let (data_bytes, block_crcs) = blocks.finish(&path)?;
         let index = self.index(seen.same, data_bytes, block_crcs);
         let bytes = index.to_bytes()?;
         self.write_index(&bytes)?;
@@ -315,12 +313,7 @@ impl SegmentWriter {
 
     fn write_index(&self, bytes: &[u8]) -> Result<()> {
         let path = index_path(&self.folder, self.spec.name());
-        let write = || {
-            let mut file = self.disk.create(&path)?;
-            file.append(bytes)?;
-            file.sync()
-        };
-        write().map_err(|error| Error::io(format!("writing {}", path.display()), error))
+        write_whole(&*self.disk, &path, bytes)
     }
 
     /// Gives up and removes what was written.
@@ -353,6 +346,18 @@ impl Drop for SegmentWriter {
         self.data = None;
         remove_files(&*self.disk, &self.folder, self.spec.name());
     }
+}
+
+/// Writes a small file, and puts it on disk.
+pub(super) fn write_whole(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<()> {
+    let context = || format!("writing {}", path.display());
+    let written = disk.create(path).and_then(|mut file| {
+        file.append(bytes)?;
+        Ok(file)
+    });
+    let file = written.map_err(|error| Error::io(context(), error))?;
+    file.sync()
+        .map_err(|error| Error::in_doubt(context(), error))
 }
 
 /// Removes both files of a segment, best effort: what stays behind is listed by no checkpoint, and

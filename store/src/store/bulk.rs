@@ -199,7 +199,7 @@ impl BulkLoad {
         let segments: Vec<Arc<Segment>> = written.iter().map(|w| Arc::clone(&w.segment)).collect();
         let done = self.apply(written);
         if done.is_err() {
-            // If the frame may have reached the log, the store takes no more writes, and keeps them.
+            // If the frame may be in the log, the store takes no more writes, and keeps them.
             if self.store.core().check_failed().is_ok() {
                 segments.iter().for_each(|segment| segment.remove_files());
             }
@@ -213,7 +213,8 @@ impl BulkLoad {
         if let Some(home) = &core.home {
             let metas: Vec<&SegmentMeta> = written.iter().map(|w| w.segment.meta()).collect();
             // What a failed sync lost, a later one would not bring to the disk.
-            home.sync(&metas).inspect_err(|error| core.fail(error))?;
+            home.sync(&metas)
+                .inspect_err(|error| core.fail_if_in_doubt(error))?;
         }
         let entry = LoadEntry {
             table: self.table.state.id,

@@ -1,8 +1,9 @@
 //! The writer's thread: group commit, rotation, and every change of what is visible.
 //!
 //! Invariant: requests are applied in log order, and answered after their bytes are on disk. What
-//! can fail is done before anything is logged. After a failed write or sync nothing is written any
-//! more: the kernel may have dropped the pages, and a second sync would report success without them.
+//! can fail is done before anything is logged. A write to the log that fails is taken back, and its
+//! requests are refused. If that fails, or a sync does, nothing is written any more: the kernel may
+//! have dropped the pages, and a second sync would report success without them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -131,7 +132,7 @@ impl Committer {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.sync_marked() {
-                        self.core.fail(&error);
+                        self.core.fail_if_in_doubt(&error);
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return self.finish(),
@@ -190,7 +191,7 @@ impl Committer {
             .core
             .check_failed()
             .and_then(|()| self.log_group(&group))
-            .inspect_err(|error| self.core.fail(error));
+            .inspect_err(|error| self.core.fail_if_in_doubt(error));
         for Request { work, answer, .. } in group {
             let outcome = match &logged {
                 Ok(()) => self.perform(work),
@@ -261,16 +262,15 @@ impl Committer {
             log.rotate()?;
             self.note_files();
         }
+        let count = frames.len() as u64;
+        if let Some(log) = &mut self.log {
+            log.append(frames.into_iter())?;
+        }
         let counters = &self.core.counters;
-        counters
-            .frames
-            .fetch_add(frames.len() as u64, Ordering::Relaxed);
+        counters.frames.fetch_add(count, Ordering::Relaxed);
         counters.bytes_logged.fetch_add(bytes, Ordering::Relaxed);
         counters.log_bytes.fetch_add(bytes, Ordering::Relaxed);
-        match &mut self.log {
-            Some(log) => log.append(frames.into_iter()),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
@@ -290,8 +290,15 @@ impl Committer {
         }
         self.sync()?;
         let mark = Frame::new(FrameKind::Mark, Vec::new())?;
-        self.append(vec![&mark])?;
-        self.sync()
+        match self.append(vec![&mark]) {
+            Ok(()) => self.sync(),
+            Err(error) if error.is_in_doubt() => Err(error),
+            // What it would prove is on disk, and must not be refused.
+            Err(error) => {
+                tracing::warn!(%error, "no space for a mark in the log");
+                Ok(())
+            }
+        }
     }
 
     fn perform(&mut self, work: Work) -> Result<Outcome> {
@@ -320,7 +327,7 @@ impl Committer {
             }
             Work::Capture { flush_bytes } => self
                 .capture(flush_bytes)
-                .inspect_err(|error| self.core.fail(error)),
+                .inspect_err(|error| self.core.fail_if_in_doubt(error)),
             Work::Install(flushed) => {
                 for (table, shard, segments) in flushed {
                     self.core.install_segments(&table, shard, segments);

@@ -163,8 +163,7 @@ pub(super) fn merge(
     });
     match merged.and_then(|()| output.close()) {
         Ok(()) => {
-            home.sync(&output.metas())
-                .inspect_err(|error| core.fail(error))?;
+            home.sync(&output.metas())?;
             Ok(Compacted {
                 inputs: inputs.iter().cloned().zip(output.went).collect(),
                 outputs: output.done,

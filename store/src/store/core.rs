@@ -1,13 +1,14 @@
 //! What the handles and the writer's thread share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hashbrown::DefaultHashBuilder;
 use parking_lot::{Mutex, RwLock};
 
 use super::bulk::LoadedShard;
+use super::health::Failures;
 use super::home::SegmentHome;
 use super::index;
 use super::snapshots::Snapshots;
@@ -61,6 +62,8 @@ pub struct StoreStats {
     pub checkpoints: u64,
     /// Compactions made.
     pub compactions: u64,
+    /// Checkpoints, compactions and index runs that failed; see [`Store::health`](crate::Store::health).
+    pub failed_jobs: u64,
 }
 
 #[derive(Debug, Default)]
@@ -91,7 +94,7 @@ pub(super) struct Core {
     memory: AtomicUsize,
     stopping: AtomicBool,
     backend: RwLock<Option<Arc<dyn Backend>>>,
-    failed: OnceLock<String>,
+    pub(super) failures: Failures,
     closed: AtomicBool,
 }
 
@@ -115,7 +118,7 @@ impl Core {
             counters: Counters::default(),
             memory: AtomicUsize::new(0),
             backend: RwLock::new(Some(backend)),
-            failed: OnceLock::new(),
+            failures: Failures::default(),
             closed: AtomicBool::new(false),
         }
     }
@@ -195,12 +198,6 @@ impl Core {
         std::mem::take(&mut *self.replaced.lock())
     }
 
-    /// After this, nothing is written any more: what the disk holds is unknown.
-    pub(super) fn fail(&self, error: &Error) {
-        // Only the first failure is kept; it is the cause of the others.
-        let _ = self.failed.set(error.to_string());
-    }
-
     /// Fails if nothing can be written: closed, failed, or only read.
     pub(super) fn check_writable(&self) -> Result<()> {
         self.check_open()?;
@@ -212,19 +209,6 @@ impl Core {
             ));
         }
         Ok(())
-    }
-
-    pub(super) fn check_failed(&self) -> Result<()> {
-        match self.failed.get() {
-            None => Ok(()),
-            Some(cause) => Err(Error::new(
-                ErrorKind::Io,
-                format!(
-                    "the store takes no more writes after an error ({cause}); reads go on. Check \
-                     the disk, then close the store and open it again"
-                ),
-            )),
-        }
     }
 
     pub(super) fn backend(&self) -> Result<Arc<dyn Backend>> {
@@ -392,6 +376,7 @@ impl Core {
             log_bytes: count(&self.counters.log_bytes),
             checkpoints: count(&self.counters.checkpoints),
             compactions: count(&self.counters.compactions),
+            failed_jobs: count(&self.failures.jobs),
             memory_bytes: self.memory() as u64,
             tables: catalog.visible().len() as u64,
             cached_bytes: self.home.as_ref().map_or(0, SegmentHome::cached_bytes),

@@ -20,14 +20,24 @@ pub(super) fn flush(
     shard: u32,
     batches: &[FrozenBatch],
 ) -> Result<Vec<Flushed>> {
-    let mut flushed = Vec::new();
+    let mut flushed: Vec<Flushed> = Vec::new();
     for change in [Change::Upsert, Change::Delete] {
         let of_kind: Vec<&FrozenBatch> = batches.iter().filter(|b| b.change == change).collect();
-        if let Some(written) = flush_kind(home, table, shard, &of_kind)? {
-            flushed.push(written);
+        match flush_kind(home, table, shard, &of_kind) {
+            Ok(written) => flushed.extend(written),
+            Err(error) => {
+                flushed.iter().for_each(|f| f.segment.remove_files());
+                return Err(error);
+            }
         }
     }
     Ok(flushed)
+}
+
+/// Removes segments that no checkpoint lists, best effort.
+pub(super) fn remove(flushed: &[FlushedShard]) {
+    let segments = flushed.iter().flat_map(|(_, _, of_shard)| of_shard);
+    segments.for_each(|flushed| flushed.segment.remove_files());
 }
 
 fn flush_kind(

@@ -117,7 +117,7 @@ impl SegmentHome {
         for folder in folders {
             self.disk
                 .sync_folder(&folder)
-                .map_err(|error| Error::io(format!("sync {}", folder.display()), error))?;
+                .map_err(|error| Error::in_doubt(format!("sync {}", folder.display()), error))?;
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: it changes what is visible only through the writer's thread, so that everything
 //! happens in one order; and no file is removed before a checkpoint that does without it is on disk.
+//! What fails for want of space leaves nothing behind and is tried again after a while; a checkpoint
+//! then as of the moment when it began, because its rows were set aside at that moment.
 //! Non-goal: being fast. It runs beside readers and writers and gives way to them.
 
 use std::collections::HashSet;
@@ -14,7 +16,9 @@ use super::checkpoint::{self, Capture};
 use super::committer::{Outcome, Request, Work};
 use super::compact;
 use super::core::Core;
-use super::flush::{FlushedShard, flush};
+use super::flush::{FlushedShard, flush, remove};
+use super::health::Backoff;
+use super::home::SegmentHome;
 use super::index_runs;
 use crate::catalog::TableState;
 use crate::error::{Error, ErrorKind, Result};
@@ -114,6 +118,9 @@ pub(super) struct Maintenance {
     checkpoints: FrameFolder,
     /// Number of the last checkpoint.
     last: u64,
+    /// A checkpoint that began and could not be written.
+    begun: Option<Capture>,
+    backoff: Backoff,
     /// Shards that could not be compacted because a file is damaged.
     damaged: HashSet<(TableId, u32)>,
 }
@@ -134,6 +141,8 @@ impl Maintenance {
             log,
             checkpoints,
             last,
+            begun: None,
+            backoff: Backoff::default(),
             damaged: HashSet::new(),
         }
     }
@@ -171,22 +180,33 @@ impl Maintenance {
 
     /// Does what is due.
     fn look(&mut self) {
-        if !self.core.settings.background || self.core.check_failed().is_err() {
+        let writes = self.core.settings.background && self.core.check_failed().is_ok();
+        if !writes || !self.backoff.is_over() {
             return;
         }
-        let done = if self.core.checkpoint_due() {
-            self.checkpoint(false)
+        let done = if self.begun.is_some() || self.core.checkpoint_due() {
+            self.try_checkpoint(false).map(|_| ())
         } else {
             self.compact_due().and_then(|()| self.index_due())
         };
-        if let Err(error) = done
+        if let Err(error) = &done
             && !self.core.is_stopping()
         {
-            tracing::error!(%error, "background work failed");
+            tracing::error!(%error, "background work failed; it is tried again");
         }
+        self.note(&done);
     }
 
-    /// Makes a checkpoint. After a failure the store takes no more writes.
+    /// Keeps what a job came to. One that succeeds says nothing about a checkpoint that waits.
+    fn note<T>(&mut self, done: &Result<T>) {
+        if done.is_ok() && self.begun.is_some() {
+            return;
+        }
+        self.core.note_job(done);
+        self.backoff.note(done.is_ok());
+    }
+
+    /// Makes a checkpoint, however long ago it was tried.
     fn checkpoint(&mut self, flush_all: bool) -> Result<()> {
         self.make_checkpoint(flush_all).map(|_| ())
     }
@@ -194,30 +214,57 @@ impl Maintenance {
     fn make_checkpoint(&mut self, flush_all: bool) -> Result<Option<Made>> {
         self.core.check_failed()?;
         let done = self.try_checkpoint(flush_all);
-        if let Err(error) = &done
-            && !self.core.is_stopping()
-        {
-            self.core.fail(error);
-        }
+        self.note(&done);
         done
     }
 
     fn try_checkpoint(&mut self, flush_all: bool) -> Result<Option<Made>> {
+        if let Some(begun) = self.begun.take() {
+            self.complete(begun)?;
+        }
         let flush_bytes = if flush_all { 0 } else { self.flush_bytes() };
-        let Some(mut capture) = self.ask(Work::Capture { flush_bytes })?.captured else {
-            return Ok(None);
-        };
-        let replaced = std::mem::take(&mut capture.replaced);
-        let flushed = self.flush(&capture)?;
-        let segments = flushed.iter().flat_map(|(_, _, of_shard)| of_shard);
-        let segments: Vec<Arc<Segment>> = segments.map(|f| Arc::clone(&f.segment)).collect();
-        checkpoint::write(&self.checkpoints, self.last + 1, &capture, &segments)?;
+        match self.ask(Work::Capture { flush_bytes })?.captured {
+            Some(capture) => self.complete(capture).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes what was captured. If that fails and nothing is in doubt, nothing is left behind, and
+    /// the capture is kept: its rows are set aside until it is written.
+    fn complete(&mut self, capture: Capture) -> Result<Made> {
+        let written = self.flush(&capture).and_then(|flushed| {
+            let segments = segments_of(&flushed);
+            match checkpoint::write(&self.checkpoints, self.last + 1, &capture, &segments) {
+                Ok(()) => Ok((flushed, segments)),
+                Err(error) => {
+                    // It may have its name already, and list them.
+                    if !error.is_in_doubt() {
+                        remove(&flushed);
+                    }
+                    Err(error)
+                }
+            }
+        });
+        match written {
+            Ok((flushed, segments)) => self.take_effect(capture, flushed, segments),
+            Err(error) => {
+                self.begun = Some(capture);
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on from a checkpoint that is on disk.
+    fn take_effect(
+        &mut self,
+        mut capture: Capture,
+        flushed: Vec<FlushedShard>,
+        segments: Vec<Arc<Segment>>,
+    ) -> Result<Made> {
         self.last += 1;
+        let replaced = std::mem::take(&mut capture.replaced);
         capture.forget_flushed();
         self.ask(Work::Install(flushed))?;
-        self.log.remove_before(capture.first_log)?;
-        self.core.note_files(&self.log);
-        self.checkpoints.remove_before(self.last)?;
         let now = Instant::now();
         let retired = replaced.into_iter().map(|segment| (now, segment));
         self.core.retired.lock().extend(retired);
@@ -225,10 +272,14 @@ impl Maintenance {
             .counters
             .checkpoints
             .fetch_add(1, Ordering::Relaxed);
-        Ok(Some(Made {
+        // What cannot be removed now, the next checkpoint removes.
+        self.log.remove_before(capture.first_log)?;
+        self.core.note_files(&self.log);
+        self.checkpoints.remove_before(self.last)?;
+        Ok(Made {
             capture,
             flushed: segments,
-        }))
+        })
     }
 
     /// Bytes that a shard needs for a segment of its own. When memory has to be freed, small enough
@@ -247,18 +298,17 @@ impl Maintenance {
             return Ok(Vec::new());
         };
         let mut all = Vec::new();
-        for captured in &capture.tables {
-            let state = &captured.table.state;
-            for (shard, of_shard) in &captured.shards {
-                if of_shard.flush {
-                    let flushed = flush(home, state, *shard, &of_shard.batches)?;
-                    all.push((Arc::clone(state), *shard, flushed));
-                }
+        let done = flush_all(home, capture, &mut all).and_then(|()| {
+            let metas: Vec<&SegmentMeta> = all.iter().flat_map(metas_of).collect();
+            home.sync(&metas)
+        });
+        match done {
+            Ok(()) => Ok(all),
+            Err(error) => {
+                remove(&all);
+                Err(error)
             }
         }
-        let metas: Vec<&SegmentMeta> = all.iter().flat_map(metas_of).collect();
-        home.sync(&metas)?;
-        Ok(all)
     }
 
     /// Compacts what is worth it. A shard with a segment that cannot be read is left alone, so that
@@ -317,9 +367,19 @@ impl Maintenance {
     fn index(&mut self, table: TableId, progress: &SyncSender<(u64, u64)>) -> Result<()> {
         self.core.check_failed()?;
         let table = self.core.any_table(table)?.state;
+        let done = self.index_table(&table, progress);
+        self.note(&done);
+        done
+    }
+
+    fn index_table(
+        &mut self,
+        table: &Arc<TableState>,
+        progress: &SyncSender<(u64, u64)>,
+    ) -> Result<()> {
         let mut done = 0;
         loop {
-            let missing = index_runs::missing(&table);
+            let missing = index_runs::missing(table);
             let total = done + missing.len() as u64;
             if missing.is_empty() {
                 return Ok(());
@@ -327,10 +387,10 @@ impl Maintenance {
             for (segment, index) in missing {
                 // Whoever listens may be slow, or gone.
                 let _ = progress.try_send((done, total));
-                index_runs::build(&self.core, &table, &segment, &index)?;
+                index_runs::build(&self.core, table, &segment, &index)?;
                 done += 1;
                 if self.core.settings.background && self.core.checkpoint_due() {
-                    self.checkpoint(false)?;
+                    self.try_checkpoint(false)?;
                 }
             }
         }
@@ -338,13 +398,19 @@ impl Maintenance {
 
     fn compact(&mut self, table: TableId) -> Result<()> {
         self.core.check_failed()?;
-        let table = self.core.any_table(table)?;
-        for shard in 0..table.state.shards {
-            for inputs in compact::everything(&table.state, shard, self.core.cutoff(&table.state)) {
-                self.compact_shard(&table.state, shard, &inputs, false)?;
+        let table = self.core.any_table(table)?.state;
+        let done = self.compact_table(&table);
+        self.note(&done);
+        done
+    }
+
+    fn compact_table(&mut self, table: &Arc<TableState>) -> Result<()> {
+        for shard in 0..table.shards {
+            for inputs in compact::everything(table, shard, self.core.cutoff(table)) {
+                self.compact_shard(table, shard, &inputs, false)?;
             }
         }
-        self.checkpoint(false)
+        self.try_checkpoint(false).map(|_| ())
     }
 
     fn compact_shard(
@@ -387,6 +453,25 @@ impl Maintenance {
         self.requests.send(request).map_err(|_| Error::closed())?;
         answer.recv().map_err(|_| Error::closed())?
     }
+}
+
+/// Writes the segments of everything that was set aside.
+fn flush_all(home: &SegmentHome, capture: &Capture, all: &mut Vec<FlushedShard>) -> Result<()> {
+    for captured in &capture.tables {
+        let state = &captured.table.state;
+        for (shard, of_shard) in &captured.shards {
+            if of_shard.flush {
+                let flushed = flush(home, state, *shard, &of_shard.batches)?;
+                all.push((Arc::clone(state), *shard, flushed));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn segments_of(flushed: &[FlushedShard]) -> Vec<Arc<Segment>> {
+    let segments = flushed.iter().flat_map(|(_, _, of_shard)| of_shard);
+    segments.map(|f| Arc::clone(&f.segment)).collect()
 }
 
 fn metas_of((_, _, flushed): &FlushedShard) -> impl Iterator<Item = &SegmentMeta> {

@@ -18,6 +18,7 @@ mod core;
 mod export;
 mod flush;
 mod folder;
+mod health;
 mod home;
 mod index;
 mod index_runs;
@@ -48,6 +49,7 @@ pub use self::check::{CheckReport, Problem};
 use self::committer::{Outcome, Request, Work};
 use self::core::Core;
 pub use self::core::StoreStats;
+pub use self::health::StoreHealth;
 use self::maintenance::Job;
 pub use self::meta::{MAX_META_KEY, MAX_META_VALUE};
 pub use self::open::Components;
@@ -112,8 +114,10 @@ impl Store {
 
     /// Makes a checkpoint: rows in memory become segments, except a few small ones, and the log
     /// before it is removed, so that opening is fast. Neither readers nor writers wait. A crash in
-    /// between loses nothing. Does nothing in memory. Fails with `Io` if the system refuses (the
-    /// store then takes no more writes), with `Unavailable` if it is closed or read only.
+    /// between loses nothing. Does nothing in memory. Fails with `Io` if the system refuses: without
+    /// space everything stays as it was, and the checkpoint is tried again by itself; after a failed
+    /// sync the store takes no more writes (see [`health`](Self::health)). Fails with `Unavailable`
+    /// if it is closed or read only.
     pub fn checkpoint(&self) -> Result<()> {
         self.maintain(|| Job::checkpoint(false)).map(|_| ())
     }

@@ -53,7 +53,8 @@ impl Store {
     ///   exceeds [`MAX_FRAME_BYTES`];
     /// - `Conflict` if a key appears twice in one batch;
     /// - `Capacity` if the memory limit is reached;
-    /// - `Io` if the system refuses: the store then takes no more writes;
+    /// - `Io` if the system refuses: without space nothing was written, and later writes are taken;
+    ///   after a failed sync the store takes no more writes;
     /// - `Unavailable` if the store is closed.
     pub fn write(&self, batches: Vec<ShardBatch>) -> Result<Applied> {
         let core = self.core();
@@ -94,7 +95,12 @@ impl Store {
             };
             let hopeless = bytes > core.settings.memory_limit || !core.settings.background;
             if core.home.is_none() || hopeless || started.elapsed() > MEMORY_PATIENCE {
-                return Err(refused);
+                return Err(match core.last_failure() {
+                    None => refused,
+                    Some(cause) => Error::capacity(format!(
+                        "{refused}; rows could not be moved to segments: {cause}"
+                    )),
+                });
             }
             core.check_writable()?;
             self.wake();

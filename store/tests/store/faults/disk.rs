@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Full,
     /// Like `Full`, but half of the bytes are written, and the disk stays full.
     Short,
+    /// Like `Full`, but the log still finds space.
+    FullBesideLog,
     /// An input or output error, whatever the operation.
     Broken,
     /// The folder may only be read: hits every change.
@@ -42,13 +44,21 @@ pub(crate) struct Fault {
 
 /// What kind of operation is about to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Op {
+pub(crate) enum Op {
     Read,
     /// Takes space: appends, new files and folders.
     Grow,
-    /// Changes something else.
+    /// Changes something else: cuts and renames.
     Change,
+    Remove,
     Sync,
+}
+
+/// An operation that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Hit {
+    pub(crate) path: PathBuf,
+    pub(crate) op: Op,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +69,7 @@ struct State {
     /// Those of them that change or sync something.
     changes: u64,
     fault: Option<Fault>,
-    hit: Vec<(PathBuf, bool)>,
+    hit: Vec<Hit>,
     crash_at: Option<u64>,
     crashed: Option<Tree>,
 }
@@ -107,8 +117,8 @@ impl FaultDisk {
         self.0.lock().ops
     }
 
-    /// The paths of the operations that failed, and whether each was a change or sync.
-    pub(crate) fn hit(&self) -> Vec<(PathBuf, bool)> {
+    /// The operations that failed.
+    pub(crate) fn hit(&self) -> Vec<Hit> {
         self.0.lock().hit.clone()
     }
 
@@ -181,19 +191,21 @@ impl FaultDisk {
         }
         let failing = state.fault.filter(|fault| {
             let due = number == fault.at || fault.stays && number > fault.at;
-            due && fault.kind.hits(op)
+            due && fault.kind.hits(op, path)
         });
         if failing.is_some() {
-            state.hit.push((path.to_owned(), op != Op::Read));
+            let path = path.to_owned();
+            state.hit.push(Hit { path, op });
         }
         (state, failing.map(|fault| fault.kind))
     }
 }
 
 impl Kind {
-    fn hits(self, op: Op) -> bool {
+    fn hits(self, op: Op, path: &Path) -> bool {
         match self {
             Self::Full | Self::Short => op == Op::Grow,
+            Self::FullBesideLog => op == Op::Grow && !of_log(path),
             Self::Broken => true,
             Self::ReadOnly => op != Op::Read,
         }
@@ -201,11 +213,15 @@ impl Kind {
 
     fn error(self) -> io::Error {
         io::Error::from(match self {
-            Self::Full | Self::Short => io::ErrorKind::StorageFull,
+            Self::Full | Self::Short | Self::FullBesideLog => io::ErrorKind::StorageFull,
             Self::Broken => io::ErrorKind::Other,
             Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
         })
     }
+}
+
+fn of_log(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "log")
 }
 
 #[derive(Debug)]
@@ -347,13 +363,13 @@ impl Disk for FaultDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.begin(Op::Change, path)?;
+        let mut state = self.begin(Op::Remove, path)?;
         state.tree.file(path)?;
         state.tree.change(path, EntryChange::Remove(name_of(path)))
     }
 
     fn remove_folder(&self, folder: &Path) -> io::Result<()> {
-        let mut state = self.begin(Op::Change, folder)?;
+        let mut state = self.begin(Op::Remove, folder)?;
         state
             .tree
             .folders

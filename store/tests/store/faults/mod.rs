@@ -2,10 +2,11 @@
 
 mod damage;
 mod disk;
+mod full;
 mod image;
 mod power;
 mod refusals;
 mod run;
 mod tree;
 
-pub(crate) use disk::{Fault, FaultDisk, Kind};
+pub(crate) use disk::{Fault, FaultDisk, Hit, Kind, Op};

@@ -1,11 +1,11 @@
 //! Whichever operation of a run the disk refuses: the caller is told, nothing acknowledged is lost.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use netabase_store::{Change, Error, ErrorKind};
 
 use super::run::{Model, Run, Step, compare, main_table, open_on, small};
-use super::{Fault, FaultDisk, Kind};
+use super::{Fault, FaultDisk, Hit, Kind, Op};
 use crate::common::{Random, repeats, upsert};
 
 /// Every so many operations of the run fail in turn: all of them with `NETABASE_FAULT_STEP=1`.
@@ -67,8 +67,8 @@ fn new_run(root: &Path) -> Run {
 struct Told {
     /// The first error that a caller got, and what its call was about to make of the store.
     error: Option<(Error, Model)>,
-    /// What the disk refused, and whether it was a change.
-    hit: Vec<(PathBuf, bool)>,
+    /// What the disk refused.
+    hit: Vec<Hit>,
 }
 
 fn run_with(run: &mut Run, fault: Fault) -> Told {
@@ -87,38 +87,50 @@ fn run_with(run: &mut Run, fault: Fault) -> Told {
     Told { error, hit }
 }
 
-fn names_file(error: &Error, hit: &[(PathBuf, bool)]) -> bool {
+fn names_file(error: &Error, hit: &[Hit]) -> bool {
     let text = error.to_string();
-    hit.iter().any(|(path, _)| {
+    hit.iter().any(|Hit { path, .. }| {
         // A checkpoint is written under another name first.
         let stem = path.with_extension("");
         text.contains(path.to_str().unwrap()) || text.contains(stem.to_str().unwrap())
     })
 }
 
-/// After an error: reads go on, and writes do if the log cannot be in doubt.
-fn check_running(run: &Run, told: &Told, kind: Kind, what: &str) {
+/// Whether the disk may have lost something without saying so later: a sync or a rename of log,
+/// checkpoint or their folders failed, or a cut of the log.
+fn is_in_doubt(Hit { path, op }: &Hit) -> bool {
+    let folder = path.parent().unwrap();
+    let is = |name| path.ends_with(name) || folder.ends_with(name);
+    matches!(op, Op::Sync | Op::Change) && (is("log") || is("checkpoints"))
+}
+
+/// After an error: reads go on, and so do writes if nothing is in doubt.
+fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
     let Some(store) = &run.store else { return };
     if store.table("main").is_none() {
         return;
     }
     // A disk that reads nothing at all cannot be read; any other can.
-    if kind == Kind::Broken {
+    if fault.kind == Kind::Broken {
         run.disk.set_fault(None);
     }
     compare(store, &run.model).unwrap_or_else(|reason| panic!("{what}: running: {reason}"));
     run.disk.set_fault(None);
-    let in_doubt = |(path, change): &(PathBuf, bool)| {
-        let folder = path.parent().unwrap();
-        let is = |name| path.ends_with(name) || folder.ends_with(name);
-        *change && (is("log") || is("checkpoints"))
-    };
     let refused = store.put_table(crate::common::table("other", 1)).err();
-    if told.error.is_some() && told.hit.iter().any(in_doubt) {
+    if told.error.is_some() && told.hit.iter().any(is_in_doubt) {
         let refused = refused.unwrap_or_else(|| panic!("{what}: it still takes writes"));
         assert_eq!(refused.kind(), ErrorKind::Io, "{what}: {refused}");
         let text = refused.to_string();
         assert!(text.contains("no more writes"), "{what}: {text}");
+        assert!(store.health().failed.is_some(), "{what}");
+        return;
+    }
+    // Writing took place or it did not, and what was begun could be taken back.
+    let full = matches!(fault.kind, Kind::Full | Kind::Short);
+    let grew = told.hit.iter().all(|hit| hit.op == Op::Grow);
+    if full || !fault.stays && grew {
+        assert!(refused.is_none(), "{what}: {}", refused.unwrap());
+        assert_eq!(store.health().failed, None, "{what}");
     }
 }
 
@@ -190,7 +202,8 @@ fn whatever_the_disk_refuses_is_reported_and_loses_nothing() {
         for at in (number % step..all).step_by(step as usize) {
             let what = format!("operation {at} of {all}, {kind:?}, stays {stays}");
             let mut run = new_run(dir.path());
-            let told = run_with(&mut run, Fault { at, kind, stays });
+            let fault = Fault { at, kind, stays };
+            let told = run_with(&mut run, fault);
             runs += 1;
             let mut maybe = run.model.clone();
             if let Some((error, after)) = &told.error {
@@ -203,7 +216,7 @@ fn whatever_the_disk_refuses_is_reported_and_loses_nothing() {
                 );
                 maybe = after.clone();
             }
-            check_running(&run, &told, kind, &what);
+            check_running(&run, &told, fault, &what);
             if at % 2 == 0 {
                 go_on_and_lose_power(&mut run, &mut maybe, &what);
             }
