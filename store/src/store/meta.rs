@@ -22,9 +22,11 @@ impl Store {
         self.core().backend()?.get(&full_name(map)?, key)
     }
 
-    /// Sets `key` of `map` to `value`. Fails like `meta_get`, and with `InvalidInput` if the key
-    /// exceeds [`MAX_META_KEY`] or the value [`MAX_META_VALUE`].
+    /// Sets `key` of `map` to `value`. Fails like `meta_get`, with `InvalidInput` if the key
+    /// exceeds [`MAX_META_KEY`] or the value [`MAX_META_VALUE`], and like any write if the store is
+    /// read only (`Unavailable`) or takes no more writes (`Io`).
     pub fn meta_put(&self, map: &str, key: &[u8], value: &[u8]) -> Result<()> {
+        self.core().check_writable()?;
         if key.len() > MAX_META_KEY || value.len() > MAX_META_VALUE {
             return Err(Error::invalid(format!(
                 "map {map}: a key of {} and a value of {} bytes; the limits are {MAX_META_KEY} and \
@@ -38,8 +40,9 @@ impl Store {
         self.core().backend()?.apply(batch)
     }
 
-    /// Removes `key` from `map`; fine if it is not there. Fails like `meta_get`.
+    /// Removes `key` from `map`; fine if it is not there. Fails like `meta_put`.
     pub fn meta_delete(&self, map: &str, key: &[u8]) -> Result<()> {
+        self.core().check_writable()?;
         let mut batch = Batch::new();
         batch.delete(&full_name(map)?, key);
         self.core().backend()?.apply(batch)

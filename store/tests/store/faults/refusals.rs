@@ -123,6 +123,8 @@ fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
         let text = refused.to_string();
         assert!(text.contains("no more writes"), "{what}: {text}");
         assert!(store.health().failed.is_some(), "{what}");
+        let refused = store.meta_put("peers", b"k", b"v").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Io, "{what}: {refused}");
         return;
     }
     // Writing took place or it did not, and what was begun could be taken back.
@@ -131,6 +133,7 @@ fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
     if full || !fault.stays && grew {
         assert!(refused.is_none(), "{what}: {}", refused.unwrap());
         assert_eq!(store.health().failed, None, "{what}");
+        store.meta_put("peers", b"k", b"v").unwrap();
     }
 }
 
