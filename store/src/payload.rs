@@ -4,24 +4,32 @@
 //! postcard list of parts (table, shard, change, stamps, bytes of rows) | rows | rows | …
 //! ```
 //!
-//! The rows of each part are an Arrow IPC stream with one batch, compressed (LZ4) when large.
-//! Invariant: what `encode` wrote, `decode` reads, bit for bit.
+//! The rows of each part are an Arrow IPC stream with one batch, compressed when large: as the table
+//! says, with LZ4 if it says nothing.
+//! Invariant: what `encode` wrote, `decode` reads, bit for bit; and whatever bytes it is given, it sets
+//! aside no more than twice [`MAX_DECODED_BYTES`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
-use arrow_ipc::{CompressionType, MetadataVersion, root_as_message};
+use arrow_ipc::{BodyCompression, CompressionType, MetadataVersion, root_as_message};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::mem::{Incoming, Stamps};
+use crate::segment::Codec;
 use crate::write::Change;
 
 /// Rows smaller than this, in bytes, are not compressed.
 const MIN_COMPRESSED_BYTES: usize = 64 << 10;
+/// Highest level of zstd for rows in the log: somebody waits for them.
+const MAX_ZSTD_LEVEL: i32 = 3;
+/// Most bytes of the buffers of a write once they are decompressed. A write has 256 MiB of rows at
+/// most, to which the stream adds bitmaps.
+const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Alignment of the buffers in the stream, in bytes; the least that arrow reads without a copy.
 const ALIGNMENT: usize = 8;
 
@@ -31,6 +39,10 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 const MESSAGE_PREFIX_BYTES: usize = 8;
 /// LZ4 makes at most so many bytes of one.
 const MAX_LZ4_RATIO: u64 = 256;
+/// First bytes of an LZ4 frame.
+const LZ4_MAGIC: [u8; 4] = 0x184D_2204_u32.to_le_bytes();
+/// Set in the length of a block that is not compressed.
+const LZ4_PLAIN_BLOCK: u32 = 1 << 31;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PartHeader {
@@ -49,6 +61,8 @@ pub(crate) struct PartRef<'a> {
     pub(crate) stamps: &'a Stamps,
     pub(crate) rows: &'a RecordBatch,
     pub(crate) bytes: usize,
+    /// What the table says about compression.
+    pub(crate) codec: Option<Codec>,
 }
 
 pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec<u8>> {
@@ -56,7 +70,7 @@ pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec
     let mut streams = Vec::new();
     for part in parts {
         let start = streams.len();
-        streams = write_stream(streams, part.rows, part.bytes)
+        streams = write_stream(streams, &part)
             .map_err(|error| Error::arrow("encode rows for the log", error))?;
         headers.push(PartHeader {
             table: part.table,
@@ -72,22 +86,28 @@ pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec
     Ok(payload)
 }
 
-fn write_stream(
-    to: Vec<u8>,
-    rows: &RecordBatch,
-    bytes: usize,
-) -> Result<Vec<u8>, arrow::error::ArrowError> {
-    let compression = (bytes >= MIN_COMPRESSED_BYTES).then_some(CompressionType::LZ4_FRAME);
+fn write_stream(to: Vec<u8>, part: &PartRef<'_>) -> Result<Vec<u8>, arrow::error::ArrowError> {
+    let (compression, level) = match part.codec {
+        _ if part.bytes < MIN_COMPRESSED_BYTES => (None, None),
+        Some(Codec::None) => (None, None),
+        Some(Codec::Zstd(level)) => {
+            let level = level.clamp(1, MAX_ZSTD_LEVEL);
+            (Some(CompressionType::ZSTD), Some(level))
+        }
+        Some(Codec::Lz4) | None => (Some(CompressionType::LZ4_FRAME), None),
+    };
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
-        .try_with_compression(compression)?;
-    let mut writer = StreamWriter::try_new_with_options(to, &rows.schema(), options)?;
-    writer.write(rows)?;
+        .try_with_compression(compression)?
+        .try_with_compression_level(level)?;
+    let mut writer = StreamWriter::try_new_with_options(to, &part.rows.schema(), options)?;
+    writer.write(part.rows)?;
     writer.into_inner()
 }
 
-/// Fails if a stream announces more bytes than it has, or than its compressed ones can become: the
-/// reader of arrow sets them aside before it looks, which may end the process.
-fn check_lengths(mut stream: &[u8]) -> Result<(), String> {
+/// Fails if a stream announces more bytes than it has, or than `budget` allows once decompressed, and
+/// takes these from it: the reader of arrow sets them aside before it looks, which may end the
+/// process.
+fn check_lengths(mut stream: &[u8], budget: &mut u64) -> Result<(), String> {
     let short = || "rows are shorter than announced".to_owned();
     while let Some((prefix, after)) = stream.split_first_chunk::<MESSAGE_PREFIX_BYTES>() {
         let [c0, c1, c2, c3, len @ ..] = *prefix;
@@ -101,8 +121,12 @@ fn check_lengths(mut stream: &[u8]) -> Result<(), String> {
         let message = root_as_message(&meta).map_err(|error| error.to_string())?;
         let body = usize::try_from(message.bodyLength()).map_err(|error| error.to_string())?;
         let (body, rest) = after.split_at_checked(body).ok_or_else(short)?;
-        if let Some(batch) = message.header_as_record_batch() {
-            check_compressed(batch, body)?;
+        let of_dictionary = message.header_as_dictionary_batch();
+        let batch = of_dictionary.and_then(|dictionary| dictionary.data());
+        if let Some(batch) = message.header_as_record_batch().or(batch)
+            && let Some(compression) = batch.compression()
+        {
+            check_compressed(batch, compression, body, budget)?;
         }
         stream = rest;
     }
@@ -110,32 +134,72 @@ fn check_lengths(mut stream: &[u8]) -> Result<(), String> {
 }
 
 /// Every compressed buffer begins with the length that it has otherwise.
-fn check_compressed(batch: arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), String> {
-    if batch.compression().is_none() {
-        return Ok(());
-    }
+fn check_compressed(
+    batch: arrow_ipc::RecordBatch<'_>,
+    compression: BodyCompression<'_>,
+    body: &[u8],
+    budget: &mut u64,
+) -> Result<(), String> {
+    let lz4 = compression.codec() == CompressionType::LZ4_FRAME;
     for buffer in batch.buffers().into_iter().flatten() {
         let start = usize::try_from(buffer.offset()).unwrap_or(usize::MAX);
-        let length = u64::try_from(buffer.length()).unwrap_or(u64::MAX);
-        // An empty one says nothing.
-        if length == 0 {
+        let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX);
+        let end = start.saturating_add(length).min(body.len());
+        let bytes = body.get(start..end).unwrap_or_default();
+        // An empty one says nothing, and -1 means that the buffer was left as it is.
+        let Some((announced, frame)) = bytes.split_first_chunk() else {
             continue;
+        };
+        let Ok(announced) = u64::try_from(i64::from_le_bytes(*announced)) else {
+            continue;
+        };
+        let too_many = || "rows announce more bytes than they can have".to_owned();
+        if lz4 && announced > (length as u64).saturating_mul(MAX_LZ4_RATIO) {
+            return Err(too_many());
         }
-        let announced = body.get(start..).and_then(<[u8]>::first_chunk);
-        let announced = announced.map_or(-1, |bytes| i64::from_le_bytes(*bytes));
-        let most = length.saturating_mul(MAX_LZ4_RATIO);
-        // -1 means that the buffer was left as it is.
-        if u64::try_from(announced).is_ok_and(|announced| announced > most) {
-            return Err("rows announce more bytes than they can have".to_owned());
+        // Unlike zstd's, the decoder of LZ4 goes on behind what was announced.
+        if lz4 && announced > 0 && lz4_most(frame) > MAX_DECODED_BYTES {
+            return Err(too_many());
         }
+        *budget = budget.checked_sub(announced).ok_or_else(too_many)?;
     }
     Ok(())
 }
 
+/// What an LZ4 frame can become at most, going by its blocks, in bytes.
+fn lz4_most(frame: &[u8]) -> u64 {
+    let unknown = u64::MAX;
+    let Some(([m0, m1, m2, m3, flags, sizes], mut rest)) = frame.split_first_chunk() else {
+        return 0;
+    };
+    if [*m0, *m1, *m2, *m3] != LZ4_MAGIC {
+        return unknown;
+    }
+    let bit = |bit: u8| usize::from(flags >> bit & 1);
+    // 64 KiB, 256 KiB, 1 MiB, 4 MiB; the decoder refuses the others.
+    let block = 1_u64 << (8 + 2 * u32::from(sizes >> 4 & 7));
+    let header = 8 * bit(3) + 4 * bit(0) + 1;
+    rest = rest.get(header..).unwrap_or_default();
+    let mut most = 0;
+    while let Some((size, after)) = rest.split_first_chunk() {
+        let size = u32::from_le_bytes(*size);
+        if size == 0 {
+            // Another frame that follows is none of ours; up to the alignment it may be padding.
+            let behind = after.get(4 * bit(2)..).map_or(0, <[u8]>::len);
+            return if behind < ALIGNMENT { most } else { unknown };
+        }
+        most += block;
+        let size = (size & !LZ4_PLAIN_BLOCK) as usize;
+        let next = size.saturating_add(4 * bit(4));
+        rest = after.get(next..).unwrap_or_default();
+    }
+    most
+}
+
 /// The reader of arrow panics on some streams that are not what its writer makes; a good checksum
 /// does not rule them out.
-fn read_stream(stream: &[u8]) -> Result<RecordBatch, String> {
-    check_lengths(stream)?;
+fn read_stream(stream: &[u8], budget: &mut u64) -> Result<RecordBatch, String> {
+    check_lengths(stream, budget)?;
     let read = || {
         StreamReader::try_new(stream, None)
             .and_then(|mut reader| reader.next().transpose())
@@ -149,6 +213,7 @@ fn read_stream(stream: &[u8]) -> Result<RecordBatch, String> {
 pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Incoming>, String> {
     let (headers, mut rest): (Vec<PartHeader>, _) =
         postcard::take_from_bytes(payload).map_err(|error| error.to_string())?;
+    let mut budget = MAX_DECODED_BYTES;
     let mut parts = Vec::with_capacity(headers.len());
     for header in headers {
         let len = usize::try_from(header.bytes).map_err(|error| error.to_string())?;
@@ -156,7 +221,7 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Incoming>, String> {
             .split_at_checked(len)
             .ok_or("rows are shorter than announced")?;
         rest = after;
-        let rows = read_stream(stream)?;
+        let rows = read_stream(stream, &mut budget)?;
         if !header.stamps.covers(rows.num_rows()) {
             return Err("stamps do not match the rows".to_owned());
         }
@@ -172,5 +237,134 @@ pub(crate) fn decode(payload: &[u8]) -> Result<Vec<Incoming>, String> {
         Ok(parts)
     } else {
         Err("bytes follow the last part".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+    use crate::ids::Stamp;
+
+    const ROWS: i64 = 40_000;
+
+    fn rows(count: i64) -> RecordBatch {
+        let numbers = Int64Array::from_iter_values((0..count).map(|row| row / 16));
+        let texts =
+            StringArray::from_iter_values((0..count).map(|row| format!("text {}", row % 9)));
+        let columns: [(&str, ArrayRef); 2] = [("n", Arc::new(numbers)), ("t", Arc::new(texts))];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn encoded(rows: &RecordBatch, codec: Option<Codec>) -> Vec<u8> {
+        let stamps = Stamps::One(Stamp {
+            version: crate::clock::Version(1),
+            author: "a".into(),
+        });
+        let part = PartRef {
+            table: TableId([7; 16]),
+            shard: 0,
+            change: Change::Upsert,
+            stamps: &stamps,
+            rows,
+            bytes: rows.get_array_memory_size(),
+            codec,
+        };
+        encode(std::iter::once(part)).unwrap()
+    }
+
+    const CODECS: [Option<Codec>; 5] = [
+        Some(Codec::None),
+        None,
+        Some(Codec::Lz4),
+        Some(Codec::Zstd(1)),
+        Some(Codec::Zstd(19)),
+    ];
+
+    #[test]
+    fn every_codec_comes_back_and_only_large_rows_are_compressed() {
+        let (large, small) = (rows(ROWS), rows(100));
+        let mut lengths = Vec::new();
+        for codec in CODECS {
+            for rows in [&large, &small] {
+                let bytes = encoded(rows, codec);
+                assert_eq!(&decode(&bytes).unwrap()[0].rows, rows, "{codec:?}");
+                lengths.push(bytes.len());
+            }
+        }
+        let [none, s0, default, s1, lz4, s2, zstd, s3, most, s4] = lengths[..] else {
+            panic!("{lengths:?}");
+        };
+        assert!([s1, s2, s3, s4].iter().all(|small| *small == s0));
+        assert_eq!(default, lz4);
+        assert!(lz4 * 2 < none && zstd.max(most) < lz4, "{lengths:?}");
+    }
+
+    /// Every length that a compressed stream announces, made larger or smaller.
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let rows = rows(ROWS);
+        let honest = (ROWS as u64 * 8).to_le_bytes();
+        for codec in [Codec::Lz4, Codec::Zstd(1)] {
+            let bytes = encoded(&rows, Some(codec));
+            let at = bytes
+                .windows(8)
+                .position(|window| window == honest)
+                .unwrap();
+            for lie in [0, 1, 8 * ROWS - 1, 8 * ROWS + 1, 1 << 30, 1 << 40, i64::MAX] {
+                let mut lying = bytes.clone();
+                lying[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+                assert!(decode(&lying).is_err(), "{codec:?} {lie}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_cannot_become_more_than_the_limit() {
+        let rows = rows(ROWS);
+        let bytes = encoded(&rows, Some(Codec::Zstd(1)));
+        let (headers, stream): (Vec<PartHeader>, _) = postcard::take_from_bytes(&bytes).unwrap();
+        assert_eq!(headers.len(), 1);
+        let mut budget = MAX_DECODED_BYTES;
+        read_stream(stream, &mut budget).unwrap();
+        let used = MAX_DECODED_BYTES - budget;
+        assert!(used >= ROWS as u64 * 8);
+        let mut budget = used;
+        assert!(read_stream(stream, &mut budget).is_ok());
+        let mut budget = used - 1;
+        let refused = read_stream(stream, &mut budget).unwrap_err();
+        assert!(refused.contains("announce more bytes"), "{refused}");
+    }
+
+    #[test]
+    fn the_blocks_of_an_lz4_frame_are_counted() {
+        // 4 MiB blocks, no checksums.
+        let mut frame = LZ4_MAGIC.to_vec();
+        frame.extend([0x60, 0x70, 0]);
+        let block = |size: u32| [&size.to_le_bytes()[..], &vec![0; size as usize]].concat();
+        for _ in 0..1000 {
+            frame.extend(block(10));
+        }
+        frame.extend([0; 4]);
+        assert_eq!(lz4_most(&frame), 1000 * (4 << 20));
+        assert!(lz4_most(&frame) > MAX_DECODED_BYTES);
+        let twice = [&frame[..], &frame].concat();
+        assert_eq!(lz4_most(&twice), u64::MAX);
+        let plain = encoded(&rows(ROWS), Some(Codec::Lz4));
+        let at = plain
+            .windows(4)
+            .position(|window| window == LZ4_MAGIC)
+            .unwrap();
+        // Of the first column alone: 320,000 bytes, in blocks of 256 KiB at most.
+        let end = plain[at..]
+            .windows(4)
+            .position(|window| window == [0; 4])
+            .unwrap();
+        let most = lz4_most(&plain[at..at + end + 4]);
+        assert!((1..=4 << 20).contains(&most), "{most}");
     }
 }

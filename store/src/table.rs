@@ -64,8 +64,8 @@ pub struct TableOptions {
     pub indexes: Vec<IndexDef>,
     /// How long a row lives after it was written, in milliseconds; `None`: for ever.
     pub ttl_millis: Option<u64>,
-    /// How segments and large log entries of the table are compressed; `None`: as the store's
-    /// settings say.
+    /// How segments and large log entries of the table are compressed; `None`: segments as the
+    /// store's settings say, log entries with LZ4.
     pub codec: Option<Codec>,
 }
 

@@ -192,6 +192,8 @@ impl Writer {
                 stamps: &stamps,
                 rows: &rows,
                 bytes: rows.get_array_memory_size(),
+                // They are few, and backups hold them: any release reads LZ4.
+                codec: None,
             };
             let payload = payload::encode(std::iter::once(part))?;
             self.append(FrameKind::Write, payload)?;

@@ -11,7 +11,7 @@ use crate::disk::sync_folder;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Format of the data folder. Raised when an older release could not read it any more.
-const FOLDER_FORMAT: u32 = 2;
+const FOLDER_FORMAT: u32 = 3;
 /// How long to wait for the folder's lock. A process that another part of the program is just
 /// starting holds copies of all open files, locks included, until it runs its own program.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);

@@ -152,5 +152,6 @@ fn encode(parts: &[Part]) -> Result<Vec<u8>> {
         stamps: &part.stamps,
         rows: &part.rows,
         bytes: part.bytes,
+        codec: part.table.options().codec,
     }))
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use netabase_store::arrow::array::AsArray;
-use netabase_store::{BackendKind, Change, Settings, Store, TableOptions};
+use netabase_store::{BackendKind, Change, Codec, Settings, Store};
 
 use crate::common::{batches, ids, live, stamp, table, upsert};
 
@@ -73,7 +73,7 @@ fn format_1_is_read_and_raised() {
         let digests = crate::common::digests(&store, id);
         assert_eq!(*before.get_or_insert_with(|| digests.clone()), digests);
         let format = fs::read_to_string(dir.path().join("FORMAT")).unwrap();
-        assert_eq!(format.trim(), "netabase-store 2");
+        assert_eq!(format.trim(), "netabase-store 3");
         if round == 1 {
             store.flush_to_segments().unwrap();
             assert!(store.stats().segments > 0);
@@ -84,31 +84,54 @@ fn format_1_is_read_and_raised() {
     assert_eq!((report.problems, report.rows), (Vec::new(), 3));
 }
 
-/// Writes `fixtures/format-2` anew. Only for a format that was never released:
-/// `cargo test -p netabase-store --test store -- --ignored format_2_is_written`
+/// The tables of `fixtures/format-3` whose rows in the log are compressed.
+const PACKED: [(&str, Codec); 2] = [("zstd", Codec::Zstd(1)), ("lz4", Codec::Lz4)];
+
+/// Writes `fixtures/format-3` anew. Only for a format that was never released:
+/// `cargo test -p netabase-store --test store -- --ignored format_3_is_written`
 #[test]
 #[ignore = "writes the fixture that the next test reads"]
-fn format_2_is_written() {
-    let to = fixture("format-2");
+fn format_3_is_written() {
+    let to = fixture("format-3");
     let _ = fs::remove_dir_all(&to);
     let store = Store::open(settings(&to)).unwrap();
-    let mut def = table("fruit", 2);
-    def.options = TableOptions {
-        revision: 1,
-        ..TableOptions::default()
-    };
+    let def = table("fruit", 2);
     store.put_table(def.clone()).unwrap();
     upsert(&store, &def, &(0..40).collect::<Vec<_>>(), 5);
     store.flush_to_segments().unwrap();
-    let gone = batches(&def, Change::Delete, &[1, 2], &stamp(6, "a"));
-    store.write(gone).unwrap();
     upsert(&store, &def, &[3, 100], 7);
-    store.flush_to_segments().unwrap();
-    upsert(&store, &def, &[101], 8);
-    store.checkpoint().unwrap();
-    upsert(&store, &def, &[102, 4], 9);
+    for (name, codec) in PACKED {
+        let mut def = table(name, 1);
+        def.options.codec = Some(codec);
+        store.put_table(def.clone()).unwrap();
+        upsert(&store, &def, &(0..2000).collect::<Vec<_>>(), 8);
+        let gone = batches(&def, Change::Delete, &[1, 2], &stamp(9, "a"));
+        store.write(gone).unwrap();
+    }
     store.close().unwrap();
     fs::remove_file(to.join("LOCK")).unwrap();
+}
+
+#[test]
+fn format_3_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&fixture("format-3"), dir.path());
+    let log = fs::metadata(dir.path().join("log/000002.log")).unwrap();
+    assert!(log.len() < 64 << 10, "its rows are compressed");
+    let store = Store::open(settings(dir.path())).unwrap();
+    let fruit = store.table("fruit").unwrap();
+    let wanted: Vec<i64> = (0..40).chain([100]).collect();
+    assert_eq!(ids(&store, fruit.id), wanted);
+    let wanted: Vec<i64> = [0].into_iter().chain(3..2000).collect();
+    for (name, codec) in PACKED {
+        let def = store.table(name).unwrap();
+        assert_eq!(def.options.codec, Some(codec));
+        assert_eq!(ids(&store, def.id), wanted, "{name}");
+        assert_eq!(live(&store, def.id)[&7], "row 7 written at version 8");
+    }
+    store.close().unwrap();
+    let report = Store::check(settings(dir.path()), |_, _| {}).unwrap();
+    assert_eq!((report.problems, report.rows), (Vec::new(), 41 + 2 * 1998));
 }
 
 #[test]

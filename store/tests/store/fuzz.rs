@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use netabase_store::{BackendKind, Change, Settings, Store, fuzzing};
+use netabase_store::{BackendKind, Change, Codec, Settings, Store, fuzzing};
 
 use crate::common::{Random, batches, repeats, settings, stamp, table, upsert};
 
@@ -51,14 +51,15 @@ fn valid_files(root: &Path) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
 }
 
 /// The payload of a write that is large enough to be compressed.
-fn compressed_payload() -> Vec<u8> {
+fn compressed_payload(codec: Codec) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let quiet = Settings {
         backend: BackendKind::Memory,
         ..settings(dir.path())
     };
     let store = Store::open(quiet).unwrap();
-    let def = table("t", 1);
+    let mut def = table("t", 1);
+    def.options.codec = Some(codec);
     store.put_table(def.clone()).unwrap();
     upsert(&store, &def, &(0..2000).collect::<Vec<_>>(), 10);
     store.close().unwrap();
@@ -140,7 +141,8 @@ fn no_bytes_make_a_decoder_panic() {
         found.map(|(_, payload)| payload.clone()).collect()
     };
     let (mut writes, tables) = (of_kind(1), of_kind(2));
-    writes.push(compressed_payload());
+    writes.extend([Codec::Lz4, Codec::Zstd(1)].map(compressed_payload));
+    assert!(writes.iter().all(|write| fuzzing::decode_payload(write)));
     assert!(fuzzing::decode_payload(&writes[0]) && fuzzing::decode_index(&index));
     run(targets::payload, &writes, runs() * 4, 3);
     run(targets::table_definition, &tables, runs() * 4, 4);

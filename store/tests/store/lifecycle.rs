@@ -27,10 +27,14 @@ fn a_newer_format_is_refused_and_garbage_too() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).close().unwrap();
     let format = dir.path().join("FORMAT");
-    fs::write(&format, "netabase-store 3\n").unwrap();
+    fs::write(&format, "netabase-store 4\n").unwrap();
     let error = Store::open(settings(dir.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("newer netabase"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("newer netabase") && text.contains("format 4"),
+        "{text}"
+    );
     fs::write(&format, "something").unwrap();
     let error = Store::open(settings(dir.path())).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);

@@ -7,6 +7,7 @@ mod bulk;
 mod check;
 mod commit;
 mod common;
+mod compression;
 mod convergence;
 mod crash;
 mod expiry;
