@@ -6,8 +6,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -38,6 +39,8 @@ pub(crate) struct TableState {
     tombstone_keys: Arc<KeyLayout>,
     /// Set once; from then on there are no rows.
     pub(crate) dropped: AtomicBool,
+    /// Why it is set aside, if so: the damaged file, and what is wrong with it.
+    set_aside: OnceLock<(PathBuf, String)>,
     /// One lock for all shards: snapshots are consistent over the table.
     pub(crate) mem: Mutex<Vec<Shard>>,
 }
@@ -59,6 +62,7 @@ impl TableState {
                 (0..def.primary_key.len()).collect(),
             )?),
             dropped: AtomicBool::new(false),
+            set_aside: OnceLock::new(),
             mem: Mutex::new((0..def.shards).map(|_| Shard::default()).collect()),
         })
     }
@@ -88,7 +92,35 @@ impl TableState {
         self.dropped.load(Ordering::Acquire)
     }
 
-    /// The shards, unless the table was dropped.
+    /// Sets the table aside because of damage: nobody reads or writes it until the next open. False
+    /// if it is already.
+    pub(crate) fn set_aside(&self, error: &Error) -> bool {
+        let file = error.file().map(PathBuf::from).unwrap_or_default();
+        self.set_aside.set((file, error.to_string())).is_ok()
+    }
+
+    pub(crate) fn is_set_aside(&self) -> bool {
+        self.set_aside.get().is_some()
+    }
+
+    /// Fails with `Corrupt`, naming the file, if the table is set aside.
+    pub(crate) fn check_intact(&self) -> Result<()> {
+        match self.set_aside.get() {
+            None => Ok(()),
+            Some((file, cause)) => Err(Error::damaged(
+                file,
+                format!(
+                    "table \"{}\" is set aside, because rows of the log could not be compared with \
+                     its segments: {cause}. `netabase check` tells what else is damaged. Put the \
+                     files back and open the store again: nothing of the log is lost meanwhile. To \
+                     give the table up, drop it",
+                    self.name
+                ),
+            )),
+        }
+    }
+
+    /// The shards, unless the table was dropped or is set aside.
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, Vec<Shard>>> {
         let shards = self.mem.lock();
         if self.is_dropped() {
@@ -97,6 +129,7 @@ impl TableState {
                 self.name
             )));
         }
+        self.check_intact()?;
         Ok(shards)
     }
 

@@ -23,7 +23,7 @@ use super::lane::{LaneShard, Written};
 use super::replay::Unplayed;
 use crate::catalog::{Table, TableState};
 use crate::digest::{DigestSum, DigestTree, RecordHasher};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Stamp, TableId};
 use crate::log::{Frame, FrameKind};
 use crate::mem::{Clash, Loaded, SegmentList};
@@ -407,14 +407,36 @@ pub(super) fn replay(core: &Core, payload: &[u8]) -> Result<u64, Unplayed> {
     for (meta, sum) in entry.segments {
         home::check(&table.state, &meta)?;
         rows += meta.rows;
-        let segment = home.open(&table.state, meta);
-        loads.push(loaded(segment, &entry.stamp, DigestTree::from_sparse(&sum)));
+        // A load of a table that was set aside may be in the log twice.
+        if !is_held(&table.state, &meta) {
+            let segment = home.open(&table.state, meta);
+            loads.push(loaded(segment, &entry.stamp, DigestTree::from_sparse(&sum)));
+        }
     }
-    if !table.state.is_dropped() {
-        relocate(&table.state, &mut loads).map_err(Unplayed::Because)?;
+    let state = &table.state;
+    if !state.is_dropped() && !state.is_set_aside() {
+        match relocate(state, &mut loads) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => core.set_aside(state, &error),
+            located => located.map_err(Unplayed::Because)?,
+        }
     }
-    core.apply_loads(&table, loads);
+    if state.is_set_aside() && !state.is_dropped() {
+        let frame = Frame::new(FrameKind::Bulk, payload.to_vec());
+        core.carry(frame.map_err(Unplayed::Because)?);
+    } else {
+        core.apply_loads(&table, loads);
+    }
     Ok(rows)
+}
+
+/// Whether a shard has this segment already.
+fn is_held(table: &TableState, meta: &SegmentMeta) -> bool {
+    let shards = table.mem.lock();
+    let shard = shards.get(meta.shard as usize);
+    shard.is_some_and(|shard| {
+        let mut held = shard.segments().iter();
+        held.any(|held| held.segment.meta().number == meta.number)
+    })
 }
 
 /// Whether keys ascend strictly, beginning above `last`.

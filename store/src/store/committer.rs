@@ -352,6 +352,11 @@ impl Committer {
         };
         log.rotate()?;
         let first_log = log.number();
+        // What is set aside is in no checkpoint, so it has to be in the log that goes on from it.
+        self.core.with_carried(|frames| {
+            log.append(frames.into_iter())?;
+            log.sync()
+        })?;
         self.core.counters.log_bytes.store(0, Ordering::Relaxed);
         self.note_files();
         let tables = self.core.catalog.read().all();

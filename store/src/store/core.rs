@@ -11,6 +11,7 @@ use super::bulk::LoadedShard;
 use super::health::Failures;
 use super::home::SegmentHome;
 use super::index;
+use super::set_aside::Carried;
 use super::snapshots::Snapshots;
 use crate::backend::Backend;
 use crate::catalog::{Catalog, Installed, Table, TableState};
@@ -95,6 +96,7 @@ pub(super) struct Core {
     stopping: AtomicBool,
     backend: RwLock<Option<Arc<dyn Backend>>>,
     pub(super) failures: Failures,
+    pub(super) carried: Carried,
     closed: AtomicBool,
 }
 
@@ -119,6 +121,7 @@ impl Core {
             memory: AtomicUsize::new(0),
             backend: RwLock::new(Some(backend)),
             failures: Failures::default(),
+            carried: Carried::default(),
             closed: AtomicBool::new(false),
         }
     }

@@ -26,6 +26,8 @@ pub struct StoreHealth {
     pub failed: Option<String>,
     /// Why the last checkpoint, compaction or making of an index failed. It is tried again.
     pub background: Option<String>,
+    /// Tables that are set aside until the next open, and the damage because of which they are.
+    pub set_aside: Vec<(String, String)>,
 }
 
 /// Failures of an open store.
@@ -44,6 +46,12 @@ impl Store {
         StoreHealth {
             failed: failures.fatal.get().cloned(),
             background: failures.background.lock().clone(),
+            set_aside: self
+                .core()
+                .tables_set_aside()
+                .into_iter()
+                .map(|(table, error)| (table, error.to_string()))
+                .collect(),
         }
     }
 }

@@ -157,7 +157,8 @@ impl Maintenance {
                     let _ = answer.send(self.checkpoint(flush_all));
                 }
                 Ok(Job::Backup { answer }) => {
-                    let _ = answer.send(self.make_checkpoint(false));
+                    let intact = self.core.check_intact();
+                    let _ = answer.send(intact.and_then(|()| self.make_checkpoint(false)));
                 }
                 Ok(Job::Compact { table, answer }) => {
                     let _ = answer.send(self.compact(table));
@@ -219,6 +220,7 @@ impl Maintenance {
     }
 
     fn try_checkpoint(&mut self, flush_all: bool) -> Result<Option<Made>> {
+        self.core.check_carried()?;
         if let Some(begun) = self.begun.take() {
             self.complete(begun)?;
         }
@@ -316,6 +318,9 @@ impl Maintenance {
     fn compact_due(&mut self) -> Result<()> {
         let tables = self.core.catalog.read().all();
         for table in tables {
+            if table.state.is_set_aside() {
+                continue;
+            }
             for shard in 0..table.state.shards {
                 let place = (table.state.id, shard);
                 if self.damaged.contains(&place) {
@@ -351,6 +356,9 @@ impl Maintenance {
     fn index_due(&mut self) -> Result<()> {
         let tables = self.core.catalog.read().all();
         for table in tables {
+            if table.state.is_set_aside() {
+                continue;
+            }
             index_runs::forget(&table.state);
             for (segment, index) in index_runs::missing(&table.state) {
                 index_runs::build(&self.core, &table.state, &segment, &index)?;
@@ -367,6 +375,7 @@ impl Maintenance {
     fn index(&mut self, table: TableId, progress: &SyncSender<(u64, u64)>) -> Result<()> {
         self.core.check_failed()?;
         let table = self.core.any_table(table)?.state;
+        table.check_intact()?;
         let done = self.index_table(&table, progress);
         self.note(&done);
         done
@@ -399,6 +408,7 @@ impl Maintenance {
     fn compact(&mut self, table: TableId) -> Result<()> {
         self.core.check_failed()?;
         let table = self.core.any_table(table)?.state;
+        table.check_intact()?;
         let done = self.compact_table(&table);
         self.note(&done);
         done

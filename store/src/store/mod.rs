@@ -30,6 +30,7 @@ mod read;
 mod recompute;
 mod repair;
 mod replay;
+mod set_aside;
 mod snapshots;
 mod writing;
 

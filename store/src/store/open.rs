@@ -41,7 +41,8 @@ impl Store {
     ///   was made with another backend;
     /// - `Unavailable` if the folder is in use;
     /// - `NotFound` if it is to be read only and is not there;
-    /// - `Corrupt` if the log or a checkpoint is damaged; nothing is cut off then;
+    /// - `Corrupt` if the log or a checkpoint is damaged; nothing is cut off then. A damaged segment
+    ///   sets its table aside at most, see [`health`](Self::health);
     /// - `Io` if the system refuses.
     pub fn open(settings: Settings) -> Result<Self> {
         Self::open_with(settings, Components::default(), |_, _| {})
@@ -185,6 +186,8 @@ pub(super) fn open_folder(
     }
     .run(&manifest)?;
     refuse_cutting_what_was_closed(&manifest, end, &report)?;
+    let set_aside = core.tables_set_aside().into_iter();
+    report.set_aside = set_aside.map(|(table, _)| table).collect();
     let last = report.checkpoint.unwrap_or(0);
     let mut opened = Opened {
         core,
@@ -233,8 +236,10 @@ fn resume(opened: &mut Opened, log: FrameFolder, end: LogEnd) -> Result<LogWrite
         .chain(dropped.iter().map(|segment| segment.meta().number.into()))
         .collect();
     core.replace(dropped);
+    // Loads in the log of a table that is set aside have files, too.
+    let keep_all = !opened.report.set_aside.is_empty();
     if let Some(home) = &core.home {
-        opened.report.orphans = home.remove_orphans(&|file| known.contains(&file))?;
+        opened.report.orphans = home.remove_orphans(&|file| keep_all || known.contains(&file))?;
     }
     Ok(writer)
 }

@@ -1,7 +1,8 @@
 //! Rebuilding tables and rows from the last checkpoint and the log after it.
 //!
 //! Invariant: a frame with a good checksum is understood, or the open fails: nothing acknowledged
-//! is skipped. Log files must follow each other without a gap, and begin with number 1, or with the
+//! is skipped. What belongs to a table with a damaged segment is kept for the next open, and the
+//! table set aside. Log files must follow each other without a gap, and begin with number 1, or with the
 //! one that the last checkpoint names; older files are ignored.
 
 use std::path::Path;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use super::core::Core;
 use super::index::Manifest;
 use super::{bulk, checkpoint};
-use crate::error::{Error, Result};
-use crate::log::{FrameFolder, FrameKind, ScannedFrame, TornTail, find_checkpoint, scan_file};
+use crate::error::{Error, ErrorKind, Result};
+use crate::log::{
+    Frame, FrameFolder, FrameKind, ScannedFrame, TornTail, find_checkpoint, scan_file,
+};
 use crate::mem::{Part, Preparer};
-use crate::payload;
+use crate::payload::{self, PartRef};
 use crate::table::TableDef;
 
 /// Number of a store's first log file.
@@ -37,6 +40,9 @@ pub struct OpenReport {
     pub tables: usize,
     /// The unacknowledged end of the log that was cut off, if any.
     pub torn_tail: Option<TornTail>,
+    /// Tables that are set aside because a segment is damaged that rows of the log had to be
+    /// compared with: see [`Store::health`](crate::Store::health).
+    pub set_aside: Vec<String>,
     /// Whether the index was missing, damaged, or differed from the log, and was written anew.
     pub index_rebuilt: bool,
     /// Whether the store had been closed, as opposed to killed, before. True for a new one.
@@ -205,7 +211,7 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, Unplayed>
         trusted: true,
     };
     let mut rows = 0;
-    let mut parts: Vec<Part> = Vec::new();
+    let (mut parts, mut left_out): (Vec<Part>, Vec<Part>) = Default::default();
     for part in payload::decode(payload)? {
         let state = match core.catalog.read().by_id(part.table) {
             Some(table) => Arc::clone(&table.state),
@@ -225,13 +231,39 @@ fn read_rows(core: &Core, payload: &[u8], locate: bool) -> Result<u64, Unplayed>
         let mut part = preparer
             .prepare(&state, part)
             .map_err(|error| error.to_string())?;
-        if locate {
-            part.locate().map_err(Unplayed::Because)?;
+        if locate && !state.is_set_aside() {
+            match part.locate() {
+                Err(error) if error.kind() == ErrorKind::Corrupt => core.set_aside(&state, &error),
+                located => located.map_err(Unplayed::Because)?,
+            }
         }
-        parts.push(part);
+        match state.is_set_aside() {
+            true => left_out.push(part),
+            false => parts.push(part),
+        }
+    }
+    if !left_out.is_empty() {
+        let payload = match parts.is_empty() {
+            true => payload.to_vec(),
+            false => encode(&left_out).map_err(Unplayed::Because)?,
+        };
+        core.carry(Frame::new(FrameKind::Write, payload).map_err(Unplayed::Because)?);
     }
     core.apply(parts);
     Ok(rows)
+}
+
+/// The payload of a write of these parts.
+pub(super) fn encode(parts: &[Part]) -> Result<Vec<u8>> {
+    payload::encode(parts.iter().map(|part| PartRef {
+        table: part.table.id,
+        shard: part.shard,
+        change: part.change,
+        stamps: &part.stamps,
+        rows: &part.rows,
+        bytes: part.bytes,
+        codec: part.table.options().codec,
+    }))
 }
 
 fn missing(log: &FrameFolder, number: u64) -> Error {

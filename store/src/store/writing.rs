@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::Store;
 use super::committer::Work;
+use super::replay::encode;
 use crate::error::{Error, Result};
 use crate::log::{Frame, FrameKind, MAX_FRAME_BYTES};
 use crate::mem::{Incoming, Part, Preparer, Stamps};
-use crate::payload::{self, PartRef};
 use crate::table::TableDef;
 use crate::write::{Applied, ShardBatch};
 
@@ -142,16 +142,4 @@ impl Store {
         parts.sort_by_key(|part| Arc::as_ptr(&part.table).addr());
         Ok(parts)
     }
-}
-
-fn encode(parts: &[Part]) -> Result<Vec<u8>> {
-    payload::encode(parts.iter().map(|part| PartRef {
-        table: part.table.id,
-        shard: part.shard,
-        change: part.change,
-        stamps: &part.stamps,
-        rows: &part.rows,
-        bytes: part.bytes,
-        codec: part.table.options().codec,
-    }))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use netabase_store::arrow::array::Array;
-use netabase_store::{CheckReport, Error, ErrorKind, Settings, Store, TableDef};
+use netabase_store::{BackupTarget, CheckReport, Error, ErrorKind, Settings, Store, TableDef};
 
 use crate::common::{ids, last_log_file, open, settings, table, upsert};
 
@@ -149,7 +149,7 @@ fn a_damaged_segment_hurts_its_shard_alone() {
 }
 
 #[test]
-fn damage_that_keeps_the_log_from_being_read_is_named_where_it_is() {
+fn damage_that_keeps_the_log_from_being_applied_is_named_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let (one, _) = fill(dir.path());
     let store = open(dir.path());
@@ -157,11 +157,18 @@ fn damage_that_keeps_the_log_from_being_read_is_named_where_it_is() {
     store.close().unwrap();
     let path = segment_files(dir.path(), &one, 1).remove(1);
     flip(&path);
-    let error = Store::open(settings(dir.path())).unwrap_err();
+    let store = open(dir.path());
+    assert_eq!(store.report().set_aside, ["one"]);
+    let error = store.snapshot(one.id).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");
     assert!(!text.contains(".log"), "{text}");
+    // What would not have all of its rows is not made.
+    let target = BackupTarget::Folder(dir.path().join("backup"));
+    let refused = store.backup(target, None, |_, _| {}).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
+    store.close().unwrap();
     let report = check(dir.path());
     assert_eq!(report.problems.len(), 1, "{:#?}", report.problems);
     assert_eq!(report.problems[0].file, path);

@@ -278,16 +278,7 @@ fn a_damaged_segment_is_one_tables_trouble() {
             disk.damage(&path, |bytes| bytes.fill(9));
         }
     }
-    let store = open_on(&small(root, false), &disk);
-    // The log has rows to look up in the damaged segments or it has not; both are told apart.
-    let store = match store {
-        Ok(store) => store,
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::Corrupt);
-            assert!(error.to_string().contains(&main), "{error}");
-            return;
-        }
-    };
+    let store = open_on(&small(root, false), &disk).unwrap();
     assert!(read(&store, main_table().id).is_err());
     let before = digests(&store, side_table().id);
     upsert(&store, &side_table(), &[900], 60);
@@ -300,4 +291,146 @@ fn a_damaged_segment_is_one_tables_trouble() {
     assert!(read(&store, side_table().id).unwrap().contains_key(&1001));
     assert!(store.compact(main_table().id).is_err());
     upsert(&store, &side_table(), &[901], 80);
+}
+
+/// `filled`, with more in the log that has to be compared with segments.
+fn filled_log(root: &Path) -> FaultDisk {
+    let (disk, _) = filled(root);
+    let (main, side) = (main_table(), side_table());
+    let store = open_on(&small(root, false), &disk).unwrap();
+    upsert(&store, &main, &(5..25).collect::<Vec<_>>(), 60);
+    let mut both = batches(&main, Change::Upsert, &[30, 31, 32, 33], &stamp(61, "b"));
+    both.extend(batches(&side, Change::Upsert, &[30], &stamp(61, "b")));
+    store.write(both).unwrap();
+    let gone = batches(&main, Change::Delete, &[50, 51, 52], &stamp(62, "a"));
+    store.write(gone).unwrap();
+    for (def, ids) in [(&main, 60..80), (&side, 60..70), (&main, 1000..1010)] {
+        let mut load = store.bulk_load(def.id, stamp(63, "a")).unwrap();
+        load.push(&rows(def, &ids.collect::<Vec<_>>(), 63)).unwrap();
+        load.finish().unwrap();
+    }
+    upsert(&store, &main, &[61, 62, 1001, 2000], 64);
+    store.close().unwrap();
+    disk
+}
+
+/// Whoever reads or writes the table is told the file, and nobody changes anything.
+fn assert_set_aside(store: &Store, path: &Path) {
+    let main = main_table();
+    let written = batches(&main, Change::Upsert, &[7], &stamp(90, "a"));
+    let key = crate::common::keys(&main, &[7]);
+    let refused = [
+        store.snapshot(main.id).map(drop),
+        store.get(main.id, &key).map(drop),
+        store.shard_stats(main.id).map(drop),
+        store.digest_leaves(main.id, 0).map(drop),
+        store.export_shard(main.id, 0).map(drop),
+        store.write(written).map(drop),
+        store.bulk_load(main.id, stamp(90, "a")).map(drop),
+        store.compact(main.id),
+        store.build_indexes(main.id, &mut |_, _| {}),
+    ];
+    for (number, refused) in refused.into_iter().enumerate() {
+        let error = refused.unwrap_err();
+        assert_names(&error, path, &format!("call {number}"));
+        assert!(error.to_string().contains("netabase check"), "{error}");
+    }
+    let set_aside = store.health().set_aside;
+    assert_eq!(set_aside.len(), 1);
+    assert_eq!(set_aside[0].0, "main");
+    assert!(set_aside[0].1.contains(path.to_str().unwrap()));
+}
+
+/// Rows of the log belong to a damaged segment: its table is set aside, and all of it is there when
+/// the file is back, whatever the other tables did meanwhile.
+#[test]
+fn a_table_with_a_damaged_segment_is_set_aside_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let whole = filled_log(root);
+    let (main, side) = (main_table(), side_table());
+    let store = open_on(&small(root, false), &whole).unwrap();
+    let wanted = (read(&store, main.id).unwrap(), digests(&store, main.id));
+    store.close().unwrap();
+    drop(store);
+    let mut files = [of_kind(&whole, ".parquet"), of_kind(&whole, ".idx")].concat();
+    files.retain(|path| path.to_str().unwrap().contains(&main.id.to_string()));
+    let mut seen = 0;
+    for (number, path) in (0..).zip(&files) {
+        let mut disk = whole.after_power_loss(&mut Random::new(number));
+        let good = disk.read(path).unwrap();
+        disk.damage(path, |bytes| bytes.fill(9));
+        let mut expected = None;
+        for round in 0..4 {
+            let store = open_on(&small(root, false), &disk).unwrap();
+            if store.report().set_aside.is_empty() {
+                break;
+            }
+            seen += 1;
+            assert_set_aside(&store, path);
+            let version = 100 + 10 * round as u64;
+            upsert(&store, &side, &[3, 40, 5000 + round], version);
+            match round {
+                0 => store.checkpoint().unwrap(),
+                1 => store.flush_to_segments().unwrap(),
+                _ => store.compact(side.id).unwrap(),
+            }
+            assert_set_aside(&store, path);
+            expected = Some(read(&store, side.id).unwrap());
+            if round % 2 == 0 {
+                store.close().unwrap();
+            }
+            drop(store);
+            disk = disk.after_power_loss(&mut Random::new(version));
+        }
+        disk.damage(path, |bytes| bytes.clone_from(&good));
+        for _ in 0..2 {
+            let store = open_on(&small(root, false), &disk).unwrap();
+            assert_eq!(store.report().set_aside, Vec::<String>::new());
+            let found = (read(&store, main.id).unwrap(), digests(&store, main.id));
+            assert_eq!(found, wanted, "{}", path.display());
+            assert_eq!(crate::common::live(&store, main.id), wanted.0);
+            if let Some(expected) = &expected {
+                assert_eq!(&read(&store, side.id).unwrap(), expected);
+            }
+            store.flush_to_segments().unwrap();
+            store.compact(main.id).unwrap();
+            assert_eq!(digests(&store, main.id), wanted.1);
+            store.close().unwrap();
+        }
+    }
+    assert!(seen >= 4 * 4, "{seen}");
+}
+
+/// A table that is set aside can be given up.
+#[test]
+fn a_table_that_is_set_aside_can_be_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let disk = filled_log(root);
+    let main = main_table();
+    for path in of_kind(&disk, ".parquet") {
+        if path.to_str().unwrap().contains(&main.id.to_string()) {
+            disk.damage(&path, |bytes| bytes.fill(9));
+        }
+    }
+    let store = open_on(&small(root, false), &disk).unwrap();
+    assert_eq!(store.report().set_aside, ["main"]);
+    let dropped = netabase_store::TableDef {
+        dropped: Some(netabase_store::Version(2)),
+        ..main.clone()
+    };
+    store.put_table(dropped).unwrap();
+    assert!(store.health().set_aside.is_empty());
+    store.checkpoint().unwrap();
+    store.close().unwrap();
+    for _ in 0..2 {
+        let store = open_on(&small(root, false), &disk).unwrap();
+        assert!(store.report().set_aside.is_empty());
+        store.flush_to_segments().unwrap();
+        store.close().unwrap();
+    }
+    let left = of_kind(&disk, ".parquet");
+    let of_main = |path: &&PathBuf| path.to_str().unwrap().contains(&main.id.to_string());
+    assert_eq!(left.iter().filter(of_main).count(), 0);
 }
