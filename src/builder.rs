@@ -147,7 +147,8 @@ impl Builder {
         self
     }
 
-    /// Most bytes that all running queries use together before they spill. Default: 2 GiB.
+    /// Most bytes that all running queries use together before they spill; in SQL,
+    /// `SET netabase.memory_limit = '512MB'`. Default: 2 GiB.
     pub fn query_memory(mut self, bytes: usize) -> Self {
         self.settings.query_memory = Some(bytes);
         self

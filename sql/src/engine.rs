@@ -24,6 +24,7 @@ use crate::cluster::{Cluster, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::error::{error_from_datafusion, invalid};
+use crate::memory::{QueryPool, QuerySettings};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
@@ -41,6 +42,7 @@ struct Inner {
     store: Store,
     cluster: Arc<dyn Cluster>,
     settings: EngineSettings,
+    own_settings: QuerySettings,
 }
 
 impl fmt::Debug for Engine {
@@ -65,10 +67,14 @@ impl Engine {
         customize: impl FnOnce(SessionStateBuilder) -> Result<SessionStateBuilder, DataFusionError>,
     ) -> Result<Engine, Error> {
         settings.validate()?;
-        let runtime = runtime::closed_runtime(settings.memory_limit, settings.spill_limit)
+        let pool = Arc::new(QueryPool::new(settings.memory_limit));
+        let runtime = runtime::closed_runtime_with(Arc::clone(&pool) as _, settings.spill_limit)
             .map_err(error_from_datafusion)?;
+        let own_settings = QuerySettings::new(pool);
+        let mut config = runtime::session_config(&settings);
+        config.options_mut().extensions.insert(own_settings.clone());
         let builder = SessionStateBuilder::new()
-            .with_config(runtime::session_config(&settings))
+            .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
             .with_physical_optimizer_rules(CoLocate::among_defaults());
@@ -82,6 +88,7 @@ impl Engine {
                 store,
                 cluster,
                 settings,
+                own_settings,
             }),
         })
     }
@@ -102,7 +109,7 @@ impl Engine {
         &self.inner.cluster
     }
 
-    /// The limits.
+    /// The limits that the engine was opened with.
     pub fn settings(&self) -> &EngineSettings {
         &self.inner.settings
     }
@@ -292,6 +299,10 @@ impl Engine {
     ) -> Result<Output, Error> {
         match &inner {
             PlanStatement::SetVariable(set) => statement::check_variable(&set.variable)?,
+            PlanStatement::ResetVariable(reset) if QuerySettings::holds(&reset.variable) => {
+                self.inner.own_settings.reset(&reset.variable)?;
+                return Ok(Output::empty());
+            }
             PlanStatement::ResetVariable(reset) => statement::check_variable(&reset.variable)?,
             PlanStatement::Prepare(prepare) => refuse_writes(&prepare.input)?,
             PlanStatement::Execute(_) | PlanStatement::Deallocate(_) => {}

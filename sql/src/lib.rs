@@ -36,6 +36,7 @@ mod join_filter;
 mod layout;
 mod local;
 mod lookup;
+mod memory;
 mod output;
 mod provider;
 mod prune;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::common::not_impl_err;
 use datafusion::error::Result;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::object_store::ObjectStore;
@@ -41,11 +41,19 @@ impl ObjectStoreRegistry for NoObjectStores {
 /// # Errors
 /// When the environment cannot be made.
 pub fn closed_runtime(memory: usize, spill: u64) -> Result<Arc<RuntimeEnv>> {
+    closed_runtime_with(Arc::new(FairSpillPool::new(memory)), spill)
+}
+
+/// The same with a pool of the caller's.
+pub(crate) fn closed_runtime_with(
+    pool: Arc<dyn MemoryPool>,
+    spill: u64,
+) -> Result<Arc<RuntimeEnv>> {
     let disk = DiskManagerBuilder::default()
         .with_mode(DiskManagerMode::OsTmpDirectory)
         .with_max_temp_directory_size(spill);
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(FairSpillPool::new(memory)))
+        .with_memory_pool(pool)
         .with_disk_manager_builder(disk)
         .with_object_store_registry(Arc::new(NoObjectStores))
         .build_arc()

@@ -19,7 +19,7 @@ const DEFAULT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes that one INSERT or COPY may bring unless told otherwise: 1 GiB.
 const DEFAULT_MAX_INSERT_BYTES: usize = 1 << 30;
 /// The smallest useful memory pool: 16 MiB. Below it a single sort cannot reserve its buffers.
-const MIN_MEMORY_LIMIT: usize = 16 << 20;
+pub(crate) const MIN_MEMORY_LIMIT: usize = 16 << 20;
 /// The most partitions a plan may have.
 const MAX_TARGET_PARTITIONS: usize = 1024;
 /// The most rows a batch may have.
@@ -33,7 +33,8 @@ pub struct EngineSettings {
     pub target_partitions: usize,
     /// Rows per batch. Default: 8192.
     pub batch_size: usize,
-    /// Bytes that all running queries may use together. Default: 2 GiB.
+    /// Bytes that all running queries may use together, until `SET netabase.memory_limit` changes it.
+    /// Default: 2 GiB.
     pub memory_limit: usize,
     /// Bytes that all running queries may spill to disk together. Default: 16 GiB.
     pub spill_limit: u64,

@@ -27,7 +27,8 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 const PROTECTED_SETTINGS: [(&str, &str); 4] = [
     (
         "datafusion.runtime.",
-        "memory and disk limits are set when the engine is opened",
+        "use netabase.memory_limit for the memory of queries; the disk they may use is set when the engine \
+         is opened",
     ),
     ("datafusion.catalog.", "the catalog is fixed"),
     (

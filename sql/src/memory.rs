@@ -1,0 +1,355 @@
+//! The memory that running queries share, and the setting `netabase.memory_limit` that bounds it.
+//!
+//! Idea: one pool for all queries of an engine. Operators that can spill get equal parts of what the
+//! others leave, as in DataFusion's `FairSpillPool`; the difference is that the limit can be changed
+//! while queries run.
+//!
+//! Invariant: a request that would exceed the limit of that moment is refused, which makes an
+//! operator spill or the query fail. A lower limit takes nothing away that was given before.
+//!
+//! Non-goals: a limit for each query or session.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{
+    MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
+};
+use netabase_store::Error;
+use parking_lot::Mutex;
+
+use crate::error::{error_to_datafusion, invalid};
+use crate::settings::MIN_MEMORY_LIMIT;
+
+/// What settings of netabase begin with.
+const PREFIX: &str = "netabase";
+/// The setting's name after that.
+const MEMORY_LIMIT: &str = "memory_limit";
+/// Units of sizes, the largest first, and the bytes of each.
+const UNITS: [(&str, u64); 4] = [
+    ("TB", 1 << 40),
+    ("GB", 1 << 30),
+    ("MB", 1 << 20),
+    ("kB", 1 << 10),
+];
+
+/// Memory that operators reserve before they use it.
+#[derive(Debug)]
+pub(crate) struct QueryPool {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: usize,
+    /// How many operators can spill.
+    spillers: usize,
+    /// Bytes that these hold.
+    spillable: usize,
+    /// Bytes that all others hold.
+    unspillable: usize,
+}
+
+impl QueryPool {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::new(State {
+                limit,
+                spillers: 0,
+                spillable: 0,
+                unspillable: 0,
+            }),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.state.lock().limit
+    }
+
+    /// Changes the limit, from the next request on.
+    ///
+    /// # Errors
+    /// `InvalidInput` when no query could run with it.
+    pub(crate) fn set_limit(&self, limit: usize) -> Result<(), Error> {
+        if limit < MIN_MEMORY_LIMIT {
+            return Err(invalid(format!(
+                "{PREFIX}.{MEMORY_LIMIT} is {}, but must be at least {}",
+                size_text(limit),
+                size_text(MIN_MEMORY_LIMIT)
+            )));
+        }
+        self.state.lock().limit = limit;
+        Ok(())
+    }
+}
+
+impl State {
+    /// What one more request of this operator may bring it to, and what it has.
+    fn available(&self, reservation: &MemoryReservation) -> (usize, usize) {
+        if reservation.consumer().can_spill() {
+            let shared = self.limit.saturating_sub(self.unspillable);
+            (shared / self.spillers.max(1), reservation.size())
+        } else {
+            (self.limit, self.unspillable.saturating_add(self.spillable))
+        }
+    }
+
+    fn held(&mut self, reservation: &MemoryReservation) -> &mut usize {
+        match reservation.consumer().can_spill() {
+            true => &mut self.spillable,
+            false => &mut self.unspillable,
+        }
+    }
+}
+
+impl fmt::Display for QueryPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}.{MEMORY_LIMIT} = {}", size_text(self.limit()))
+    }
+}
+
+impl MemoryPool for QueryPool {
+    fn name(&self) -> &str {
+        PREFIX
+    }
+
+    fn register(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            self.state.lock().spillers += 1;
+        }
+    }
+
+    fn unregister(&self, consumer: &MemoryConsumer) {
+        if consumer.can_spill() {
+            let mut state = self.state.lock();
+            state.spillers = state.spillers.saturating_sub(1);
+        }
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let mut state = self.state.lock();
+        let held = state.held(reservation);
+        *held = held.saturating_add(additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        let mut state = self.state.lock();
+        let held = state.held(reservation);
+        *held = held.saturating_sub(shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
+        let mut state = self.state.lock();
+        let (most, used) = state.available(reservation);
+        if used.saturating_add(additional) > most {
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "{} needs {additional} bytes more than the {} it has, and {} are left of \
+                 {PREFIX}.{MEMORY_LIMIT} = {}: raise it, or ask for less",
+                reservation.consumer().name(),
+                reservation.size(),
+                most.saturating_sub(used),
+                size_text(state.limit)
+            )));
+        }
+        let held = state.held(reservation);
+        *held = held.saturating_add(additional);
+        Ok(())
+    }
+
+    fn reserved(&self) -> usize {
+        let state = self.state.lock();
+        state.spillable.saturating_add(state.unspillable)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit())
+    }
+}
+
+/// The settings `netabase.…` of a session, for SET, RESET and SHOW. They are the engine's, so that
+/// copies of them share one value.
+#[derive(Debug, Clone)]
+pub(crate) struct QuerySettings {
+    pool: Arc<QueryPool>,
+    /// What RESET goes back to.
+    opened_with: usize,
+}
+
+impl QuerySettings {
+    pub(crate) fn new(pool: Arc<QueryPool>) -> Self {
+        let opened_with = pool.limit();
+        Self { pool, opened_with }
+    }
+
+    /// Goes back to what the engine was opened with.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there is no such setting.
+    pub(crate) fn reset(&self, name: &str) -> Result<(), Error> {
+        match name
+            .strip_prefix(PREFIX)
+            .and_then(|name| name.strip_prefix('.'))
+        {
+            Some(MEMORY_LIMIT) => self.pool.set_limit(self.opened_with),
+            _ => Err(unknown(name)),
+        }
+    }
+
+    /// Whether a setting is one of these.
+    pub(crate) fn holds(name: &str) -> bool {
+        name.split_once('.')
+            .is_some_and(|(prefix, _)| prefix == PREFIX)
+    }
+}
+
+impl ConfigExtension for QuerySettings {
+    const PREFIX: &'static str = PREFIX;
+}
+
+impl ExtensionOptions for QuerySettings {
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn std::any::Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let set = match key {
+            MEMORY_LIMIT => size(value).and_then(|bytes| self.pool.set_limit(bytes)),
+            _ => Err(unknown(&format!("{PREFIX}.{key}"))),
+        };
+        set.map_err(error_to_datafusion)
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        vec![ConfigEntry {
+            key: format!("{PREFIX}.{MEMORY_LIMIT}"),
+            value: Some(size_text(self.pool.limit())),
+            description: "Memory that all queries of this peer together use before they spill: \
+                          bytes, or a number with kB, MB, GB or TB (of 1024)",
+        }]
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    invalid(format!(
+        "there is no setting \"{name}\"; there is {PREFIX}.{MEMORY_LIMIT}"
+    ))
+}
+
+/// Reads a size: bytes, or a whole number of a unit.
+fn size(text: &str) -> Result<usize, Error> {
+    let trimmed = text.trim();
+    let digits = trimmed.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = trimmed.get(digits.len()..).unwrap_or_default();
+    let factor = match unit {
+        "" => Some(1),
+        unit => UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
+            .map(|(_, factor)| *factor),
+    };
+    let count = digits.trim_end().parse::<u64>().ok();
+    let bytes = count
+        .zip(factor)
+        .and_then(|(count, factor)| count.checked_mul(factor));
+    bytes
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| {
+            invalid(format!(
+                "{PREFIX}.{MEMORY_LIMIT} is written as bytes or with kB, MB, GB or TB, such as \
+                 '512MB', and not '{text}'"
+            ))
+        })
+}
+
+/// Writes a size in the largest unit that divides it.
+fn size_text(bytes: usize) -> String {
+    let bytes = bytes as u64;
+    let whole = |(_, factor): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*factor);
+    match UNITS.iter().find(whole) {
+        Some((name, factor)) => format!("{}{name}", bytes / factor),
+        None => bytes.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MB: usize = 1 << 20;
+
+    fn reserve(pool: &Arc<QueryPool>, name: &str, can_spill: bool) -> MemoryReservation {
+        let pool: Arc<dyn MemoryPool> = Arc::clone(pool) as _;
+        MemoryConsumer::new(name)
+            .with_can_spill(can_spill)
+            .register(&pool)
+    }
+
+    #[test]
+    fn spilling_operators_share_what_the_others_leave() {
+        let pool = Arc::new(QueryPool::new(100 * MB));
+        let fixed = reserve(&pool, "fixed", false);
+        let first = reserve(&pool, "first", true);
+        first.try_grow(90 * MB).unwrap();
+        first.shrink(90 * MB);
+        fixed.try_grow(20 * MB).unwrap();
+        let second = reserve(&pool, "second", true);
+        first.try_grow(40 * MB).unwrap();
+        assert!(first.try_grow(1).is_err());
+        second.try_grow(40 * MB).unwrap();
+        assert_eq!(pool.reserved(), 100 * MB);
+        let error = fixed.try_grow(1).unwrap_err().to_string();
+        assert!(error.contains("fixed needs 1 bytes more"), "{error}");
+        assert!(error.contains("netabase.memory_limit = 100MB"), "{error}");
+        drop((first, second));
+        assert_eq!(pool.reserved(), 20 * MB);
+        // Nobody else can spill any more.
+        reserve(&pool, "third", true).try_grow(80 * MB).unwrap();
+    }
+
+    #[test]
+    fn a_lower_limit_holds_from_the_next_request_on() {
+        let pool = Arc::new(QueryPool::new(100 * MB));
+        let operator = reserve(&pool, "sort", true);
+        operator.try_grow(60 * MB).unwrap();
+        pool.set_limit(50 * MB).unwrap();
+        assert_eq!(pool.reserved(), 60 * MB);
+        assert!(operator.try_grow(1).is_err());
+        operator.shrink(30 * MB);
+        operator.try_grow(20 * MB).unwrap();
+        pool.set_limit(MIN_MEMORY_LIMIT).unwrap();
+        assert!(pool.set_limit(MIN_MEMORY_LIMIT - 1).is_err());
+        assert_eq!(pool.limit(), MIN_MEMORY_LIMIT);
+    }
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        for (text, bytes) in [
+            ("512MB", 512 << 20),
+            ("512 mb", 512 << 20),
+            ("2GB", 2 << 30),
+            ("1048577", 1_048_577),
+            ("20000kB", 20_000 << 10),
+        ] {
+            assert_eq!(size(text).unwrap(), bytes, "{text}");
+            assert_eq!(size(&size_text(bytes)).unwrap(), bytes, "{text}");
+        }
+        for text in ["", "MB", "-1", "1.5GB", "12 parsecs", "99999999999TB", "1é"] {
+            assert!(
+                size(text).unwrap_err().to_string().contains("'512MB'"),
+                "{text}"
+            );
+        }
+        assert_eq!(size_text(512 << 20), "512MB");
+        assert_eq!(size_text(0), "0");
+    }
+}
