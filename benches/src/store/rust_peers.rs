@@ -17,7 +17,8 @@ fn read_number(bytes: &[u8]) -> Result<i64, Failure> {
     Ok(i64::from_le_bytes(bytes.try_into()?))
 }
 
-/// A tree of sled; its log is flushed for all writers that wait.
+/// A tree of sled; its log is flushed for all writers that wait. A load inserts row by row: what a
+/// batch of sled replaces is freed after the batch only, which takes gigabytes for a million rows.
 struct Sled(sled::Db);
 
 pub(crate) fn sled_rows(folder: &Path) -> Result<Box<dyn KeyValue>, Failure> {
@@ -31,13 +32,11 @@ pub(crate) fn sled_numbers(folder: &Path) -> Result<Box<dyn Numbers>, Failure> {
 impl KeyValue for Sled {
     fn load(&self, rows: Range<u64>) -> Result<(), Failure> {
         for chunk in chunks(rows) {
-            let mut batch = sled::Batch::default();
             for row in chunk {
-                batch.insert(&key(row), &value(row)[..]);
+                self.0.insert(key(row), &value(row)[..])?;
             }
-            self.0.apply_batch(batch)?;
+            self.0.flush()?;
         }
-        self.0.flush()?;
         Ok(())
     }
 
@@ -60,13 +59,12 @@ impl KeyValue for Sled {
 impl Numbers for Sled {
     fn load(&self, rows: u64) -> Result<(), Failure> {
         for chunk in chunks(0..rows) {
-            let mut batch = sled::Batch::default();
             for row in chunk {
-                batch.insert(&row.to_be_bytes(), &number(row).to_le_bytes());
+                self.0
+                    .insert(row.to_be_bytes(), &number(row).to_le_bytes())?;
             }
-            self.0.apply_batch(batch)?;
+            self.0.flush()?;
         }
-        self.0.flush()?;
         Ok(())
     }
 
