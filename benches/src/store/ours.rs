@@ -2,6 +2,7 @@
 //!
 //! Purpose: the only file of the benchmarks that knows the store's interface.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,29 +56,37 @@ impl Ours {
         Ok(Box::new(Self::open(folder)?))
     }
 
-    /// The bytes of keys and values of up to `limit` rows from this key on, in any shard.
-    pub(crate) fn scan(&self, from: &Key, limit: usize) -> Result<usize, Failure> {
-        let mut found: Vec<(Vec<u8>, usize)> = Vec::new();
+    /// Up to `limit` rows from this key on, in any shard: their keys, in order, and the lengths of
+    /// their values. Segments find the first key; rows in memory are in no order, and all are looked
+    /// at. Values are read of the rows that are found, and of no others.
+    pub(crate) fn scan(&self, from: &Key, limit: usize) -> Result<Vec<(Key, usize)>, Failure> {
         let snapshot = self.store.snapshot(self.def.id)?;
-        let key: ArrayRef = Arc::new(BinaryArray::from_iter_values([&from[..]]));
-        let range = KeyRange::between(&[], Bound::Included(&key), Bound::Unbounded)?;
-        for segment in snapshot.shards.iter().flat_map(|shard| &shard.segments) {
-            let mut rows = segment.rows_in(&range)?;
-            // Hidden ones among them are few.
-            rows.end = rows.end.min(rows.start + 2 * limit as u32);
-            let positions: Vec<u32> = rows.filter(|row| is_live(segment, *row)).collect();
-            add(&mut found, &segment.take(&positions, &[0, 1])?, |_| true);
+        let start: ArrayRef = Arc::new(BinaryArray::from_iter_values([&from[..]]));
+        let range = KeyRange::between(&[], Bound::Included(&start), Bound::Unbounded)?;
+        let segments = snapshot.shards.iter().flat_map(|shard| &shard.segments);
+        let segments: Vec<&SegmentView> = segments.collect();
+        let mut first = FirstKeys::new(limit);
+        // These come first, so that few rows in memory are more than looked at.
+        for (index, segment) in segments.iter().enumerate() {
+            let live = segment
+                .rows_in(&range)?
+                .filter(|row| is_live(segment, *row));
+            let rows: Vec<u32> = live.take(limit).collect();
+            let keys = segment.take(&rows, &[0])?;
+            for (row, key) in rows.into_iter().zip(keys.column(0).as_binary::<i32>()) {
+                first.offer(key, || Place::Segment(index, row))?;
+            }
         }
         for batch in snapshot.shards.iter().flat_map(|shard| &shard.batches) {
-            let keys = batch.rows.column(0).as_binary::<i32>();
-            add(&mut found, &batch.rows, |row| {
-                let live = batch.live.as_ref().is_none_or(|live| live.value(row));
-                live && keys.value(row) >= &from[..]
-            });
+            let values = batch.rows.column(1).as_binary::<i32>();
+            for (row, key) in batch.rows.column(0).as_binary::<i32>().iter().enumerate() {
+                let live = || batch.live.as_ref().is_none_or(|live| live.value(row));
+                if key >= Some(&from[..]) && first.wants(key) && live() {
+                    first.offer(key, || Place::Memory(values.value(row).len()))?;
+                }
+            }
         }
-        found.sort_unstable();
-        let first = found.iter().take(limit);
-        Ok(first.map(|(key, value)| key.len() + value).sum())
+        with_lengths(first, &segments)
     }
 
     fn write<'a>(
@@ -121,6 +130,10 @@ impl KeyValue for Ours {
         Ok(self.store.flush()?)
     }
 
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(self.store.flush_to_segments()?)
+    }
+
     fn put(&self, key: &Key, value: &Value) -> Result<(), Failure> {
         self.write([&key[..]].into_iter(), [&value[..]].into_iter())
     }
@@ -137,12 +150,70 @@ impl KeyValue for Ours {
     }
 }
 
-/// Adds the keys and the lengths of the values of some rows.
-fn add(found: &mut Vec<(Vec<u8>, usize)>, rows: &RecordBatch, wanted: impl Fn(usize) -> bool) {
-    let keys = rows.column(0).as_binary::<i32>();
-    let values = rows.column(1).as_binary::<i32>();
-    let wanted = (0..rows.num_rows()).filter(|row| wanted(*row));
-    found.extend(wanted.map(|row| (keys.value(row).to_vec(), values.value(row).len())));
+/// Where the value of a row is.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In memory, of this length.
+    Memory(usize),
+    /// In the segment of this index, at this row.
+    Segment(usize, u32),
+}
+
+/// The least keys among those offered.
+struct FirstKeys {
+    limit: usize,
+    found: BTreeMap<Key, Place>,
+}
+
+impl FirstKeys {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            found: BTreeMap::new(),
+        }
+    }
+
+    fn wants(&self, key: Option<&[u8]>) -> bool {
+        let last = self.found.last_key_value();
+        self.found.len() < self.limit || last.is_some_and(|(last, _)| key < Some(&last[..]))
+    }
+
+    fn offer(&mut self, key: Option<&[u8]>, place: impl FnOnce() -> Place) -> Result<(), Failure> {
+        if self.wants(key) {
+            let key = key.ok_or("a row without a key")?;
+            self.found.insert(key.try_into()?, place());
+            if self.found.len() > self.limit {
+                self.found.pop_last();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The keys with the lengths of their values, which are read where they lie.
+fn with_lengths(first: FirstKeys, segments: &[&SegmentView]) -> Result<Vec<(Key, usize)>, Failure> {
+    let mut wanted = vec![Vec::new(); segments.len()];
+    let mut rows = Vec::with_capacity(first.found.len());
+    for (key, place) in first.found {
+        rows.push((key, 0));
+        let last = rows.len() - 1;
+        match place {
+            Place::Memory(length) => rows[last].1 = length,
+            Place::Segment(index, row) => wanted[index].push((row, last)),
+        }
+    }
+    for (segment, wanted) in segments.iter().zip(&mut wanted) {
+        wanted.sort_unstable();
+        let positions: Vec<u32> = wanted.iter().map(|(row, _)| *row).collect();
+        if positions.is_empty() {
+            continue;
+        }
+        let values = segment.take(&positions, &[1])?;
+        for ((_, place), value) in wanted.iter().zip(values.column(0).as_binary::<i32>()) {
+            rows[*place].1 = value.map_or(0, <[u8]>::len);
+        }
+    }
+    Ok(rows)
 }
 
 fn is_live(segment: &SegmentView, row: u32) -> bool {
@@ -240,4 +311,60 @@ fn write_numbers(path: &Path, rows: u64) -> Result<(), Failure> {
     }
     writer.close()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::VALUE;
+
+    #[test]
+    fn a_scan_finds_the_first_keys_in_memory_and_in_segments() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let ours = Ours::open(folder.path()).unwrap();
+        ours.load(0..400).unwrap();
+        ours.settle().unwrap();
+        // Some rows lie in memory only, some in both places, where those in the segments are hidden.
+        ours.load(300..600).unwrap();
+        let snapshot = ours.store.snapshot(ours.def.id).unwrap();
+        assert!(
+            snapshot
+                .shards
+                .iter()
+                .all(|shard| !shard.batches.is_empty())
+        );
+        assert!(
+            snapshot
+                .shards
+                .iter()
+                .all(|shard| !shard.segments.is_empty())
+        );
+        let mut keys: Vec<Key> = (0..600).map(key).collect();
+        keys.sort_unstable();
+        for from in [0, 1, 250, 590] {
+            let expected: Vec<_> = keys[from..]
+                .iter()
+                .take(50)
+                .map(|key| (*key, VALUE))
+                .collect();
+            assert_eq!(ours.scan(&keys[from], 50).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn rows_that_settled_are_not_in_memory() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let ours = Ours::open(folder.path()).unwrap();
+        ours.load(0..100).unwrap();
+        let in_memory = |ours: &Ours| {
+            let shards = ours.store.snapshot(ours.def.id).unwrap().shards;
+            shards
+                .iter()
+                .map(|shard| shard.batches.len())
+                .sum::<usize>()
+        };
+        assert!(in_memory(&ours) > 0);
+        ours.settle().unwrap();
+        assert_eq!(in_memory(&ours), 0);
+    }
 }

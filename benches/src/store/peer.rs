@@ -22,6 +22,10 @@ pub(crate) type Value = [u8; VALUE];
 pub(crate) trait KeyValue: Send + Sync {
     /// Writes these rows in large batches; on disk at the end.
     fn load(&self, rows: Range<u64>) -> Result<(), Failure>;
+    /// Moves all rows to where the store keeps them for good, if that is not where writes go.
+    fn settle(&self) -> Result<(), Failure> {
+        Ok(())
+    }
     /// Writes one row; on disk when this returns.
     fn put(&self, key: &Key, value: &Value) -> Result<(), Failure>;
     /// Reads a value and says how long it is.
