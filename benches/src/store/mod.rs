@@ -9,6 +9,7 @@ mod ours;
 mod peer;
 mod rust_peers;
 mod sqlite;
+mod upsert;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -106,21 +107,36 @@ fn measure(settings: &Settings) -> Result<(), Failure> {
         time: Duration::from_secs_f64(settings.seconds.unwrap_or(DEFAULT_SECONDS)),
     };
     let mut all = Vec::new();
+    let measured = measurements(&plan, &mut |results| {
+        for figure in figures(&results, &plan.peers) {
+            figure.print()?;
+        }
+        all.push(results);
+        Ok(())
+    });
+    // Also of what was measured before a failure.
+    eprint!("{}", people_table(&plan, &all));
+    measured
+}
+
+/// Takes the figures of a measurement as soon as they are known.
+type Tell<'a> = dyn FnMut(Results) -> Result<(), Failure> + 'a;
+
+fn measurements(plan: &Plan, tell: &mut Tell<'_>) -> Result<(), Failure> {
     for (bench, writers) in [
         ("store.put_durable_64", WRITERS),
         ("store.put_durable_1", 1),
     ] {
-        all.push(puts(&plan, bench, writers)?);
+        tell(puts(plan, bench, writers)?)?;
     }
-    all.extend(lookups(&plan)?);
-    all.push(scans(&plan)?);
-    eprint!("{}", people_table(&plan, &all));
-    for results in &all {
-        for figure in figures(results, &plan.peers) {
-            figure.print()?;
-        }
-    }
-    Ok(())
+    lookups(plan, tell)?;
+    let figure = upsert::upserts(plan)?;
+    eprintln!(
+        "{:<18} {:.3} s, {:?} of a plain load",
+        figure.bench, figure.value, figure.ratio
+    );
+    figure.print()?;
+    tell(scans(plan)?)
 }
 
 /// netabase and those that were asked for; all of them when none was.
@@ -172,13 +188,15 @@ fn put_for(store: &dyn KeyValue, next: &AtomicU64, time: Duration) -> Result<u64
     Ok(written)
 }
 
-/// Lookups in a store that has been open, and in one that has just been opened.
-fn lookups(plan: &Plan) -> Result<[Results; 2], Failure> {
+/// Lookups in a store that has been open, and in one that has just been opened. All rows are where
+/// the store keeps them for good.
+fn lookups(plan: &Plan, tell: &mut Tell<'_>) -> Result<(), Failure> {
     let mut stores = Vec::new();
     for peer in &plan.peers {
         eprintln!("loading {} rows into {}", plan.rows, peer.name);
         let store = prepared(&plan.folder("get", peer), peer.open)?;
         store.load(0..plan.rows)?;
+        store.settle()?;
         // Each row has been read once before the first turn.
         get_all(store.as_ref(), 0..plan.rows)?;
         stores.push(store);
@@ -193,18 +211,16 @@ fn lookups(plan: &Plan) -> Result<[Results; 2], Failure> {
         Ok(count as f64 / started.elapsed().as_secs_f64())
     })?;
     close(stores)?;
-    let cold = in_turns(plan, "store.get_disk", &plan.peers, |peer| {
-        get_after_opening(peer, &plan.folder("get", peer), plan.rows)
-    })?;
     let results = |bench, unit, values| Results {
         bench,
         unit,
         values,
     };
-    Ok([
-        results("store.get_hot", "gets/s", hot),
-        results("store.get_disk", "us", cold),
-    ])
+    tell(results("store.get_hot", "gets/s", hot))?;
+    let cold = in_turns(plan, "store.get_disk", &plan.peers, |peer| {
+        get_after_opening(peer, &plan.folder("get", peer), plan.rows)
+    })?;
+    tell(results("store.get_disk", "us", cold))
 }
 
 fn get_all(store: &dyn KeyValue, rows: Range<u64>) -> Result<(), Failure> {
@@ -336,11 +352,41 @@ mod tests {
     }
 
     #[test]
+    fn figures_are_told_as_they_are_measured() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let plan = Plan {
+            peers: chosen(&["sqlite".to_owned()]).unwrap(),
+            folder: folder.path().to_owned(),
+            rows: 100,
+            turns: 1,
+            time: Duration::from_millis(5),
+        };
+        let mut told = Vec::new();
+        let stopped = measurements(&plan, &mut |results: Results| {
+            assert!(results.values.iter().all(|value| *value > 0.0));
+            told.push(results.bench);
+            match results.bench {
+                "store.get_disk" => Err("a late failure".into()),
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(stopped.unwrap_err().to_string(), "a late failure");
+        let earlier = [
+            "store.put_durable_64",
+            "store.put_durable_1",
+            "store.get_hot",
+            "store.get_disk",
+        ];
+        assert_eq!(told, earlier);
+    }
+
+    #[test]
     fn every_store_gives_back_what_it_got() {
         let folder = tempfile::TempDir::new().unwrap();
         for peer in PEERS {
             let store = (peer.open)(&folder.path().join(peer.name)).unwrap();
             store.load(0..200).unwrap();
+            store.settle().unwrap();
             store.put(&key(200), &value(200)).unwrap();
             get_all(store.as_ref(), 0..201).unwrap();
             assert_eq!(store.get(&key(201)).unwrap(), None, "{}", peer.name);
