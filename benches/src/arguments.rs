@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) seconds: Option<f64>,
     /// Length of a long run.
     pub(crate) minutes: f64,
+    /// Size of the rows in GB, if told.
+    pub(crate) gb: Option<f64>,
     /// What follows the name of a helper process.
     pub(crate) inputs: Vec<PathBuf>,
 }
@@ -50,6 +52,7 @@ impl Default for Settings {
             rows: None,
             seconds: None,
             minutes: 10.0,
+            gb: None,
             inputs: Vec::new(),
         }
     }
@@ -69,14 +72,20 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("--queries", &["tpch"]),
     ("--explain", &["tpch"]),
     ("--shards", &["tpch", "tpch-load"]),
-    ("--data", &["tpch", "store", "mixed", "open"]),
+    ("--data", &["tpch", "store", "mixed", "open", "spill"]),
     ("--rows", &["store", "mixed", "open"]),
     ("--seconds", &["store"]),
     ("--minutes", &["mixed"]),
+    ("--gb", &["spill"]),
 ];
 
 /// How many paths follow the name of a helper process.
-const INPUTS: &[(&str, usize)] = &[("tpch-load", 2), ("open-write", 1), ("open-idle", 1)];
+const INPUTS: &[(&str, usize)] = &[
+    ("tpch-load", 2),
+    ("open-write", 1),
+    ("open-idle", 1),
+    ("spill-query", 1),
+];
 
 /// Reads `<name> [--option value]…`, or says what is wrong with it.
 pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
@@ -152,6 +161,7 @@ fn read_option(
         "--rows" => settings.rows = Some(count(option, value)?),
         "--seconds" => settings.seconds = Some(positive(option, value)?),
         "--minutes" => settings.minutes = positive(option, value)?,
+        "--gb" => settings.gb = Some(positive(option, value)?),
         _ => return Err(format!("no option {option}")),
     }
     Ok(())
@@ -221,6 +231,7 @@ mod tests {
         assert_eq!(settings.against, ["duckdb"]);
         assert_eq!((settings.shards, settings.explain), (Some(4), true));
         assert_eq!(parsed("mixed --minutes 0.5").unwrap().settings.minutes, 0.5);
+        assert_eq!(parsed("spill --gb 0.5").unwrap().settings.gb, Some(0.5));
     }
 
     #[test]
@@ -254,6 +265,7 @@ mod tests {
             "mixed --seconds 1",
             "open --queries 1",
             "tpch --rows 5",
+            "mixed --gb 5",
         ] {
             assert!(
                 parsed(line).unwrap_err().contains("not an option of"),

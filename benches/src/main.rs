@@ -6,6 +6,7 @@
 //! cargo run --release -p netabase-benches -- store
 //! cargo run --release -p netabase-benches -- mixed --minutes 10
 //! cargo run --release -p netabase-benches -- open
+//! cargo run --release -p netabase-benches -- spill --gb 5
 //! ```
 //!
 //! Purpose: figures that can be compared from change to change. Each benchmark runs its contenders
@@ -26,6 +27,7 @@ mod mixed;
 mod open;
 mod process;
 mod report;
+mod spill;
 mod spine;
 mod store;
 mod tpch;
@@ -77,6 +79,16 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "open",
         about: Some("opening after a crash, without an index, and what an idle store takes"),
         run: |settings| Box::pin(open::run(settings)),
+    },
+    Benchmark {
+        name: "spill",
+        about: Some("a sort of many times the memory that queries may have"),
+        run: |settings| Box::pin(spill::run(settings)),
+    },
+    Benchmark {
+        name: "spill-query",
+        about: None,
+        run: |settings| Box::pin(spill::query(settings)),
     },
     Benchmark {
         name: "tpch-load",
