@@ -52,9 +52,8 @@ fn table(name: &'static str, key: &'static [usize], source: impl RecordBatchRead
     }
 }
 
-/// The text of a query.
+/// The text of a query: the one that is measured.
 pub(crate) fn query(number: usize) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let text = fs::read_to_string(path.join(format!("tests/tpch/q{number}.sql"))).unwrap();
-    text.trim().trim_end_matches(';').to_string()
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../benches/queries");
+    fs::read_to_string(path.join(format!("q{number:02}.sql"))).unwrap()
 }
