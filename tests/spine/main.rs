@@ -18,3 +18,4 @@ mod objects;
 mod oracle;
 mod processes;
 mod transports;
+mod upkeep;

@@ -185,7 +185,7 @@ fn user_of(root: &Path) -> String {
 
 fn no_data_folder(root: &Path) -> Error {
     Error::not_found(format!(
-        "{} is not a data folder; open it without read_only to make one",
+        "{} is not a data folder, and opening it to be read only makes none",
         root.display()
     ))
 }
