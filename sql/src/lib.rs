@@ -38,6 +38,7 @@ mod local;
 mod lookup;
 mod memory;
 mod output;
+mod owned;
 mod provider;
 mod prune;
 mod query;

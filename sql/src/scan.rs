@@ -32,6 +32,7 @@ use crate::block::{BlockRows, blocks_of, slice_of};
 use crate::cluster::ScanRequest;
 use crate::filter::Filter;
 use crate::lookup::{IndexMetrics, narrow};
+use crate::owned::owned;
 use crate::prune::Pruner;
 
 /// Chunks that one poll may read without finding a row before it lets other tasks run.
@@ -232,14 +233,14 @@ impl ScanStream {
     }
 
     /// Hands out a batch, cut to what is still wanted.
-    fn emit(&mut self, batch: RecordBatch) -> RecordBatch {
+    fn emit(&mut self, batch: RecordBatch) -> Result<RecordBatch, DataFusionError> {
         let batch = if batch.num_rows() > self.remaining {
             batch.slice(0, self.remaining)
         } else {
             batch
         };
         self.remaining -= batch.num_rows();
-        batch
+        Ok(owned(batch)?)
     }
 
     /// Reads one chunk, or finds that there is none. Whether a large block ended.
@@ -274,7 +275,7 @@ impl ScanStream {
                 return Ok(Poll::Ready(None));
             }
             if let Some(batch) = self.reader.coalescer.next_completed_batch() {
-                return Ok(Poll::Ready(Some(self.emit(batch))));
+                return Ok(Poll::Ready(Some(self.emit(batch)?)));
             }
             if self.input_done {
                 return Ok(Poll::Ready(None));

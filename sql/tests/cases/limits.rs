@@ -1,11 +1,14 @@
 //! Time and memory.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netabase_sql::EngineSettings;
-use netabase_sql::store::ErrorKind;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use netabase_sql::store::{ErrorKind, Settings, Store};
+use netabase_sql::{Engine, EngineSettings, LocalCluster};
 
-use crate::common::{engine, engine_with, failure, run, value};
+use crate::common::{engine, engine_with, failure, run, text_of, value};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_ends_when_its_time_is_up() {
@@ -41,6 +44,53 @@ async fn an_insert_beyond_its_memory_writes_nothing() {
     assert_eq!(kind, ErrorKind::Capacity);
     assert!(text.contains("max_insert_bytes"), "{text}");
     assert_eq!(value(&engine, "SELECT count(*) FROM t").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sort_of_wide_rows_goes_on_by_way_of_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(Settings {
+        data_dir: Some(folder.path().to_owned()),
+        ..Settings::default()
+    })
+    .unwrap();
+    let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
+    let settings = EngineSettings {
+        target_partitions: 1,
+        ..EngineSettings::default()
+    };
+    let engine = Engine::new(store, cluster, settings, Ok).unwrap();
+    // A decoded column of a group of rows, counted twice as a sort does, is more than it may have.
+    let script =
+        "CREATE TABLE wide (k BIGINT PRIMARY KEY, place BIGINT, text TEXT) WITH (shards = 1);
+         INSERT INTO wide SELECT value, value * 7919 % 80000, repeat(value::TEXT || '.', 100)
+         FROM generate_series(0, 79999);
+         SET netabase.memory_limit = '64MB'";
+    run(&engine, script).await;
+    engine.store().flush_to_segments().unwrap();
+    let query = "SELECT place, k, text FROM wide ORDER BY place";
+    let output = engine.sql(query).await.unwrap();
+    let plan = Arc::clone(output.plan().unwrap());
+    let mut stream = output.stream();
+    let mut next = 0;
+    while let Some(batch) = stream.next().await {
+        for row in text_of(&[batch.unwrap()]) {
+            let key: u64 = row[1].parse().unwrap();
+            assert_eq!(row[0], next.to_string());
+            assert_eq!(key * 7919 % 80_000, next);
+            assert_eq!(row[2], format!("{key}.").repeat(100));
+            next += 1;
+        }
+    }
+    assert_eq!(next, 80_000);
+    assert!(spills(plan.as_ref()) > 0);
+}
+
+/// How often the operators of a plan have spilled.
+fn spills(plan: &dyn ExecutionPlan) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.spill_count());
+    let below = plan.children().into_iter();
+    own.unwrap_or(0) + below.map(|child| spills(child.as_ref())).sum::<usize>()
 }
 
 #[test]
