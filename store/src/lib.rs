@@ -57,7 +57,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use ids::{Author, Stamp, TableId};
 pub use key::KeyEncoder;
 pub use log::{MAX_FRAME_BYTES, TornTail};
-pub use segment::{Codec, ColumnSummary, DistinctSketch, KeyRange};
+pub use segment::{Codec, ColumnSummary, DistinctSketch, KeyRange, OuterRows};
 pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
 pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};

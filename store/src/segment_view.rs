@@ -12,7 +12,7 @@ use arrow::buffer::BooleanBuffer;
 use crate::clock::Version;
 use crate::error::Result;
 use crate::mem::Seen;
-use crate::segment::{ColumnSummary, KeyRange, Segment};
+use crate::segment::{ColumnSummary, KeyRange, OuterRows, Segment};
 use crate::store::SnapshotGuard;
 use crate::table::IndexDef;
 
@@ -73,6 +73,11 @@ impl SegmentView {
         self.seen.live.get(group)?.as_ref()
     }
 
+    /// Whether the row at a position is live.
+    pub fn is_live(&self, row: u32) -> bool {
+        self.seen.is_live(row)
+    }
+
     /// The values of a column of the table in a group, in the column's type. May read the file.
     /// Fails with `InvalidInput` if there is no such group or column, `Corrupt` if the file is
     /// damaged, `Unavailable` if the snapshot was ended.
@@ -126,6 +131,37 @@ impl SegmentView {
     pub fn count(&self, index: &IndexDef, range: &KeyRange) -> Result<Option<u64>> {
         self.guard.check()?;
         Ok(self.segment().count(index, range))
+    }
+
+    /// Whether an index's run is made. Fails like `lookup`.
+    pub fn is_indexed(&self, index: &IndexDef) -> Result<bool> {
+        self.guard.check()?;
+        Ok(self.segment().run(index).is_some())
+    }
+
+    /// The positions of the live rows that come first, or last, among those whose columns in an index
+    /// lie in a range; in the index's order, or against it. Rows that are equal there are in the order
+    /// of their primary keys. Fails, and is `None`, like `lookup`.
+    pub fn outer_rows(
+        &self,
+        index: &IndexDef,
+        range: &KeyRange,
+        wanted: OuterRows,
+    ) -> Result<Option<Vec<u32>>> {
+        self.guard.check()?;
+        let is_live = |row| self.seen.is_live(row);
+        Ok(self.segment().outer_rows(index, range, wanted, &is_live))
+    }
+
+    /// How many live rows' columns in an index lie in a range; no columns are read, and no positions
+    /// either unless rows are hidden. Fails, and is `None`, like `lookup`.
+    pub fn count_live(&self, index: &IndexDef, range: &KeyRange) -> Result<Option<u64>> {
+        if self.live_rows() == self.rows() {
+            return self.count(index, range);
+        }
+        self.guard.check()?;
+        let is_live = |row| self.seen.is_live(row);
+        Ok(self.segment().count_live(index, range, &is_live))
     }
 
     /// The versions of a group's rows, as `UInt64`. Fails like `column`.

@@ -29,6 +29,7 @@ mod locate;
 mod merge;
 mod range;
 mod reader;
+mod run_order;
 mod runs;
 mod sketch;
 mod stamped;
@@ -60,7 +61,9 @@ pub(crate) use self::{
     writer::SegmentWriter,
 };
 #[allow(unused_imports, reason = "the store is being moved onto segments")]
-pub use self::{range::KeyRange, sketch::DistinctSketch, zones::ColumnSummary};
+pub use self::{
+    range::KeyRange, run_order::OuterRows, sketch::DistinctSketch, zones::ColumnSummary,
+};
 
 /// Rows of every row group but the last. Part of the format: it turns a row into group and offset.
 pub(crate) const GROUP_ROWS: usize = 65_536;

@@ -9,6 +9,7 @@
 use std::ops::{Bound, Range};
 
 use arrow::array::{ArrayRef, new_null_array};
+use arrow::datatypes::DataType;
 use arrow_row::{RowConverter, SortField};
 
 use super::locate::lower_bound;
@@ -63,11 +64,35 @@ impl KeyRange {
         Ok(match start {
             Some(start) => Self { start, end },
             // Nothing is greater than the greatest key.
-            None => Self {
-                start: Vec::new(),
-                end: Some(Vec::new()),
-            },
+            None => Self::nothing(),
         })
+    }
+
+    /// A range that `prefix` made, cut in two: the keys whose next column is NULL, and the others.
+    /// `next` is that column's type. Fails like `prefix`.
+    pub fn split_nulls(&self, next: &DataType) -> Result<(Self, Self)> {
+        let mut null = self.start.clone();
+        null.extend(encode(&[new_null_array(next, 1)])?);
+        let after = successor(null.clone());
+        let nulls = Self {
+            start: null,
+            end: after.clone(),
+        };
+        let others = match after {
+            Some(start) => Self {
+                start,
+                end: self.end.clone(),
+            },
+            None => Self::nothing(),
+        };
+        Ok((nulls, others))
+    }
+
+    fn nothing() -> Self {
+        Self {
+            start: Vec::new(),
+            end: Some(Vec::new()),
+        }
     }
 
     /// The first key, if it is there.
@@ -143,6 +168,26 @@ mod tests {
     use arrow::array::{Int64Array, StringArray};
 
     use super::*;
+
+    #[test]
+    fn nulls_are_split_off() {
+        let number = |n: Option<i64>| Arc::new(Int64Array::from(vec![n])) as ArrayRef;
+        let text = |t: &str| Arc::new(StringArray::from(vec![t])) as ArrayRef;
+        for equal in [vec![], vec![text("a")]] {
+            let whole = KeyRange::prefix(&equal).unwrap();
+            let (nulls, others) = whole.split_nulls(&DataType::Int64).unwrap();
+            for value in [None, Some(i64::MIN), Some(0), Some(i64::MAX)] {
+                let mut key = equal.clone();
+                key.extend([number(value), text("rest")]);
+                let key = encode(&key).unwrap();
+                let holds = |range: &KeyRange| {
+                    key >= range.start && range.end.as_ref().is_none_or(|end| key < *end)
+                };
+                assert_eq!(holds(&nulls), value.is_none());
+                assert_eq!(holds(&others), value.is_some());
+            }
+        }
+    }
 
     #[test]
     fn ranges_hold_what_compares_so() {

@@ -8,6 +8,7 @@
 //! checkpoint lists them, and one that is missing or damaged is made anew.
 //! Non-goal: hidden rows. A run has all rows, and whoever looks them up leaves out the hidden ones.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,23 +91,10 @@ impl Segment {
     ) -> Option<Vec<u32>> {
         self.with_run(index, |run| {
             let found = run.rows_in(range)?;
-            let wanted: Vec<u32> = found.take(limit).collect();
-            let rows = run.take(&wanted, &[run.schema.fields().len() - 1])?;
-            let rows = rows.columns().first().and_then(|rows| {
-                let rows = rows.as_primitive_opt::<UInt32Type>()?;
-                Some(rows.values().to_vec())
-            });
-            let mut rows = rows.unwrap_or_default();
+            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+            let end = found.end.min(found.start.saturating_add(limit));
+            let mut rows = self.positions(run, found.start..end)?;
             rows.sort_unstable();
-            let beyond = rows
-                .last()
-                .is_some_and(|row| u64::from(*row) >= self.meta.rows);
-            if rows.len() != wanted.len() || beyond {
-                return Err(damaged(
-                    &run.data_path(),
-                    "it names rows that are not there",
-                ));
-            }
             Ok(rows)
         })
     }
@@ -116,7 +104,32 @@ impl Segment {
         self.with_run(index, |run| Ok(run.rows_in(range)?.len() as u64))
     }
 
-    fn with_run<T>(&self, index: &IndexDef, read: impl FnOnce(&Segment) -> Result<T>) -> Option<T> {
+    /// The positions in this segment that some rows of a run of it name, in the run's order.
+    pub(super) fn positions(&self, run: &Segment, of: Range<u32>) -> Result<Vec<u32>> {
+        let wanted: Vec<u32> = of.collect();
+        let rows = run.take(&wanted, &[run.schema.fields().len() - 1])?;
+        let rows = rows.columns().first().and_then(|rows| {
+            let rows = rows.as_primitive_opt::<UInt32Type>()?;
+            Some(rows.values().to_vec())
+        });
+        let rows = rows.unwrap_or_default();
+        let beyond = |row: &u32| u64::from(*row) >= self.meta.rows;
+        if rows.len() != wanted.len() || rows.iter().any(beyond) {
+            return Err(damaged(
+                &run.data_path(),
+                "it names rows that are not there",
+            ));
+        }
+        Ok(rows)
+    }
+
+    /// What `read` finds in the run for an index. `None` if there is none; one that cannot be read is
+    /// forgotten.
+    pub(super) fn with_run<T>(
+        &self,
+        index: &IndexDef,
+        read: impl FnOnce(&Segment) -> Result<T>,
+    ) -> Option<T> {
         let run = self.run(index)?;
         match read(&run) {
             Ok(found) => Some(found),

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use netabase_store::arrow::array::{ArrayRef, AsArray, Int64Array, StringViewArray};
 use netabase_store::arrow::datatypes::Int64Type;
-use netabase_store::{IndexDef, KeyRange, SegmentView, Settings, Store, TableDef, TableOptions};
+use netabase_store::{
+    IndexDef, KeyRange, OuterRows, SegmentView, Settings, Store, TableDef, TableOptions,
+};
 
 use crate::common::{batches, live, open, settings, stamp, table, upsert};
 use netabase_store::Change;
@@ -72,6 +74,35 @@ fn scanned(segment: &SegmentView, wanted: &dyn Fn(Option<i64>, &str) -> bool) ->
     rows
 }
 
+/// The live ones of some rows, in the order of an index.
+fn live_in_order(segment: &SegmentView, index: &IndexDef, rows: &[u32]) -> Vec<u32> {
+    let notes = segment.column(0, 2).unwrap();
+    let texts = segment.column(0, 1).unwrap();
+    let key = |row: &u32| {
+        let note = notes.as_primitive::<Int64Type>().iter().nth(*row as usize);
+        let text = texts.as_string_view().value(*row as usize);
+        let text = (index.columns.len() > 1).then(|| text.to_owned());
+        (note, text, *row)
+    };
+    let mut live: Vec<u32> = rows.to_vec();
+    live.retain(|row| segment.is_live(*row));
+    live.sort_by_key(key);
+    live
+}
+
+/// Compares the ends of a range with all of its rows, given in the index's order.
+fn check_ends(segment: &SegmentView, index: &IndexDef, range: &KeyRange, live: &[u32]) {
+    let count = segment.count_live(index, range).unwrap();
+    assert_eq!(count, Some(live.len() as u64));
+    let outer = |wanted| segment.outer_rows(index, range, wanted).unwrap().unwrap();
+    for rows in [0, 1, 3, live.len(), usize::MAX] {
+        let few = rows.min(live.len());
+        assert_eq!(outer(OuterRows::First(rows)), live[..few]);
+        let last: Vec<u32> = live.iter().rev().take(few).copied().collect();
+        assert_eq!(outer(OuterRows::Last(rows)), last);
+    }
+}
+
 /// Compares both indexes with scans of every segment; how many runs there were.
 fn check(store: &Store, def: &TableDef, notes: &[Option<i64>]) -> usize {
     let [single, both] = &indexes()[..] else {
@@ -89,6 +120,8 @@ fn check(store: &Store, def: &TableDef, notes: &[Option<i64>]) -> usize {
             let few = segment.lookup(index, range, 2).unwrap().unwrap();
             assert_eq!(few.len(), found.len().min(2));
             assert!(few.iter().all(|row| found.contains(row)));
+            let live = live_in_order(&segment, index, &found);
+            check_ends(&segment, index, range, &live);
             1
         };
         for &note in notes {
