@@ -5,8 +5,8 @@
 //! index, the rows that can pass are a few ranges of encoded keys.
 //!
 //! Invariant: every row that passes the predicate lies in the ranges of every access. What is not
-//! understood (other types, expressions, dynamic filters) narrows nothing. The predicate is checked
-//! for the rows afterwards all the same.
+//! understood (other types, expressions, dynamic filters) narrows nothing, and the predicate is then
+//! checked for the rows afterwards. Ranges that are called exact hold no other rows.
 //!
 //! Not here: how many rows a range has, and which access is the best.
 
@@ -19,11 +19,11 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{
-    BinaryExpr, Column, InListExpr, IsNullExpr, LikeExpr, Literal,
-};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, IsNullExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use netabase_store::{IndexDef, KeyRange, TableDef};
+
+use crate::like::like_prefix;
 
 /// The most ranges of one access: longer lists of values are scanned for.
 const MAX_RANGES: usize = 1000;
@@ -51,33 +51,56 @@ impl Order {
 }
 
 /// A way to the rows that can pass.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) order: Order,
     /// Disjoint.
     pub(crate) ranges: Vec<KeyRange>,
+    /// How many of the order's first columns have one value in each range.
+    pub(crate) fixed: usize,
+    /// Whether the column after them has bounds, which no NULL is within.
+    pub(crate) bounded: bool,
+    /// Whether every row in the ranges passes.
+    pub(crate) exact: bool,
 }
 
-/// All ways to the rows of a table that can pass a predicate.
-pub(crate) fn accesses(def: &TableDef, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Access> {
-    let Some(predicate) = predicate else {
-        return Vec::new();
-    };
-    let wanted = Wanted::of(predicate, &def.schema);
-    if wanted.0.is_empty() {
-        return Vec::new();
+impl Access {
+    /// Whether the ranges leave rows out.
+    fn narrows(&self) -> bool {
+        self.fixed > 0 || self.bounded
     }
+}
+
+/// All ways to the rows of a table that can pass a predicate which leave out others.
+pub(crate) fn accesses(def: &TableDef, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Access> {
+    let mut all = all_accesses(def, predicate);
+    all.retain(Access::narrows);
+    all
+}
+
+/// The ways to exactly the rows of a table that pass a predicate; without one, to all rows.
+pub(crate) fn exact_accesses(
+    def: &TableDef,
+    predicate: Option<&Arc<dyn PhysicalExpr>>,
+) -> Vec<Access> {
+    let mut all = all_accesses(def, predicate);
+    all.retain(|access| access.exact);
+    all
+}
+
+fn all_accesses(def: &TableDef, predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Access> {
+    let wanted = predicate.map(|predicate| Wanted::of(predicate, &def.schema));
+    let wanted = wanted.unwrap_or_default();
     let mut all = Vec::new();
-    if let Some((ranges, unique)) = wanted.ranges(&def.primary_key) {
-        let order = Order::PrimaryKey { unique };
-        all.push(Access { order, ranges });
+    let order = Order::PrimaryKey { unique: false };
+    if let Some(mut access) = wanted.access(order, &def.primary_key) {
+        let unique = access.fixed == def.primary_key.len();
+        access.order = Order::PrimaryKey { unique };
+        all.push(access);
     }
     for index in &def.options.indexes {
         let columns: Vec<usize> = index.columns.iter().map(|c| *c as usize).collect();
-        if let Some((ranges, _)) = wanted.ranges(&columns) {
-            let order = Order::Index(index.clone());
-            all.push(Access { order, ranges });
-        }
+        all.extend(wanted.access(Order::Index(index.clone()), &columns));
     }
     all
 }
@@ -91,30 +114,44 @@ struct OfColumn {
     upper: Bound<ScalarValue>,
 }
 
-/// What is wanted of columns, by their indices.
+/// What is wanted of columns.
 #[derive(Debug, Default)]
-struct Wanted(HashMap<usize, OfColumn>);
+struct Wanted {
+    /// By their indices.
+    columns: HashMap<usize, OfColumn>,
+    /// Whether the predicate asks for more than that.
+    more: bool,
+}
 
 impl Wanted {
     fn of(predicate: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Self {
         let mut wanted = Self::default();
         for operand in split_conjunction(predicate) {
-            if let Some((column, values)) = points(operand, schema) {
+            let column = if let Some((column, values)) = points(operand, schema) {
                 wanted.narrow_to(column, values);
+                column
             } else if let Some((column, op, value)) = comparison(operand, schema) {
                 wanted.bound(column, op, value);
-            } else if let Some((column, lower, upper)) = like_prefix(operand, schema) {
-                wanted.bound(column, Operator::GtEq, lower);
-                if let Some(upper) = upper {
-                    wanted.bound(column, Operator::Lt, upper);
+                column
+            } else if let Some(like) = like_prefix(operand, schema) {
+                wanted.bound(like.column, Operator::GtEq, like.lower);
+                if let Some(upper) = like.upper {
+                    wanted.bound(like.column, Operator::Lt, upper);
                 }
-            }
+                wanted.more |= !like.exact;
+                like.column
+            } else {
+                wanted.more = true;
+                continue;
+            };
+            let field = schema.fields().get(column);
+            wanted.more |= !field.is_some_and(|field| compares_like_keys(field.data_type()));
         }
         wanted
     }
 
     fn column(&mut self, column: usize) -> &mut OfColumn {
-        self.0.entry(column).or_insert(OfColumn {
+        self.columns.entry(column).or_insert(OfColumn {
             points: None,
             lower: Bound::Unbounded,
             upper: Bound::Unbounded,
@@ -125,11 +162,9 @@ impl Wanted {
         values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
         values.dedup();
         let known = &mut self.column(column).points;
-        if known
-            .as_ref()
-            .is_none_or(|known| values.len() < known.len())
-        {
-            *known = Some(values);
+        match known {
+            Some(known) => known.retain(|value| values.contains(value)),
+            None => *known = Some(values),
         }
     }
 
@@ -160,18 +195,19 @@ impl Wanted {
             ) => new.partial_cmp(old),
             _ => Some(tighter),
         };
-        if order == Some(tighter) {
+        let equal_but_tighter = order == Some(Ordering::Equal) && matches!(new, Bound::Excluded(_));
+        if order == Some(tighter) || equal_but_tighter {
             *side = new;
         }
+        self.more |= order.is_none();
     }
 
-    /// The ranges of keys made of these columns, and whether each is one whole key. `None` if
-    /// nothing is wanted of the first column, or too many values.
-    fn ranges(&self, columns: &[usize]) -> Option<(Vec<KeyRange>, bool)> {
+    /// The way to the rows in an order by these columns. `None` if something has no place in it.
+    fn access(&self, order: Order, columns: &[usize]) -> Option<Access> {
         let mut prefixes: Vec<Vec<ArrayRef>> = vec![Vec::new()];
         let mut depth = 0;
         for column in columns {
-            let points = self.0.get(column).and_then(|wanted| wanted.points.as_ref());
+            let points = self.points_of(*column);
             let Some(points) = points.filter(|p| p.len() * prefixes.len() <= MAX_RANGES) else {
                 break;
             };
@@ -187,21 +223,49 @@ impl Wanted {
             prefixes = prefixes.into_iter().flat_map(longer).collect();
             depth += 1;
         }
-        let next = columns.get(depth).and_then(|column| self.0.get(column));
+        let next = columns
+            .get(depth)
+            .and_then(|column| self.columns.get(column));
         let between = next.and_then(OfColumn::bounds);
-        if depth == 0 && between.is_none() {
-            return None;
-        }
         let range = |prefix: Vec<ArrayRef>| match &between {
             Some((lower, upper)) => KeyRange::between(&prefix, lower.as_ref(), upper.as_ref()),
             None => KeyRange::prefix(&prefix),
         };
         let ranges = prefixes.into_iter().map(range).collect::<Result<_, _>>();
-        Some((ranges.ok()?, depth == columns.len()))
+        let bounded = between.is_some();
+        Some(Access {
+            order,
+            ranges: ranges.ok()?,
+            fixed: depth,
+            bounded,
+            exact: !self.more && self.is_covered_by(columns, depth, bounded),
+        })
+    }
+
+    fn points_of(&self, column: usize) -> Option<&Vec<ScalarValue>> {
+        self.columns.get(&column)?.points.as_ref()
+    }
+
+    /// Whether nothing else is wanted than values of the first `fixed` columns and, if `bounded`,
+    /// bounds of the next one.
+    fn is_covered_by(&self, columns: &[usize], fixed: usize, bounded: bool) -> bool {
+        let place = |column: &usize| columns.iter().position(|other| other == column);
+        self.columns.iter().all(|(column, of)| match place(column) {
+            Some(place) if place < fixed => !of.has_bounds(),
+            Some(place) => bounded && place == fixed && of.points.is_none(),
+            None => false,
+        })
     }
 }
 
 impl OfColumn {
+    fn has_bounds(&self) -> bool {
+        !matches!(
+            (&self.lower, &self.upper),
+            (Bound::Unbounded, Bound::Unbounded)
+        )
+    }
+
     /// The bounds as arrays of one value; `None` if there are none.
     fn bounds(&self) -> Option<(Bound<ArrayRef>, Bound<ArrayRef>)> {
         let bound = |side: &Bound<ScalarValue>| match side {
@@ -209,10 +273,10 @@ impl OfColumn {
             Bound::Excluded(value) => Some(Bound::Excluded(array(value)?)),
             Bound::Unbounded => Some(Bound::Unbounded),
         };
-        match (bound(&self.lower)?, bound(&self.upper)?) {
-            (Bound::Unbounded, Bound::Unbounded) => None,
-            both => Some(both),
+        if !self.has_bounds() {
+            return None;
         }
+        Some((bound(&self.lower)?, bound(&self.upper)?))
     }
 }
 
@@ -221,7 +285,7 @@ fn array(value: &ScalarValue) -> Option<ArrayRef> {
 }
 
 /// A column and a literal in the column's type.
-fn column_and_value(
+pub(crate) fn column_and_value(
     column: &Arc<dyn PhysicalExpr>,
     value: &Arc<dyn PhysicalExpr>,
     schema: &Schema,
@@ -230,6 +294,17 @@ fn column_and_value(
     let value = value.downcast_ref::<Literal>()?.value();
     let value = fitting(value, schema.fields().get(column)?.data_type())?;
     Some((column, value))
+}
+
+/// Whether SQL compares values of a type exactly as the bytes of their keys compare. Not so floats:
+/// keys tell the signs of zero apart.
+fn compares_like_keys(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || data_type.is_temporal() && !matches!(data_type, DataType::Interval(_))
+        || data_type.is_decimal()
+        || data_type.is_string()
+        || data_type.is_binary()
+        || *data_type == DataType::Boolean
 }
 
 /// The value in a column's type, if nothing is lost by that; NULL fits nowhere.
@@ -317,62 +392,6 @@ fn points(operand: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<(usize, Ve
 fn passes_nothing(operand: &Arc<dyn PhysicalExpr>) -> bool {
     let literal = operand.downcast_ref::<Literal>().map(Literal::value);
     literal.is_some_and(|v| v.is_null() || *v == ScalarValue::Boolean(Some(false)))
-}
-
-/// The least text that matches `LIKE 'text%'`, and one that is greater than all that do.
-fn like_prefix(
-    operand: &Arc<dyn PhysicalExpr>,
-    schema: &Schema,
-) -> Option<(usize, ScalarValue, Option<ScalarValue>)> {
-    let like = operand.downcast_ref::<LikeExpr>()?;
-    if like.negated() || like.case_insensitive() {
-        return None;
-    }
-    let (column, pattern) = column_and_value(like.expr(), like.pattern(), schema)?;
-    let pattern = pattern.try_as_str()??;
-    let prefix = text_before_wildcards(pattern);
-    if prefix.is_empty() {
-        return None;
-    }
-    let data_type = schema.fields().get(column)?.data_type();
-    let text = |text: &str| ScalarValue::from(text).cast_to(data_type).ok();
-    let upper = match next_text(&prefix) {
-        Some(next) => Some(text(&next)?),
-        None => None,
-    };
-    Some((column, text(&prefix)?, upper))
-}
-
-/// What every text begins with that matches a pattern, in which `\` makes the next character plain.
-fn text_before_wildcards(pattern: &str) -> String {
-    let mut prefix = String::new();
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '%' | '_' => break,
-            // A last `\` is matched by itself.
-            '\\' => prefix.push(chars.next().unwrap_or(c)),
-            other => prefix.push(other),
-        }
-    }
-    prefix
-}
-
-/// The least text that is greater than all that begin with `prefix`.
-fn next_text(prefix: &str) -> Option<String> {
-    let mut chars: Vec<char> = prefix.chars().collect();
-    while let Some(last) = chars.pop() {
-        // Between these two there are no characters.
-        let next = match last {
-            '\u{d7ff}' => Some('\u{e000}'),
-            other => char::from_u32(other as u32 + 1),
-        };
-        if let Some(next) = next {
-            chars.push(next);
-            return Some(chars.into_iter().collect());
-        }
-    }
-    None
 }
 
 /// Zero with the wanted sign, which keys tell apart and comparisons may not; other values unchanged.

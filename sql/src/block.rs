@@ -49,6 +49,11 @@ pub trait Block: Debug + Send + Sync {
 
     /// What is known about the values of one column.
     fn zone(&self, column: usize) -> Option<Zone>;
+
+    /// Whether every row is known to pass the predicate of the scan that made the block.
+    fn all_pass(&self) -> bool {
+        false
+    }
 }
 
 /// A run of rows of one block.
@@ -156,6 +161,8 @@ pub(crate) struct PlacedBlock {
     segment: Option<usize>,
     view: Option<SegmentView>,
     group: usize,
+    /// Whether it is the first one of its segment.
+    begins_segment: bool,
 }
 
 /// A run of rows of a placed block.
@@ -166,6 +173,24 @@ pub(crate) struct SlicedRows {
     pub(crate) segment: Option<usize>,
     pub(crate) view: Option<SegmentView>,
     pub(crate) group: usize,
+    /// Whether the segment's first block begins here; of all slices, one has that.
+    pub(crate) begins_segment: bool,
+}
+
+/// The groups of a segment that have live rows.
+fn live_groups(segment: &SegmentView) -> impl Iterator<Item = usize> {
+    let dead = |live: &BooleanBuffer| !live.has_true();
+    let groups = 0..segment.groups();
+    groups.filter(move |group| !segment.live(*group).is_some_and(dead))
+}
+
+/// All blocks of a segment.
+pub(crate) fn blocks_of_segment(segment: &SegmentView) -> Vec<BlockRows> {
+    let block = |group| {
+        let view = segment.clone();
+        BlockRows::all(Arc::new(SegmentBlock { view, group }))
+    };
+    live_groups(segment).map(block).collect()
 }
 
 /// The blocks of the named shards, in the order they are named.
@@ -186,19 +211,19 @@ pub(crate) fn blocks_of(
                 segment: None,
                 view: None,
                 group: 0,
+                begins_segment: false,
             });
         }
         for segment in segments_of(found) {
             number += 1;
-            let dead = |live: &BooleanBuffer| !live.has_true();
-            let groups = 0..segment.groups();
-            for group in groups.filter(|group| !segment.live(*group).is_some_and(dead)) {
+            for (place, group) in live_groups(segment).enumerate() {
                 let view = segment.clone();
                 blocks.push(PlacedBlock {
                     block: Arc::new(SegmentBlock { view, group }),
                     segment: Some(number),
                     view: Some(segment.clone()),
                     group,
+                    begins_segment: place == 0,
                 });
             }
         }
@@ -232,6 +257,7 @@ pub(crate) fn slice_of(
                 segment: placed.segment,
                 view: placed.view,
                 group: placed.group,
+                begins_segment: placed.begins_segment && from == 0,
             });
         }
     }

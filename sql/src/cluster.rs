@@ -21,6 +21,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use netabase_store::{Change, Error, TableDef};
 
+use crate::index_answer::IndexAnswer;
 use crate::layout::{ColumnSummary, Layout};
 use crate::lookup::IndexMetrics;
 
@@ -36,6 +37,10 @@ pub struct ScanRequest {
     pub predicate: Option<Arc<dyn PhysicalExpr>>,
     /// At most this many rows are needed from each partition.
     pub fetch: Option<usize>,
+    /// What an index answers of this request. With the first rows in some order, others may be left
+    /// out that come later; with their number, the rows have no columns. Whoever does not understand
+    /// it returns all rows that pass the predicate.
+    pub answer: Option<Arc<IndexAnswer>>,
 }
 
 impl ScanRequest {
@@ -122,6 +127,12 @@ pub trait ShardSource: Any + Debug + Send + Sync {
     fn index_of(&self, request: &ScanRequest) -> Option<String> {
         let _ = request;
         None
+    }
+
+    /// Whether the source would let an index answer a request in this way, and save work by it.
+    fn takes(&self, answer: &IndexAnswer) -> bool {
+        let _ = answer;
+        false
     }
 
     /// For downcasts by the layer that made the source.

@@ -26,6 +26,8 @@ use crate::cluster::{
 };
 use crate::error::{conflict, interrupted, not_found};
 use crate::estimate::Estimates;
+use crate::index_answer::IndexAnswer;
+use crate::index_rows;
 use crate::layout::{ColumnSummary, Layout};
 use crate::lookup::{self, IndexMetrics};
 use crate::scan::{Counted, scan_snapshot_counted};
@@ -416,6 +418,10 @@ impl ShardSource for LocalSource {
 
     fn index_of(&self, request: &ScanRequest) -> Option<String> {
         lookup::explain(&self.snapshot, request)
+    }
+
+    fn takes(&self, answer: &IndexAnswer) -> bool {
+        index_rows::is_worth_it(&self.snapshot, answer)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -1,27 +1,32 @@
-//! Reading the few rows of a segment that an index, or the primary key, points to.
+//! Reading the few rows of a segment that an index, or the primary key, points to, or counting them.
 //!
 //! Idea: per segment, the most selective access is found by counting, which takes a few binary
 //! searches; if it leaves few enough rows, the segment's groups are replaced by blocks of these rows
-//! alone, whose columns are read by position.
+//! alone, whose columns are read by position. Where the request says that an index answers it, the
+//! blocks have the first rows alone, or none but their number.
 //!
-//! Invariant: the blocks keep every row that can pass the predicate, in the order of the segment,
+//! Invariant: the blocks keep every row that is wanted, in the order of the segment,
 //! and lie within the rows that they replace; so slices stay disjoint and complete, whether or not
-//! an index was ready when each of them was opened.
+//! an index was ready when each of them was opened. A count has no positions: the slice that has the
+//! segment's first row counts the whole segment, and reads it where there is no index, the others
+//! have nothing of it.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
-use datafusion::common::exec_datafusion_err;
+use datafusion::common::{exec_datafusion_err, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
 use netabase_store::{Error, SegmentView, TableSnapshot};
 
 use crate::access::{Access, Order, accesses};
-use crate::block::{Block, BlockRows, SlicedRows, Zone};
+use crate::block::{Block, BlockRows, SlicedRows, Zone, blocks_of_segment};
 use crate::cluster::ScanRequest;
 use crate::error::error_to_datafusion;
+use crate::index_answer::{IndexAnswer, Question};
+use crate::index_rows::{count_rows, first_rows};
 
 /// An access is used if it leaves at most one row in so many; reading more of them one by one takes
 /// longer than reading all.
@@ -83,8 +88,34 @@ impl Block for PickedBlock {
     }
 }
 
+/// A number of rows that pass the request's predicate, for a scan that wants none of their columns.
+#[derive(Debug)]
+struct CountedBlock(usize);
+
+impl Block for CountedBlock {
+    fn rows(&self) -> usize {
+        self.0
+    }
+
+    fn live(&self) -> Option<BooleanBuffer> {
+        None
+    }
+
+    fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError> {
+        internal_err!("rows that were counted have no column {column}")
+    }
+
+    fn zone(&self, _column: usize) -> Option<Zone> {
+        None
+    }
+
+    fn all_pass(&self) -> bool {
+        true
+    }
+}
+
 /// Replaces groups of segments by the rows that can pass the request's predicate, where an access
-/// leaves few of them.
+/// leaves few of them; or by what an index answers.
 pub(crate) fn narrow(
     parts: Vec<SlicedRows>,
     request: &ScanRequest,
@@ -93,19 +124,43 @@ pub(crate) fn narrow(
     let accesses = accesses(&request.def, request.predicate.as_ref());
     let mut narrowed = Vec::with_capacity(parts.len());
     for of_segment in parts.chunk_by(|a, b| a.segment.is_some() && a.segment == b.segment) {
-        let view = of_segment.first().and_then(|first| first.view.as_ref());
-        let picked = match view {
-            Some(view) => pick(view, &accesses).map_err(error_to_datafusion)?,
-            None => None,
+        let Some(view) = of_segment.first().and_then(|first| first.view.as_ref()) else {
+            narrowed.extend(of_segment.iter().map(|part| part.rows.clone()));
+            continue;
         };
-        match (view, picked) {
-            (Some(view), Some(rows)) => {
-                narrowed.extend(blocks(view, rows, positions(of_segment), metrics));
+        let counting = request.answer.as_ref().filter(|answer| answer.is_count());
+        if let Some(answer) = counting {
+            if of_segment.first().is_some_and(|first| first.begins_segment) {
+                narrowed.extend(counted(view, answer, metrics).map_err(error_to_datafusion)?);
             }
-            _ => narrowed.extend(of_segment.iter().map(|part| part.rows.clone())),
+            continue;
+        }
+        let wanted = request.answer.as_deref();
+        let picked = pick(view, wanted, &accesses).map_err(error_to_datafusion)?;
+        match picked {
+            Some(rows) => narrowed.extend(blocks(view, rows, positions(of_segment), metrics)),
+            None => narrowed.extend(of_segment.iter().map(|part| part.rows.clone())),
         }
     }
     Ok(narrowed)
+}
+
+/// What stands for a whole segment whose rows are counted: their number, or all of them.
+fn counted(
+    view: &SegmentView,
+    answer: &IndexAnswer,
+    metrics: &IndexMetrics,
+) -> Result<Vec<BlockRows>, Error> {
+    let found = match &answer.question {
+        Question::Count(ranges) => count_rows(view, &answer.order, ranges)?,
+        Question::First(_) => None,
+    };
+    let Some(rows) = found.and_then(|rows| usize::try_from(rows).ok()) else {
+        return Ok(blocks_of_segment(view));
+    };
+    metrics.lookups.add(1);
+    metrics.rows.add(rows);
+    Ok(vec![BlockRows::all(Arc::new(CountedBlock(rows)))])
 }
 
 /// The access that most rows of a snapshot would be reached by, if any.
@@ -161,8 +216,19 @@ fn blocks(
         .collect()
 }
 
-/// The rows of a segment that the best access leaves, ascending, if they are few enough.
-fn pick(view: &SegmentView, accesses: &[Access]) -> Result<Option<Vec<u32>>, Error> {
+/// The rows of a segment that come first, or that the best access leaves, ascending, if they are few
+/// enough.
+fn pick(
+    view: &SegmentView,
+    answer: Option<&IndexAnswer>,
+    accesses: &[Access],
+) -> Result<Option<Vec<u32>>, Error> {
+    if let Some(IndexAnswer { order, question }) = answer
+        && let Question::First(first) = question
+        && let Some(rows) = first_rows(view, order, first)?
+    {
+        return Ok(Some(rows));
+    }
     match choose(view, accesses)? {
         Some(access) => rows_of(view, access),
         None => Ok(None),
@@ -176,13 +242,18 @@ fn choose<'a>(view: &SegmentView, accesses: &'a [Access]) -> Result<Option<&'a A
         let most = match best {
             Some((_, 0)) => break,
             Some((_, rows)) => rows - 1,
-            None => (view.rows() / SELECTIVE).max(FEW_ROWS),
+            None => few(view),
         };
         if let Some(rows) = count(view, access, most)? {
             best = Some((access, rows));
         }
     }
     Ok(best.map(|(access, _)| access))
+}
+
+/// How many rows of a segment are read one by one at most.
+pub(crate) fn few(view: &SegmentView) -> u64 {
+    (view.rows() / SELECTIVE).max(FEW_ROWS)
 }
 
 /// How many rows an access leaves; `None` if more than `most`, or if the index is not ready.

@@ -90,6 +90,7 @@ impl TableProvider for ShardTable {
             projection,
             predicate,
             fetch: limit,
+            answer: None,
         };
         Ok(ShardScan::new(request, source)?.into_exec())
     }

@@ -43,7 +43,7 @@ struct WireRequest {
     conjuncts: Vec<Vec<u8>>,
 }
 
-/// Encodes everything but the table. Dynamic filters are frozen at what they know now; one that
+/// Encodes everything but the table and what an index answers, which only saves work. Dynamic filters are frozen at what they know now; one that
 /// cannot be encoded is left out, because it only saves work.
 ///
 /// # Errors
@@ -147,6 +147,7 @@ pub fn decode_request(
         projection,
         predicate,
         fetch,
+        answer: None,
     })
 }
 

@@ -186,7 +186,8 @@ impl Reader {
         let rows = block.part.rows.len().min(self.batch_size);
         block.part.rows.start += rows;
         let mut kept = block.live.as_ref().map(|live| live.slice(offset, rows));
-        if let Some(filter) = &self.filter {
+        let filter = self.filter.as_ref();
+        if let Some(filter) = filter.filter(|_| !block.part.block.all_pass()) {
             kept = filter.check(rows, kept, |index| block.column(index, offset, rows))?;
         }
         if kept.as_ref().is_some_and(|kept| !kept.has_true()) {

@@ -48,6 +48,9 @@ pub(crate) fn estimate(
     }
     let mut statistics = statistics.project(Some(&request.projection));
     statistics.total_byte_size = projected_bytes(request, statistics.total_byte_size);
+    if request.answer.is_some() {
+        statistics = statistics.to_inexact();
+    }
     if let Some(fetch) = request.fetch {
         let readers = if partition.is_some() { 1 } else { partitions };
         statistics = limited(statistics, fetch.saturating_mul(readers));

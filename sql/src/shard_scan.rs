@@ -4,8 +4,9 @@
 //! [`ShardSource`] that answers it, and takes what the optimizer pushes down (projection, filters,
 //! limits).
 //!
-//! Invariant: a filter that was accepted is checked for every row; a scan that already has a limit
-//! accepts no further filter, because the limit would then cut before the filter. It never declares
+//! Invariant: a filter that was accepted is checked for every row, unless an index has told that it
+//! passes; a scan that already has a limit, or whose rows are counted, accepts no further filter,
+//! because the limit would then cut before the filter. It never declares
 //! a hash partitioning, even where its rows lie by shard: DataFusion takes any two of them for the
 //! same hash function, and ours is another one (see `colocate`).
 //!
@@ -43,6 +44,7 @@ use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::Stream;
 
 use crate::cluster::{ScanRequest, ShardSource};
+use crate::index_answer::IndexAnswer;
 use crate::lookup::IndexMetrics;
 use crate::scan_statistics;
 
@@ -105,6 +107,50 @@ impl ShardScan {
     /// A copy with another request and metrics of its own.
     fn with_request(&self, request: ScanRequest) -> Result<Self> {
         Self::new(request, Arc::clone(&self.source))
+    }
+
+    /// The same scan, which returns the first rows alone by an order of its output's columns; `None` if
+    /// no index has them.
+    pub(crate) fn with_first(
+        &self,
+        wanted: &[(usize, SortOptions)],
+        rows: usize,
+    ) -> Result<Option<Self>> {
+        let request = &self.request;
+        let column = |(place, options): &(usize, SortOptions)| {
+            Some((*request.projection.get(*place)?, *options))
+        };
+        let Some(wanted) = wanted.iter().map(column).collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let predicate = request.predicate.as_ref();
+        self.answered_by(IndexAnswer::firsts(&request.def, predicate, &wanted, rows))
+    }
+
+    /// The same scan, whose rows an index counts; `None` if none does, or columns are wanted.
+    pub(crate) fn counted(&self) -> Result<Option<Self>> {
+        match &self.request.predicate {
+            Some(predicate) if self.request.projection.is_empty() => {
+                self.answered_by(IndexAnswer::counts(&self.request.def, predicate))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The same scan with the first of some answers that the source takes.
+    fn answered_by(&self, answers: Vec<IndexAnswer>) -> Result<Option<Self>> {
+        if self.request.fetch.is_some() || self.request.answer.is_some() {
+            return Ok(None);
+        }
+        let mut answers = answers.into_iter();
+        let Some(answer) = answers.find(|answer| self.source.takes(answer)) else {
+            return Ok(None);
+        };
+        let request = ScanRequest {
+            answer: Some(Arc::new(answer)),
+            ..self.request.clone()
+        };
+        self.with_request(request).map(Some)
     }
 
     /// Rewrites a filter over the output columns into one over the table's columns.
@@ -234,7 +280,9 @@ impl DataSource for ShardScan {
         if let Some(predicate) = &request.predicate {
             write!(f, ", predicate={predicate}")?;
         }
-        if let Some(index) = self.source.index_of(request) {
+        if let Some(answer) = &request.answer {
+            write!(f, ", {answer}")?;
+        } else if let Some(index) = self.source.index_of(request) {
             write!(f, ", index={index}")?;
         }
         match request.fetch {
@@ -306,8 +354,9 @@ impl DataSource for ShardScan {
         let mut accepted: Vec<Arc<dyn PhysicalExpr>> =
             self.request.predicate.iter().cloned().collect();
         let before = accepted.len();
+        let counted = self.request.answer.as_ref().is_some_and(|a| a.is_count());
         for filter in filters {
-            if self.request.fetch.is_some() || is_volatile(&filter) {
+            if self.request.fetch.is_some() || counted || is_volatile(&filter) {
                 answers.push(PushedDown::No);
                 continue;
             }

@@ -46,6 +46,7 @@ pub use by_shard::ByShardExec;
 
 use crate::decimals::Decimals;
 use crate::defer::Defer;
+use crate::index_rule::IndexAnswers;
 use crate::join_filter::JoinFilters;
 use lie::{covers, lie_of, lies_alike};
 
@@ -65,7 +66,7 @@ const COLLECT_TIMES: usize = 4;
 pub struct CoLocate;
 
 impl CoLocate {
-    /// DataFusion's physical optimizer rules with this one in its place.
+    /// DataFusion's physical optimizer rules with this crate's in their places.
     pub fn among_defaults() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
         let mut rules = PhysicalOptimizer::new().rules;
         let place = rules.iter().position(|rule| rule.name() == AFTER);
@@ -75,6 +76,7 @@ impl CoLocate {
         }
         // DataFusion's own would let the joins tell that were co-located.
         JoinFilters::replace_in(&mut rules);
+        IndexAnswers::insert_into(&mut rules);
         // Last, because other rules look for plain expressions and nodes.
         rules.push(Arc::new(Defer));
         rules.push(Arc::new(Decimals));

@@ -125,6 +125,7 @@ async fn read(
         projection: projection.to_vec(),
         predicate,
         fetch,
+        answer: None,
     };
     let blocks = blocks.iter();
     let blocks = blocks.map(|block| BlockRows::all(Arc::clone(block) as Arc<dyn Block>));

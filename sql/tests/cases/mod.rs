@@ -5,6 +5,7 @@ mod colocate;
 mod copy_csv;
 mod copy_parquet;
 mod files;
+mod index_answers;
 mod indexes;
 mod limits;
 mod objects;

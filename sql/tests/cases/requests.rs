@@ -32,6 +32,7 @@ async fn request(
             projection: vec![2, 0],
             predicate,
             fetch: Some(7),
+            answer: None,
         },
     )
 }

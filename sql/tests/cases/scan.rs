@@ -151,6 +151,7 @@ async fn check(case: Case) {
         projection,
         predicate,
         fetch: None,
+        answer: None,
     };
     let request = ScanRequest {
         fetch: case.fetch,
@@ -206,6 +207,7 @@ async fn wrong_slices_and_shards_are_refused() {
         projection: vec![0],
         predicate: None,
         fetch: None,
+        answer: None,
     };
     assert!(scan_snapshot(&snapshot, &[0], (1, 1), &request, 10).is_err());
     assert!(scan_snapshot(&snapshot, &[3], (0, 1), &request, 10).is_err());
