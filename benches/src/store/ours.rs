@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use futures::executor::block_on;
 use netabase::Netabase;
@@ -33,6 +33,7 @@ pub(crate) struct Ours {
     store: Store,
     def: TableDef,
     encoder: KeyEncoder,
+    keys: SchemaRef,
 }
 
 impl Ours {
@@ -45,10 +46,12 @@ impl Ours {
         let def = definition();
         store.put_table(def.clone())?;
         let encoder = KeyEncoder::new(&def)?;
+        let keys = def.key_schema();
         Ok(Self {
             store,
             def,
             encoder,
+            keys,
         })
     }
 
@@ -140,7 +143,7 @@ impl KeyValue for Ours {
 
     fn get(&self, key: &Key) -> Result<Option<usize>, Failure> {
         let keys = BinaryArray::from_iter_values([&key[..]]);
-        let key = RecordBatch::try_new(self.def.key_schema(), vec![Arc::new(keys)])?;
+        let key = RecordBatch::try_new(Arc::clone(&self.keys), vec![Arc::new(keys)])?;
         let found = self.store.get(self.def.id, &key)?;
         Ok(found.map(|row| row.column(1).as_binary::<i32>().value(0).len()))
     }

@@ -10,6 +10,8 @@ use crate::common::{engine, failure, rows, run, value};
 fn on_disk(dir: &std::path::Path) -> Engine {
     let store = Store::open(Settings {
         data_dir: Some(dir.to_path_buf()),
+        // Nothing is compacted before the statement that does it.
+        background: false,
         ..Settings::default()
     })
     .unwrap();
