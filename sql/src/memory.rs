@@ -1,14 +1,17 @@
 //! The memory that running queries share, and the setting `netabase.memory_limit` that bounds it.
 //!
 //! Idea: one pool for all queries of an engine. Operators that can spill get equal parts of what the
-//! others leave, as in DataFusion's `FairSpillPool`; the difference is that the limit can be changed
-//! while queries run.
+//! others leave, as in DataFusion's `FairSpillPool`. Two things differ. The limit can be changed while
+//! queries run. And a sort's merge of what it spilled, which cannot spill itself and would take all that
+//! is free, gets no more than the sort had: of several sorts that feed one merge, none can go
+//! on without the others, so that the first to be done must not starve the rest.
 //!
 //! Invariant: a request that would exceed the limit of that moment is refused, which makes an
 //! operator spill or the query fail. A lower limit takes nothing away that was given before.
 //!
 //! Non-goals: a limit for each query or session.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +30,15 @@ use crate::settings::MIN_MEMORY_LIMIT;
 const PREFIX: &str = "netabase";
 /// The setting's name after that.
 const MEMORY_LIMIT: &str = "memory_limit";
+/// The names of sorts begin with this; each is there together with its merge.
+const SORT: &str = "ExternalSorter";
+/// The names of operators that merge what a sort has spilled begin with this. They outlive the sort.
+const SORT_MERGE: &str = "ExternalSorterMerge";
+/// One of so many shares of its part a merge leaves alone, for what reads from all of them.
+const RESERVE: usize = 4;
+/// What a merge may have however small its part is: a sort reserves that much for it
+/// (`sort_spill_reservation_bytes`).
+const MERGE_BYTES: usize = 10 << 20;
 /// Units of sizes, the largest first, and the bytes of each.
 const UNITS: [(&str, u64); 4] = [
     ("TB", 1 << 40),
@@ -44,12 +56,15 @@ pub(crate) struct QueryPool {
 #[derive(Debug)]
 struct State {
     limit: usize,
-    /// How many operators can spill.
+    /// How many operators can spill, beside sorts.
     spillers: usize,
-    /// Bytes that these hold.
+    /// Bytes that these and sorts hold.
     spillable: usize,
+    /// Bytes that the merges of all sorts hold: those of each by its number, and of all.
+    merges: HashMap<usize, usize>,
+    merging: usize,
     /// Bytes that all others hold.
-    unspillable: usize,
+    fixed: usize,
 }
 
 impl QueryPool {
@@ -59,7 +74,9 @@ impl QueryPool {
                 limit,
                 spillers: 0,
                 spillable: 0,
-                unspillable: 0,
+                merges: HashMap::new(),
+                merging: 0,
+                fixed: 0,
             }),
         }
     }
@@ -86,22 +103,75 @@ impl QueryPool {
 }
 
 impl State {
-    /// What one more request of this operator may bring it to, and what it has.
-    fn available(&self, reservation: &MemoryReservation) -> (usize, usize) {
-        if reservation.consumer().can_spill() {
-            let shared = self.limit.saturating_sub(self.unspillable);
-            (shared / self.spillers.max(1), reservation.size())
-        } else {
-            (self.limit, self.unspillable.saturating_add(self.spillable))
+    /// Bytes that this operator may still have.
+    fn available(&self, reservation: &MemoryReservation) -> usize {
+        let free = self.limit.saturating_sub(self.reserved());
+        let parts = self.spillers.saturating_add(self.merges.len()).max(1);
+        let shared = self.limit.saturating_sub(self.fixed);
+        match Kind::of(reservation) {
+            Kind::Spiller => {
+                let reserved = MERGE_BYTES.saturating_mul(self.merges.len());
+                let part = shared.saturating_sub(reserved) / parts;
+                free.min(part.saturating_sub(reservation.size()))
+            }
+            Kind::Merge(merge) => {
+                let part = shared / parts;
+                let most = MERGE_BYTES.max(part - part / RESERVE);
+                // It has several reservations at a time.
+                let has = self.merges.get(&merge).copied().unwrap_or(0);
+                free.min(most.saturating_sub(has))
+            }
+            Kind::Fixed => free,
         }
     }
 
-    fn held(&mut self, reservation: &MemoryReservation) -> &mut usize {
-        match reservation.consumer().can_spill() {
-            true => &mut self.spillable,
-            false => &mut self.unspillable,
+    /// Changes what an operator holds.
+    fn update(&mut self, reservation: &MemoryReservation, change: impl Fn(usize) -> usize) {
+        match Kind::of(reservation) {
+            Kind::Spiller => self.spillable = change(self.spillable),
+            Kind::Merge(merge) => {
+                self.merging = change(self.merging);
+                let held = self.merges.entry(merge).or_default();
+                *held = change(*held);
+            }
+            Kind::Fixed => self.fixed = change(self.fixed),
         }
     }
+
+    fn reserved(&self) -> usize {
+        self.spillable
+            .saturating_add(self.merging)
+            .saturating_add(self.fixed)
+    }
+}
+
+/// What an operator does when it gets no more memory.
+enum Kind {
+    /// It spills.
+    Spiller,
+    /// It merges fewer runs at a time. The consumer's number.
+    Merge(usize),
+    /// It fails.
+    Fixed,
+}
+
+impl Kind {
+    fn of(reservation: &MemoryReservation) -> Self {
+        let consumer = reservation.consumer();
+        match consumer.can_spill() {
+            true => Self::Spiller,
+            false if is_merge(consumer) => Self::Merge(consumer.id()),
+            false => Self::Fixed,
+        }
+    }
+}
+
+fn is_merge(consumer: &MemoryConsumer) -> bool {
+    !consumer.can_spill() && consumer.name().starts_with(SORT_MERGE)
+}
+
+fn is_other_spiller(consumer: &MemoryConsumer) -> bool {
+    consumer.can_spill() && !consumer.name().starts_with(SORT)
 }
 
 impl fmt::Display for QueryPool {
@@ -116,51 +186,51 @@ impl MemoryPool for QueryPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            self.state.lock().spillers += 1;
+        let mut state = self.state.lock();
+        if is_merge(consumer) {
+            state.merges.insert(consumer.id(), 0);
+        } else if is_other_spiller(consumer) {
+            state.spillers = state.spillers.saturating_add(1);
         }
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        if consumer.can_spill() {
-            let mut state = self.state.lock();
+        let mut state = self.state.lock();
+        if is_merge(consumer) {
+            state.merges.remove(&consumer.id());
+        } else if is_other_spiller(consumer) {
             state.spillers = state.spillers.saturating_sub(1);
         }
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         let mut state = self.state.lock();
-        let held = state.held(reservation);
-        *held = held.saturating_add(additional);
+        state.update(reservation, |held| held.saturating_add(additional));
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         let mut state = self.state.lock();
-        let held = state.held(reservation);
-        *held = held.saturating_sub(shrink);
+        state.update(reservation, |held| held.saturating_sub(shrink));
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
         let mut state = self.state.lock();
-        let (most, used) = state.available(reservation);
-        if used.saturating_add(additional) > most {
+        let available = state.available(reservation);
+        if additional > available {
             return Err(DataFusionError::ResourcesExhausted(format!(
-                "{} needs {additional} bytes more than the {} it has, and {} are left of \
+                "{} needs {additional} bytes more than the {} it has, and may have {available} of \
                  {PREFIX}.{MEMORY_LIMIT} = {}: raise it, or ask for less",
                 reservation.consumer().name(),
                 reservation.size(),
-                most.saturating_sub(used),
                 size_text(state.limit)
             )));
         }
-        let held = state.held(reservation);
-        *held = held.saturating_add(additional);
+        state.update(reservation, |held| held.saturating_add(additional));
         Ok(())
     }
 
     fn reserved(&self) -> usize {
-        let state = self.state.lock();
-        state.spillable.saturating_add(state.unspillable)
+        self.state.lock().reserved()
     }
 
     fn memory_limit(&self) -> MemoryLimit {
@@ -314,6 +384,36 @@ mod tests {
         assert_eq!(pool.reserved(), 20 * MB);
         // Nobody else can spill any more.
         reserve(&pool, "third", true).try_grow(80 * MB).unwrap();
+    }
+
+    #[test]
+    fn merges_leave_room_for_sorts_that_are_not_done() {
+        let pool = Arc::new(QueryPool::new(400 * MB));
+        let sorts: Vec<_> = (0..4)
+            .map(|part| {
+                let merge = reserve(&pool, &format!("{SORT_MERGE}[{part}]"), false);
+                merge.try_grow(10 * MB).unwrap();
+                (reserve(&pool, &format!("{SORT}[{part}]"), true), merge)
+            })
+            .collect();
+        // All but the last are done, and merge as many runs as they can.
+        let mut merging: Vec<_> = sorts
+            .into_iter()
+            .map(|(sort, merge)| (Some(sort), merge))
+            .collect();
+        let unfinished = merging.pop().unwrap();
+        for (sort, merge) in &mut merging {
+            *sort = None;
+            let other = merge.new_empty();
+            while merge.try_grow(9 * MB).is_ok() && other.try_grow(9 * MB).is_ok() {}
+            assert!((60 * MB..=75 * MB).contains(&(merge.size() + other.size())));
+            merge.try_grow(other.free()).unwrap();
+        }
+        unfinished.0.unwrap().try_grow(75 * MB).unwrap();
+        // What reads from all of them has room, too.
+        reserve(&pool, "SortPreservingMergeExec", false)
+            .try_grow(75 * MB)
+            .unwrap();
     }
 
     #[test]
