@@ -111,12 +111,15 @@ impl State {
         match Kind::of(reservation) {
             Kind::Spiller => {
                 let reserved = MERGE_BYTES.saturating_mul(self.merges.len());
-                let part = shared.saturating_sub(reserved) / parts;
+                let mut part = shared.saturating_sub(reserved) / parts;
+                // What a sort holds when it is full, its merge must be able to hold.
+                if reservation.consumer().name().starts_with(SORT) {
+                    part = part.min(merge_part(shared / parts));
+                }
                 free.min(part.saturating_sub(reservation.size()))
             }
             Kind::Merge(merge) => {
-                let part = shared / parts;
-                let most = MERGE_BYTES.max(part - part / RESERVE);
+                let most = merge_part(shared / parts);
                 // It has several reservations at a time.
                 let has = self.merges.get(&merge).copied().unwrap_or(0);
                 free.min(most.saturating_sub(has))
@@ -143,6 +146,11 @@ impl State {
             .saturating_add(self.merging)
             .saturating_add(self.fixed)
     }
+}
+
+/// What a merge may have of an operator's part.
+fn merge_part(part: usize) -> usize {
+    MERGE_BYTES.max(part - part / RESERVE)
 }
 
 /// What an operator does when it gets no more memory.
