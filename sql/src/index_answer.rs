@@ -116,6 +116,10 @@ fn first(
         // NULLs are the least values of a key.
         let in_place = options.nulls_first != options.descending;
         let next = place + offset == access.fixed;
+        // In keys, NULLs within a value come first, too; nobody looks whether there are any.
+        if !in_place && is_nested(def, *column) {
+            return None;
+        }
         if in_place || never_null(def, *column) || (next && access.bounded) {
             continue;
         }
@@ -154,6 +158,11 @@ fn sorted_by(def: &TableDef, order: &Order) -> Vec<usize> {
     };
     let of_index = of_index.iter().map(|column| *column as usize);
     of_index.chain(def.primary_key.iter().copied()).collect()
+}
+
+fn is_nested(def: &TableDef, column: usize) -> bool {
+    let field = def.schema.fields().get(column);
+    field.is_none_or(|field| field.data_type().is_nested())
 }
 
 fn never_null(def: &TableDef, column: usize) -> bool {

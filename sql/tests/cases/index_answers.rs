@@ -467,6 +467,25 @@ async fn plans_say_what_an_index_tells() {
     assert_eq!(plans, pinned, "look at it, then refill");
 }
 
+/// Within a value, keys have NULLs first, whatever the query wants.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_with_nulls_are_sorted_as_the_query_says() {
+    let (engine, _dir) = engine(1);
+    let script = "CREATE TABLE l (k BIGINT PRIMARY KEY, tags BIGINT[]) WITH (shards = 1);
+         INSERT INTO l SELECT value, CASE WHEN value % 400 = 0 THEN make_array(NULL, value)
+             ELSE make_array(5, value) END FROM generate_series(1, 8000);
+         CREATE INDEX by_tags ON l (tags)";
+    run(&engine, script).await;
+    engine.store().flush_to_segments().unwrap();
+    let id = engine.store().table("l").unwrap().id;
+    engine.store().build_indexes(id, &mut |_, _| {}).unwrap();
+    for order in ["ASC", "DESC", "ASC NULLS FIRST", "DESC NULLS LAST"] {
+        let all = rows(&engine, &format!("SELECT k FROM l ORDER BY tags {order}")).await;
+        let asked = format!("SELECT k FROM l ORDER BY tags {order} LIMIT 10");
+        assert_eq!(rows(&engine, &asked).await, all[..10], "{order}");
+    }
+}
+
 /// The first column of an answer that an index tells.
 async fn told(engine: &Engine, asked: &str) -> Vec<i64> {
     let plan = format!("{:?}", rows(engine, &format!("EXPLAIN {asked}")).await);
