@@ -6,7 +6,8 @@
 //!
 //! The rows of each part are an Arrow IPC stream with one batch, compressed when large: as the table
 //! says, with LZ4 if it says nothing.
-//! Invariant: what `encode` wrote, `decode` reads, bit for bit; and whatever bytes it is given, it sets
+//! Invariant: what `encode` wrote, `decode` reads, bit for bit (what would be too large for that is
+//! refused); and whatever bytes it is given, it sets
 //! aside no more than twice [`MAX_DECODED_BYTES`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,10 +69,18 @@ pub(crate) struct PartRef<'a> {
 pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec<u8>> {
     let mut headers = Vec::new();
     let mut streams = Vec::new();
+    let mut budget = MAX_DECODED_BYTES;
     for part in parts {
         let start = streams.len();
         streams = write_stream(streams, &part)
             .map_err(|error| Error::arrow("encode rows for the log", error))?;
+        // Columns that share a buffer in memory have one each in the stream.
+        check_lengths(streams.get(start..).unwrap_or_default(), &mut budget).map_err(|_| {
+            Error::invalid(format!(
+                "the columns of this write have more than {MAX_DECODED_BYTES} bytes, each by itself: \
+                 split it into smaller writes"
+            ))
+        })?;
         headers.push(PartHeader {
             table: part.table,
             shard: part.shard,
@@ -275,6 +284,30 @@ mod tests {
             codec,
         };
         encode(std::iter::once(part)).unwrap()
+    }
+
+    #[test]
+    fn columns_that_share_a_buffer_count_each() {
+        let text = StringArray::from_iter_values((0..1 << 10).map(|_| "x".repeat(64 << 10)));
+        let column: ArrayRef = Arc::new(text);
+        let names = (0..9).map(|number| format!("c{number}"));
+        let columns = names.map(|name| (name, Arc::clone(&column)));
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let stamps = Stamps::One(Stamp {
+            version: crate::clock::Version(1),
+            author: "a".into(),
+        });
+        let part = PartRef {
+            table: TableId([7; 16]),
+            shard: 0,
+            change: Change::Upsert,
+            stamps: &stamps,
+            rows: &rows,
+            bytes: column.get_array_memory_size(),
+            codec: Some(Codec::Zstd(1)),
+        };
+        let error = encode(std::iter::once(part)).unwrap_err();
+        assert!(error.to_string().contains("smaller writes"), "{error}");
     }
 
     const CODECS: [Option<Codec>; 5] = [
