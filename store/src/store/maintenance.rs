@@ -120,7 +120,9 @@ pub(super) struct Maintenance {
     last: u64,
     /// A checkpoint that began and could not be written.
     begun: Option<Capture>,
-    backoff: Backoff,
+    /// Of checkpoints, and of the rest: one of them must not wait for the other.
+    checkpoint_backoff: Backoff,
+    tidy_backoff: Backoff,
     /// Shards that could not be compacted because a file is damaged.
     damaged: HashSet<(TableId, u32)>,
 }
@@ -142,7 +144,8 @@ impl Maintenance {
             checkpoints,
             last,
             begun: None,
-            backoff: Backoff::default(),
+            checkpoint_backoff: Backoff::default(),
+            tidy_backoff: Backoff::default(),
             damaged: HashSet::new(),
         }
     }
@@ -181,30 +184,43 @@ impl Maintenance {
 
     /// Does what is due.
     fn look(&mut self) {
-        let writes = self.core.settings.background && self.core.check_failed().is_ok();
-        if !writes || !self.backoff.is_over() {
+        if !self.core.settings.background || self.core.check_failed().is_err() {
             return;
         }
-        let done = if self.begun.is_some() || self.core.checkpoint_due() {
-            self.try_checkpoint(false).map(|_| ())
-        } else {
-            self.compact_due().and_then(|()| self.index_due())
+        let checkpoint = self.begun.is_some() || self.core.checkpoint_due();
+        let done = match checkpoint {
+            true if self.checkpoint_backoff.is_over() => self.try_checkpoint(false).map(|_| ()),
+            false if self.tidy_backoff.is_over() => {
+                self.compact_due().and_then(|()| self.index_due())
+            }
+            _ => return,
         };
         if let Err(error) = &done
             && !self.core.is_stopping()
         {
             tracing::error!(%error, "background work failed; it is tried again");
         }
-        self.note(&done);
+        match checkpoint {
+            true => self.note(&done),
+            false => self.note_tidied(&done),
+        }
     }
 
-    /// Keeps what a job came to. One that succeeds says nothing about a checkpoint that waits.
+    /// Keeps what a checkpoint came to. One that succeeds says nothing about another that waits.
     fn note<T>(&mut self, done: &Result<T>) {
         if done.is_ok() && self.begun.is_some() {
             return;
         }
         self.core.note_job(done);
-        self.backoff.note(done.is_ok());
+        self.checkpoint_backoff.note(done.is_ok());
+    }
+
+    /// Keeps what compaction, or making runs, came to.
+    fn note_tidied<T>(&mut self, done: &Result<T>) {
+        self.tidy_backoff.note(done.is_ok());
+        if done.is_err() || self.begun.is_none() {
+            self.core.note_job(done);
+        }
     }
 
     /// Makes a checkpoint, however long ago it was tried.
@@ -377,7 +393,7 @@ impl Maintenance {
         let table = self.core.any_table(table)?.state;
         table.check_intact()?;
         let done = self.index_table(&table, progress);
-        self.note(&done);
+        self.note_tidied(&done);
         done
     }
 
@@ -410,7 +426,7 @@ impl Maintenance {
         let table = self.core.any_table(table)?.state;
         table.check_intact()?;
         let done = self.compact_table(&table);
-        self.note(&done);
+        self.note_tidied(&done);
         done
     }
 
