@@ -47,15 +47,20 @@ impl fmt::Debug for Frames {
 impl Carried {
     fn add(&self, frame: Frame, limit: u64) {
         let mut kept = self.0.lock();
+        if kept.over {
+            return;
+        }
         // The log has it once more for each checkpoint that began and never came to its end.
         let hash = blake3::hash(frame.payload());
         if !kept.known.insert(*hash.as_bytes()) {
             return;
         }
         kept.bytes += frame.disk_len();
-        kept.over |= kept.bytes > limit;
-        if kept.over {
-            kept.frames.clear();
+        if kept.bytes > limit {
+            *kept = Frames {
+                over: true,
+                ..Frames::default()
+            };
         } else {
             kept.frames.push(frame);
         }
