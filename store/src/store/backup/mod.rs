@@ -32,6 +32,9 @@ use crate::ids::TableId;
 /// The file that marks a folder of backups.
 const MARK: &str = "BACKUP";
 
+/// Longest manifest, in bytes: about four million files.
+const MAX_MANIFEST: u64 = 1 << 30;
+
 /// Bytes done, bytes in all.
 type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 

@@ -8,13 +8,11 @@ use std::io::{BufReader, ErrorKind as IoKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, check_format};
-use super::target::{io, list_manifests, read_manifest};
-use super::{MARK, damaged, tar};
+use super::target::{io, list_manifests, read, read_manifest};
+use super::{MARK, MAX_MANIFEST, damaged, tar};
 use crate::disk::OsDisk;
 use crate::error::{Error, Result};
 
-/// Longest manifest or mark, in bytes.
-const MAX_MANIFEST: u64 = 1 << 30;
 /// Buffer in front of files.
 const BUFFER: usize = 256 << 10;
 
@@ -58,11 +56,10 @@ impl Source {
 
     fn in_folder(root: &Path, manifest: Option<&Path>) -> Result<Self> {
         let mark = root.join(MARK);
-        match std::fs::read(&mark) {
-            Ok(text) => check_format(&mark, &String::from_utf8_lossy(&text)).map(|_| ())?,
-            Err(error) if error.kind() == IoKind::NotFound => return Err(no_backup(root)),
-            Err(error) => return Err(io("read", &mark, error)),
+        if !mark.is_file() {
+            return Err(no_backup(root));
         }
+        check_format(&mark, &String::from_utf8_lossy(&read(&OsDisk, &mark)?))?;
         let last = match manifest {
             Some(path) => Some(path.to_path_buf()),
             None => list_manifests(&OsDisk, root)?.pop().map(|(_, path)| path),

@@ -13,7 +13,7 @@ use fs4::fs_std::FileExt;
 
 use super::manifest::{FileEntry, Manifest, check_format, mark};
 use super::tar;
-use super::{MARK, damaged};
+use super::{MARK, MAX_MANIFEST, damaged};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{FrameFolder, Series};
@@ -271,18 +271,23 @@ pub(super) fn read_manifest(disk: &dyn Disk, path: &Path) -> Result<Manifest> {
     Manifest::from_bytes(path, &read(disk, path)?)
 }
 
-/// The whole of a small file.
+/// The whole of a manifest or mark. Fails with `Corrupt` if it is none by its length.
 pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>> {
     let read = || {
         let file = disk.open(path)?;
-        let mut bytes = vec![0; file.size()? as usize];
+        let size = file.size()?;
+        if size > MAX_MANIFEST {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; size as usize];
         file.read_at(0, &mut bytes)?;
-        Ok(bytes)
+        Ok(Some(bytes))
     };
-    read().map_err(|error: std::io::Error| match error.kind() {
+    let bytes = read().map_err(|error: std::io::Error| match error.kind() {
         IoKind::NotFound => damaged(path, "the file is missing"),
         _ => io("read", path, error),
-    })
+    })?;
+    bytes.ok_or_else(|| damaged(path, "it is longer than any manifest"))
 }
 
 pub(super) fn io(action: &str, path: &Path, error: std::io::Error) -> Error {
