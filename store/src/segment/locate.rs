@@ -6,6 +6,9 @@
 //! keys: the keys of the whole group are made once.
 //! Invariant: every key that is there is found, whatever the cache holds.
 
+use std::cmp::Ordering;
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, BinaryArray};
 
 use super::blocks::damaged;
@@ -90,27 +93,75 @@ impl Segment {
         found: &mut dyn FnMut(usize, u32),
     ) -> Result<()> {
         let page = page_in_group(wanted);
-        let cache_key = self.cache_key(group, KEYS as usize, page as u32);
-        if let Some(of_page) = self.cached_keys(cache_key) {
+        let of_page = match self.page_keys_again(group, page)? {
+            None if wanted.len() >= PROBED_KEYS => Some(self.page_keys(group, page)?),
+            known => known,
+        };
+        if let Some(of_page) = of_page {
             search(&of_page, keys, wanted, found);
             return Ok(());
         }
-        // A page that is asked again is worth its keys; the first time, few rows are enough.
+        let columns = self.page(group, self.keys.columns(), page)?;
+        wanted
+            .iter()
+            .try_for_each(|wanted| self.probe(&columns, keys, *wanted, found))
+    }
+
+    /// The first row of a page whose key is not less than `key`.
+    pub(super) fn first_in_page(&self, group: usize, page: usize, key: &[u8]) -> Result<usize> {
+        if let Some(of_page) = self.page_keys_again(group, page)? {
+            return Ok(lower_bound(&of_page, 0, key));
+        }
+        let columns = self.page(group, self.keys.columns(), page)?;
+        let (mut low, mut high) = (0, columns.first().map_or(0, |column| column.len()));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.order_of(&columns, middle, key)? {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal | Ordering::Greater => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    /// The keys of a page that is not asked for the first time: these are worth making, and kept. The
+    /// first time, `None`: few rows are enough.
+    fn page_keys_again(&self, group: usize, page: usize) -> Result<Option<BinaryArray>> {
+        if let Some(known) = self.known_page_keys(group, page) {
+            return Ok(Some(known));
+        }
         let again = self.keys.columns().first().is_some_and(|&column| {
             let cached = |page| self.place.cache.get(self.cache_key(group, column, page));
             cached(page as u32).or_else(|| cached(WHOLE)).is_some()
         });
-        let columns = self.page(group, self.keys.columns(), page)?;
-        if wanted.len() < PROBED_KEYS && !again {
-            return wanted
-                .iter()
-                .try_for_each(|wanted| self.probe(&columns, keys, *wanted, found));
+        again.then(|| self.page_keys(group, page)).transpose()
+    }
+
+    fn known_page_keys(&self, group: usize, page: usize) -> Option<BinaryArray> {
+        let cached = |page| self.cached_keys(self.cache_key(group, KEYS as usize, page));
+        cached(page as u32).or_else(|| {
+            let all = cached(WHOLE)?;
+            let start = (page * PAGE_ROWS).min(all.len());
+            Some(all.slice(start, PAGE_ROWS.min(all.len() - start)))
+        })
+    }
+
+    /// The keys of a page. Kept in the cache.
+    fn page_keys(&self, group: usize, page: usize) -> Result<BinaryArray> {
+        if let Some(known) = self.known_page_keys(group, page) {
+            return Ok(known);
         }
+        let columns = self.page(group, self.keys.columns(), page)?;
         let of_page = self.encode_keys(&columns)?;
-        search(&of_page, keys, wanted, found);
-        let values: ArrayRef = std::sync::Arc::new(of_page);
+        let values: ArrayRef = Arc::new(of_page.clone());
+        let cache_key = self.cache_key(group, KEYS as usize, page as u32);
         self.place.cache.insert(cache_key, &values);
-        Ok(())
+        Ok(of_page)
+    }
+
+    fn order_of(&self, columns: &[ArrayRef], row: usize, key: &[u8]) -> Result<Ordering> {
+        let order = self.keys.compare(columns, row, key);
+        order.map_err(|error| damaged(&self.data_path(), error))
     }
 
     /// Binary search that makes keys of the rows it looks at only.
@@ -127,14 +178,10 @@ impl Segment {
         let (mut low, mut high) = (0, columns.first().map_or(0, |column| column.len()));
         while low < high {
             let middle = low + (high - low) / 2;
-            let order = self
-                .keys
-                .compare(columns, middle, key)
-                .map_err(|error| damaged(&self.data_path(), error))?;
-            match order {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle,
-                std::cmp::Ordering::Equal => {
+            match self.order_of(columns, middle, key)? {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => {
                     found(wanted.index, row_of(wanted.page, middle));
                     return Ok(());
                 }

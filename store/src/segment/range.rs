@@ -12,7 +12,6 @@ use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use arrow_row::{RowConverter, SortField};
 
-use super::locate::lower_bound;
 use super::{PAGE_ROWS, Segment};
 use crate::error::{Error, Result};
 
@@ -155,9 +154,8 @@ impl Segment {
             .partition_point(|start| start[..] < *key)
             .saturating_sub(1);
         let pages = super::GROUP_ROWS / PAGE_ROWS;
-        let columns = self.page(page / pages, self.keys.columns(), page % pages)?;
-        let keys = self.encode_keys(&columns)?;
-        Ok((page * PAGE_ROWS + lower_bound(&keys, 0, key)) as u32)
+        let row = self.first_in_page(page / pages, page % pages, key)?;
+        Ok((page * PAGE_ROWS + row) as u32)
     }
 }
 
