@@ -60,9 +60,8 @@ struct State {
     spillers: usize,
     /// Bytes that these and sorts hold.
     spillable: usize,
-    /// Bytes that the merges of all sorts hold: those of each by its number, and of all.
+    /// Bytes that the merges of all sorts hold, by their numbers.
     merges: HashMap<usize, usize>,
-    merging: usize,
     /// Bytes that all others hold.
     fixed: usize,
 }
@@ -75,7 +74,6 @@ impl QueryPool {
                 spillers: 0,
                 spillable: 0,
                 merges: HashMap::new(),
-                merging: 0,
                 fixed: 0,
             }),
         }
@@ -133,7 +131,6 @@ impl State {
         match Kind::of(reservation) {
             Kind::Spiller => self.spillable = change(self.spillable),
             Kind::Merge(merge) => {
-                self.merging = change(self.merging);
                 let held = self.merges.entry(merge).or_default();
                 *held = change(*held);
             }
@@ -142,9 +139,11 @@ impl State {
     }
 
     fn reserved(&self) -> usize {
-        self.spillable
-            .saturating_add(self.merging)
-            .saturating_add(self.fixed)
+        let merging = self.merges.values().copied();
+        merging.fold(
+            self.spillable.saturating_add(self.fixed),
+            usize::saturating_add,
+        )
     }
 }
 
@@ -311,7 +310,7 @@ impl ExtensionOptions for QuerySettings {
         vec![ConfigEntry {
             key: format!("{PREFIX}.{MEMORY_LIMIT}"),
             value: Some(size_text(self.pool.limit())),
-            description: "Memory that all queries of this peer together use before they spill: \
+            description: "Memory that all queries asked of this peer together use before they spill: \
                           bytes, or a number with kB, MB, GB or TB (of 1024)",
         }]
     }
