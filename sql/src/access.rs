@@ -163,7 +163,16 @@ impl Wanted {
         values.dedup();
         let known = &mut self.column(column).points;
         match known {
-            Some(known) => known.retain(|value| values.contains(value)),
+            // Both are in order.
+            Some(known) => known.retain(|value| {
+                let place = |other: &ScalarValue| {
+                    let order = other.partial_cmp(value);
+                    order.unwrap_or(Ordering::Equal)
+                };
+                values
+                    .binary_search_by(place)
+                    .is_ok_and(|at| values.get(at) == Some(value))
+            }),
             None => *known = Some(values),
         }
     }
