@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::common::{Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
@@ -29,6 +29,7 @@ use datafusion::physical_plan::{
 use futures::{FutureExt, TryStreamExt};
 
 use crate::join_filter::runs_here;
+use crate::one_input::{only_child, only_statistics};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -117,13 +118,11 @@ impl ExecutionPlan for DeferExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Plan>,
+        children: Vec<Plan>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Plan> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input))),
-            _ => internal_err!("{} has one input", self.name()),
-        }
+        let input = only_child(children, self.name())?;
+        Ok(Arc::new(Self::new(input)))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> Result<Plan> {
@@ -151,10 +150,7 @@ impl ExecutionPlan for DeferExec {
         inputs: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        match inputs {
-            [input] => Ok(Arc::clone(input)),
-            _ => internal_err!("{} has one input", self.name()),
-        }
+        only_statistics(inputs, self.name())
     }
 
     fn cardinality_effect(&self) -> CardinalityEffect {
@@ -166,77 +162,38 @@ impl ExecutionPlan for DeferExec {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use arrow::datatypes::Schema;
-    use datafusion::physical_plan::collect;
-    use datafusion::physical_plan::empty::EmptyExec;
+    use arrow::datatypes::{Schema, SchemaRef};
+    use datafusion::physical_plan::EmptyRecordBatchStream;
+    use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
     use super::*;
 
     /// Counts how often it is told to run.
     #[derive(Debug)]
-    struct Counting(EmptyExec, Arc<AtomicUsize>);
+    struct Counting(SchemaRef, Arc<AtomicUsize>);
 
-    impl DisplayAs for Counting {
-        fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "Counting")
-        }
-    }
-
-    impl ExecutionPlan for Counting {
-        fn name(&self) -> &'static str {
-            "Counting"
+    impl PartitionStream for Counting {
+        fn schema(&self) -> &SchemaRef {
+            &self.0
         }
 
-        fn properties(&self) -> &Arc<PlanProperties> {
-            self.0.properties()
-        }
-
-        fn children(&self) -> Vec<&Plan> {
-            Vec::new()
-        }
-
-        fn apply_expressions(
-            &self,
-            _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-        ) -> Result<TreeNodeRecursion> {
-            Ok(TreeNodeRecursion::Continue)
-        }
-
-        fn replace_children(
-            self: Arc<Self>,
-            _children: Vec<Plan>,
-            _options: ReplaceChildrenOptions,
-        ) -> Result<Plan> {
-            Ok(self)
-        }
-
-        fn with_new_children(self: Arc<Self>, _children: Vec<Plan>) -> Result<Plan> {
-            Ok(self)
-        }
-
-        fn execute(
-            &self,
-            partition: usize,
-            context: Arc<TaskContext>,
-        ) -> Result<SendableRecordBatchStream> {
+        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
             self.1.fetch_add(1, Ordering::Relaxed);
-            self.0.execute(partition, context)
+            Box::pin(EmptyRecordBatchStream::new(Arc::clone(&self.0)))
         }
     }
 
     #[tokio::test]
     async fn nothing_runs_before_it_is_asked_for() {
         let started = Arc::new(AtomicUsize::new(0));
-        let empty = EmptyExec::new(Arc::new(Schema::empty()));
-        let input = Counting(empty, Arc::clone(&started));
-        let plan = Arc::new(DeferExec::new(Arc::new(input)));
-        let context = Arc::new(TaskContext::default());
-        let stream = plan.execute(0, Arc::clone(&context)).unwrap();
+        let schema = Arc::new(Schema::empty());
+        let rows = Arc::new(Counting(Arc::clone(&schema), Arc::clone(&started)));
+        let input = StreamingTableExec::try_new(schema, vec![rows as _], None, [], false, None);
+        let plan = DeferExec::new(Arc::new(input.unwrap()));
+        let stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
         assert_eq!(started.load(Ordering::Relaxed), 0);
         let rows: Vec<_> = stream.try_collect().await.unwrap();
         assert!(rows.is_empty());
         assert_eq!(started.load(Ordering::Relaxed), 1);
-        assert!(collect(plan, context).await.unwrap().is_empty());
-        assert_eq!(started.load(Ordering::Relaxed), 2);
     }
 }

@@ -15,7 +15,7 @@ use crate::ddl::read_only;
 use crate::engine::Engine;
 use crate::error::{conflict, interrupted, invalid, not_found};
 use crate::output::Output;
-use crate::statement::{TableName, ident_of, table_name};
+use crate::statement::{TableName, ident_of, refuse_given, table_name};
 
 /// `CREATE INDEX`.
 pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Result<Output, Error> {
@@ -184,12 +184,5 @@ fn refuse_clauses(statement: &CreateIndex) -> Result<(), Error> {
             "leave them out",
         ),
     ];
-    for (clause, given, way_out) in unsupported {
-        if given {
-            return Err(invalid(format!(
-                "CREATE {clause} is not supported: {way_out}"
-            )));
-        }
-    }
-    Ok(())
+    refuse_given("CREATE ", &unsupported)
 }

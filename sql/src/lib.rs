@@ -41,6 +41,7 @@ mod like;
 mod local;
 mod lookup;
 mod memory;
+mod one_input;
 mod output;
 mod owned;
 mod provider;

@@ -201,11 +201,7 @@ fn blocks(
     within: Range<u32>,
     metrics: &IndexMetrics,
 ) -> Vec<BlockRows> {
-    let whole = view.group_rows(0).max(1) as u32;
-    rows.retain(|row| {
-        let live = view.live((row / whole) as usize);
-        within.contains(row) && live.is_none_or(|live| live.value((row % whole) as usize))
-    });
+    rows.retain(|row| within.contains(row) && view.is_live(*row));
     metrics.lookups.add(1);
     metrics.rows.add(rows.len());
     rows.chunks(BLOCK_ROWS)

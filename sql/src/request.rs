@@ -43,8 +43,9 @@ struct WireRequest {
     conjuncts: Vec<Vec<u8>>,
 }
 
-/// Encodes everything but the table and what an index answers, which only saves work. Dynamic filters are frozen at what they know now; one that
-/// cannot be encoded is left out, because it only saves work.
+/// Encodes everything but the table, and what an index answers, which only saves work. Dynamic
+/// filters are frozen at what they know now; one that cannot be encoded is left out for the same
+/// reason.
 ///
 /// # Errors
 /// `Capacity` when the predicate takes more than [`MAX_PREDICATE_BYTES`]; `InvalidInput` when it

@@ -147,6 +147,15 @@ fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
 
+/// Fails for the first of some clauses, with whether they were given and a way out, that was given;
+/// `prefix` goes before its name.
+pub(crate) fn refuse_given(prefix: &str, clauses: &[(&str, bool, &str)]) -> Result<(), Error> {
+    match clauses.iter().find(|(_, given, _)| *given) {
+        Some((clause, _, way_out)) => Err(refused(&format!("{prefix}{clause}"), way_out)),
+        None => Ok(()),
+    }
+}
+
 fn refused(what: &str, way_out: &str) -> Error {
     invalid(format!("{what} is not supported: {way_out}"))
 }
@@ -194,11 +203,7 @@ pub(crate) fn check_insert(insert: &Insert) -> Result<(), Error> {
             "leave the alias out",
         ),
     ];
-    for (clause, given, way_out) in clauses {
-        if given {
-            return Err(refused(clause, way_out));
-        }
-    }
+    refuse_given("", &clauses)?;
     match &insert.table {
         TableObject::TableName(name) => check_target(name),
         _ => Err(refused(
@@ -231,11 +236,7 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
             "SELECT the rows first",
         ),
     ];
-    for (clause, given, way_out) in clauses {
-        if given {
-            return Err(refused(clause, way_out));
-        }
-    }
+    refuse_given("", &clauses)?;
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     match tables.as_slice() {
         [table] if table.joins.is_empty() => match &table.relation {

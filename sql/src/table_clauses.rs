@@ -12,7 +12,7 @@ use netabase_store::{Error, TableOptions as StorageOptions};
 use crate::ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
-use crate::statement::ident_of;
+use crate::statement::{ident_of, refuse_given};
 use crate::storage_options::{codec, duration};
 
 /// The options of `WITH (…)`.
@@ -89,14 +89,7 @@ pub(crate) fn refuse_clauses(statement: &CreateTable) -> Result<(), Error> {
         ("WITHOUT ROWID", statement.without_rowid, "leave it out"),
         ("STRICT", statement.strict, "leave it out"),
     ];
-    for (clause, given, way_out) in unsupported {
-        if given {
-            return Err(invalid(format!(
-                "CREATE TABLE … {clause} is not supported: {way_out}"
-            )));
-        }
-    }
-    Ok(())
+    refuse_given("CREATE TABLE … ", &unsupported)
 }
 
 /// The columns and the indices of the primary key.

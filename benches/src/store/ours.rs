@@ -71,9 +71,7 @@ impl Ours {
         let mut first = FirstKeys::new(limit);
         // These come first, so that few rows in memory are more than looked at.
         for (index, segment) in segments.iter().enumerate() {
-            let live = segment
-                .rows_in(&range)?
-                .filter(|row| is_live(segment, *row));
+            let live = segment.rows_in(&range)?.filter(|row| segment.is_live(*row));
             let rows: Vec<u32> = live.take(limit).collect();
             let keys = segment.take(&rows, &[0])?;
             for (row, key) in rows.into_iter().zip(keys.column(0).as_binary::<i32>()) {
@@ -219,15 +217,6 @@ fn with_lengths(first: FirstKeys, segments: &[&SegmentView]) -> Result<Vec<(Key,
     Ok(rows)
 }
 
-fn is_live(segment: &SegmentView, row: u32) -> bool {
-    let (mut group, mut row) = (0, row as usize);
-    while row >= segment.group_rows(group) && group + 1 < segment.groups() {
-        row -= segment.group_rows(group);
-        group += 1;
-    }
-    segment.live(group).is_none_or(|live| live.value(row))
-}
-
 fn definition() -> TableDef {
     TableDef {
         id: TableId::derive(&[NAME.as_bytes()]),
@@ -304,12 +293,24 @@ impl Numbers for OursInSql {
 fn write_numbers(path: &Path, rows: u64) -> Result<(), Failure> {
     let columns = ["k", "v"].map(|name| Field::new(name, DataType::Int64, false));
     let schema = Arc::new(Schema::new(columns.to_vec()));
+    write_parquet(path, schema, rows, |chunk| {
+        let keys = Int64Array::from_iter_values(chunk.clone().map(|row| row as i64));
+        let values = Int64Array::from_iter_values(chunk.map(number));
+        vec![Arc::new(keys), Arc::new(values)]
+    })
+}
+
+/// Writes rows in chunks, whose columns `columns` makes.
+pub(super) fn write_parquet(
+    path: &Path,
+    schema: SchemaRef,
+    rows: u64,
+    columns: impl Fn(Range<u64>) -> Vec<ArrayRef>,
+) -> Result<(), Failure> {
     let file = std::fs::File::create(path)?;
     let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), None)?;
     for chunk in chunks(0..rows) {
-        let keys = Int64Array::from_iter_values(chunk.clone().map(|row| row as i64));
-        let values = Int64Array::from_iter_values(chunk.map(number));
-        let columns = vec![Arc::new(keys) as _, Arc::new(values) as _];
+        let columns = columns(chunk);
         writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
     }
     writer.close()?;

@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array};
+use arrow::array::{AsArray, BinaryArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use arrow::record_batch::RecordBatch;
 use futures::executor::block_on;
 use netabase::Netabase;
-use parquet::arrow::ArrowWriter;
 
 use super::Plan;
-use super::peer::{chunks, key, value};
+use super::ours::write_parquet;
+use super::peer::{key, value};
 use crate::Failure;
 use crate::report::{Figure, median};
 
@@ -110,18 +109,13 @@ fn write_rows(path: &Path, rows: u64, turn: i64) -> Result<(), Failure> {
         Field::new("v", DataType::Binary, false),
         Field::new("turn", DataType::Int64, false),
     ]));
-    let file = std::fs::File::create(path)?;
-    let mut writer = ArrowWriter::try_new(file, Arc::clone(&schema), None)?;
-    for chunk in chunks(0..rows) {
+    write_parquet(path, schema, rows, |chunk| {
         let turns = Int64Array::from_value(turn, (chunk.end - chunk.start) as usize);
         let keys = BinaryArray::from_iter_values(chunk.clone().map(key));
         let values = chunk.map(|row| value(row.wrapping_add(rows * turn as u64)));
         let values = BinaryArray::from_iter_values(values);
-        let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(values), Arc::new(turns)];
-        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns)?)?;
-    }
-    writer.close()?;
-    Ok(())
+        vec![Arc::new(keys), Arc::new(values), Arc::new(turns)]
+    })
 }
 
 #[cfg(test)]

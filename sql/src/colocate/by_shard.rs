@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::common::{Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::CardinalityEffect;
@@ -21,6 +21,8 @@ use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
     ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
 };
+
+use crate::one_input::{only_child, only_statistics};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -107,13 +109,11 @@ impl ExecutionPlan for ByShardExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Plan>,
+        children: Vec<Plan>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Plan> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.keys.clone()))),
-            _ => internal_err!("{} has one input", self.name()),
-        }
+        let input = only_child(children, self.name())?;
+        Ok(Arc::new(Self::new(input, self.keys.clone())))
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> Result<Plan> {
@@ -138,10 +138,7 @@ impl ExecutionPlan for ByShardExec {
         inputs: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
-        match inputs {
-            [input] => Ok(Arc::clone(input)),
-            _ => internal_err!("{} has one input", self.name()),
-        }
+        only_statistics(inputs, self.name())
     }
 
     fn supports_limit_pushdown(&self) -> bool {

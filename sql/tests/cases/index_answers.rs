@@ -5,32 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
-use netabase_sql::store::{Settings, Store};
-use netabase_sql::{Engine, EngineSettings, LocalCluster, ShardScan};
+use netabase_sql::{Engine, ShardScan};
 use tempfile::TempDir;
 
-use crate::common::{rows, run, value};
+use crate::common::{engine_in_folder, rows, run, value};
 
 const NAMES: [&str; 7] = ["k", "p", "a", "b", "s", "f", "d"];
 const COLUMNS: &str = "k BIGINT, p INT, a BIGINT, b INT NOT NULL, s TEXT, f DOUBLE, d DATE, \
                        PRIMARY KEY (k, p)";
-
-/// An engine over a store with a folder, whose background work is done when the test says so.
-fn engine(partitions: usize) -> (Engine, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        data_dir: Some(dir.path().to_path_buf()),
-        background: false,
-        ..Settings::default()
-    };
-    let store = Store::open(settings).unwrap();
-    let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
-    let settings = EngineSettings {
-        target_partitions: partitions,
-        ..EngineSettings::default()
-    };
-    (Engine::new(store, cluster, settings, Ok).unwrap(), dir)
-}
 
 /// Rows with many equal values, NULLs, NaNs and zeros of both signs.
 fn insert(table: &str, (from, to): (i64, i64), plus: i64) -> String {
@@ -47,7 +29,7 @@ fn insert(table: &str, (from, to): (i64, i64), plus: i64) -> String {
 }
 
 async fn filled(partitions: usize, shards: u32) -> (Engine, TempDir) {
-    let (engine, dir) = engine(partitions);
+    let (engine, dir) = engine_in_folder(partitions);
     for table in ["t", "u"] {
         let create = format!("CREATE TABLE {table} ({COLUMNS}) WITH (shards = {shards})");
         run(&engine, &create).await;
@@ -470,7 +452,7 @@ async fn plans_say_what_an_index_tells() {
 /// Within a value, keys have NULLs first, whatever the query wants.
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_with_nulls_are_sorted_as_the_query_says() {
-    let (engine, _dir) = engine(1);
+    let (engine, _dir) = engine_in_folder(1);
     let script = "CREATE TABLE l (k BIGINT PRIMARY KEY, tags BIGINT[]) WITH (shards = 1);
          INSERT INTO l SELECT value, CASE WHEN value % 400 = 0 THEN make_array(NULL, value)
              ELSE make_array(5, value) END FROM generate_series(1, 8000);
@@ -503,7 +485,7 @@ const MANY: i64 = 150_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn hidden_rows_of_several_groups_are_passed_over() {
     for partitions in [1, 4] {
-        let (engine, _dir) = engine(partitions);
+        let (engine, _dir) = engine_in_folder(partitions);
         let fill = format!(
             "CREATE TABLE t (k BIGINT PRIMARY KEY, a BIGINT) WITH (shards = 1);
              INSERT INTO t SELECT value, value * 7919 % {} FROM generate_series(1, {MANY})",

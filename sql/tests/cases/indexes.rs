@@ -1,29 +1,9 @@
 //! An index changes how rows are found, never which.
 
-use std::sync::Arc;
-
-use netabase_sql::store::{Settings, Store};
-use netabase_sql::{Engine, EngineSettings, LocalCluster};
+use netabase_sql::Engine;
 use tempfile::TempDir;
 
-use crate::common::{rows, run, value};
-
-/// An engine over a store with a folder, whose background work is done when the test says so.
-fn engine(partitions: usize) -> (Engine, TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        data_dir: Some(dir.path().to_path_buf()),
-        background: false,
-        ..Settings::default()
-    };
-    let store = Store::open(settings).unwrap();
-    let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
-    let settings = EngineSettings {
-        target_partitions: partitions,
-        ..EngineSettings::default()
-    };
-    (Engine::new(store, cluster, settings, Ok).unwrap(), dir)
-}
+use crate::common::{engine_in_folder, rows, run, value};
 
 const COLUMNS: &str = "k BIGINT, p INT, a BIGINT, s TEXT, f DOUBLE, d DATE, PRIMARY KEY (k, p)";
 
@@ -48,7 +28,7 @@ fn changes(table: &str) -> Vec<String> {
 }
 
 async fn filled(partitions: usize, shards: u32) -> (Engine, TempDir) {
-    let (engine, dir) = engine(partitions);
+    let (engine, dir) = engine_in_folder(partitions);
     for table in ["t", "u"] {
         let create = format!("CREATE TABLE {table} ({COLUMNS}) WITH (shards = {shards})");
         run(&engine, &create).await;

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use netabase_sql::store::{ErrorKind, Settings, Store};
 use netabase_sql::{Engine, EngineSettings, LocalCluster};
+use tempfile::TempDir;
 
 /// An engine over a new in-memory store.
 pub(crate) fn engine() -> Engine {
@@ -24,6 +25,23 @@ pub(crate) fn engine_with(settings: EngineSettings) -> Engine {
     let store = Store::open(Settings::default()).unwrap();
     let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
     Engine::new(store, cluster, settings, Ok).unwrap()
+}
+
+/// An engine over a store with a folder, whose background work is done when the test says so.
+pub(crate) fn engine_in_folder(partitions: usize) -> (Engine, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings {
+        data_dir: Some(dir.path().to_path_buf()),
+        background: false,
+        ..Settings::default()
+    };
+    let store = Store::open(settings).unwrap();
+    let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
+    let settings = EngineSettings {
+        target_partitions: partitions,
+        ..EngineSettings::default()
+    };
+    (Engine::new(store, cluster, settings, Ok).unwrap(), dir)
 }
 
 /// Runs a script that must succeed.
