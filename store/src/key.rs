@@ -11,7 +11,28 @@ use arrow::util::display::array_value_to_string;
 use arrow_row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, Result};
+use crate::key_part::{KeyPart, Misfit, PartKind, encode, encoded_len};
 use crate::table::TableDef;
+
+/// An encoded primary key, and the shard that it belongs to. Made by [`KeyEncoder::key_of`]; good for
+/// tables with the same key columns and number of shards.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowKey {
+    bytes: Vec<u8>,
+    shard: u32,
+}
+
+impl RowKey {
+    /// The encoded key: it compares like the key's columns do, one after the other.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The shard that has the row, if any has.
+    pub fn shard(&self) -> u32 {
+        self.shard
+    }
+}
 
 /// Turns the key columns of a table's batches into bytes and shards.
 #[derive(Debug)]
@@ -22,6 +43,7 @@ pub struct KeyEncoder {
     primary_key: Vec<usize>,
     shard_key_len: usize,
     shards: u32,
+    parts: Vec<PartKind>,
     key: RowConverter,
     shard_key: RowConverter,
 }
@@ -39,10 +61,13 @@ impl KeyEncoder {
             RowConverter::new(fields)
                 .map_err(|error| Error::arrow(format!("the key of table \"{}\"", def.name), error))
         };
+        let key_schema = def.key_schema();
+        let key_fields = key_schema.fields().iter();
         Ok(Self {
             table: def.name.clone(),
             schema: def.schema.clone(),
-            key_schema: def.key_schema(),
+            parts: key_fields.map(|f| PartKind::of(f.data_type())).collect(),
+            key_schema,
             primary_key: def.primary_key.clone(),
             shard_key_len: def.shard_key.len(),
             shards: def.shards,
@@ -58,6 +83,57 @@ impl KeyEncoder {
         self.key
             .convert_columns(&columns)
             .map_err(|error| self.wrong(error))
+    }
+
+    /// The key of one row by its values, in key order: cheaper than a batch of one row. Fails with
+    /// `InvalidInput` if they are not as many as the key has columns, if one is not of its column's
+    /// type or range, or if that type has no [`KeyPart`]: then [`row_key`](Self::row_key) makes it.
+    pub fn key_of(&self, values: &[KeyPart<'_>]) -> Result<RowKey> {
+        if values.len() != self.parts.len() {
+            return Err(Error::invalid(format!(
+                "table \"{}\": a key has {} values, not {}",
+                self.table,
+                self.parts.len(),
+                values.len()
+            )));
+        }
+        let most = values.iter().map(|value| encoded_len(*value)).sum();
+        let mut bytes = Vec::with_capacity(most);
+        let mut shard_key = 0;
+        for (column, (kind, value)) in self.parts.iter().zip(values).enumerate() {
+            let encoded = encode(*kind, *value, &mut bytes);
+            encoded.map_err(|misfit| self.misfit(column, *value, misfit))?;
+            if column + 1 == self.shard_key_len {
+                shard_key = bytes.len();
+            }
+        }
+        let shard = match self.shards {
+            1 => 0,
+            _ => self.shard_of(bytes.get(..shard_key).unwrap_or_default()),
+        };
+        Ok(RowKey { bytes, shard })
+    }
+
+    /// The key of the only row of `batch`, which has the table's columns, or the key columns alone.
+    /// Fails with `InvalidInput` if it has others, or not one row.
+    pub fn row_key(&self, batch: &RecordBatch) -> Result<RowKey> {
+        if batch.num_rows() != 1 {
+            return Err(Error::invalid(format!(
+                "table \"{}\": a look-up takes one key, not {}",
+                self.table,
+                batch.num_rows()
+            )));
+        }
+        let encoded = self.encode(batch)?;
+        let bytes = encoded.row(0).data().to_vec();
+        // Where all of the key chooses the shard, its bytes are at hand.
+        let shard = if self.shards > 1 && self.shard_key_len == self.primary_key.len() {
+            self.shard_of(&bytes)
+        } else {
+            let shards = self.shard_of_each(batch)?;
+            shards.first().copied().unwrap_or(0)
+        };
+        Ok(RowKey { bytes, shard })
     }
 
     /// The shard of every row: the first 8 bytes, little-endian, of blake3 over the encoded shard
@@ -84,21 +160,6 @@ impl KeyEncoder {
             shards.push(shard);
         }
         Ok(shards)
-    }
-
-    /// The shard of an encoded key, of which `batch` has the columns in row `row`.
-    pub(crate) fn shard_of_encoded(
-        &self,
-        key: &[u8],
-        batch: &RecordBatch,
-        row: usize,
-    ) -> Result<u32> {
-        // Where all of the key chooses the shard, its bytes are at hand.
-        if self.shards > 1 && self.shard_key_len == self.primary_key.len() {
-            return Ok(self.shard_of(key));
-        }
-        let shards = self.shard_of_each(&batch.slice(row, 1))?;
-        Ok(shards.first().copied().unwrap_or(0))
     }
 
     /// The rows of `batch` by shard, in order of shards; shards without rows are left out.
@@ -172,6 +233,28 @@ impl KeyEncoder {
             *to = *from;
         }
         (u64::from_le_bytes(word) % u64::from(self.shards)) as u32
+    }
+
+    fn misfit(&self, column: usize, value: KeyPart<'_>, misfit: Misfit) -> Error {
+        let field = self.key_schema.fields().get(column);
+        let (name, data_type) = match field {
+            Some(field) => (field.name().as_str(), field.data_type().to_string()),
+            None => ("?", "?".to_owned()),
+        };
+        let table = &self.table;
+        Error::invalid(match misfit {
+            Misfit::Type => {
+                format!("table \"{table}\": key column \"{name}\" is {data_type}; {value:?} is not")
+            }
+            Misfit::Range => format!(
+                "table \"{table}\": {value:?} is outside of what key column \"{name}\" \
+                 ({data_type}) holds"
+            ),
+            Misfit::Unsupported => format!(
+                "table \"{table}\": key column \"{name}\" is {data_type}, whose values come in a \
+                 batch only: use KeyEncoder::row_key"
+            ),
+        })
     }
 
     fn wrong(&self, error: arrow::error::ArrowError) -> Error {

@@ -31,9 +31,11 @@ mod error;
 pub mod fuzzing;
 mod ids;
 mod key;
+mod key_part;
 mod log;
 mod mem;
 mod payload;
+mod row_ref;
 mod segment;
 mod segment_view;
 mod settings;
@@ -55,8 +57,10 @@ pub use digest::{DIGEST_LEAVES, Digest};
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{Author, Stamp, TableId};
-pub use key::KeyEncoder;
+pub use key::{KeyEncoder, RowKey};
+pub use key_part::KeyPart;
 pub use log::{MAX_FRAME_BYTES, TornTail};
+pub use row_ref::RowRef;
 pub use segment::{Codec, ColumnSummary, DistinctSketch, KeyRange, OuterRows};
 pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
@@ -64,7 +68,7 @@ pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
     BackupInfo, BackupReport, BackupTable, BackupTarget, BulkLoad, CheckReport, Components,
     MAX_META_KEY, MAX_META_VALUE, OpenReport, Problem, PruneReport, RepairReport, RestoreReport,
-    Store, StoreHealth, StoreStats,
+    Store, StoreHealth, StoreStats, TableReader,
 };
 pub use table::{
     IndexDef, MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_NAME,

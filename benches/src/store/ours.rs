@@ -13,8 +13,8 @@ use arrow::record_batch::RecordBatch;
 use futures::executor::block_on;
 use netabase::Netabase;
 use netabase_store::{
-    Change, KeyEncoder, KeyRange, SegmentView, Settings, ShardBatch, Stamp, Store, TableDef,
-    TableId, Version,
+    Change, KeyEncoder, KeyPart, KeyRange, SegmentView, Settings, ShardBatch, Stamp, Store,
+    TableDef, TableId, TableReader, Version,
 };
 use parquet::arrow::ArrowWriter;
 
@@ -33,7 +33,7 @@ pub(crate) struct Ours {
     store: Store,
     def: TableDef,
     encoder: KeyEncoder,
-    keys: SchemaRef,
+    reader: TableReader,
 }
 
 impl Ours {
@@ -46,12 +46,12 @@ impl Ours {
         let def = definition();
         store.put_table(def.clone())?;
         let encoder = KeyEncoder::new(&def)?;
-        let keys = def.key_schema();
+        let reader = store.reader(def.id)?;
         Ok(Self {
             store,
             def,
             encoder,
-            keys,
+            reader,
         })
     }
 
@@ -140,10 +140,12 @@ impl KeyValue for Ours {
     }
 
     fn get(&self, key: &Key) -> Result<Option<usize>, Failure> {
-        let keys = BinaryArray::from_iter_values([&key[..]]);
-        let key = RecordBatch::try_new(Arc::clone(&self.keys), vec![Arc::new(keys)])?;
-        let found = self.store.get(self.def.id, &key)?;
-        Ok(found.map(|row| row.column(1).as_binary::<i32>().value(0).len()))
+        let key = self.reader.encoder().key_of(&[KeyPart::Bytes(key)])?;
+        let Some(found) = self.reader.get(&key, &[1])? else {
+            return Ok(None);
+        };
+        let value = found.columns().first().ok_or("a row without a value")?;
+        Ok(Some(value.as_binary::<i32>().value(found.row()).len()))
     }
 
     fn close(self: Box<Self>) -> Result<(), Failure> {

@@ -183,8 +183,8 @@ impl Memtable {
         self.challenge_with(hash, key, challenger)
     }
 
-    /// What is known of an encoded key: nothing, a tombstone, or its row as a batch of one.
-    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Known {
+    /// What is known of an encoded key: nothing, a tombstone, or its row.
+    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Known<'_> {
         let hash = hasher.hash_one(key);
         let same = |entry: &&Entry| entry.hash == hash && self.runs.has_key(**entry, key);
         let Some(entry) = self.map.find(hash, |entry| same(&entry)) else {
@@ -193,7 +193,11 @@ impl Memtable {
         match self.runs.batch(*entry) {
             Some(batch) if entry.change() == Change::Upsert => {
                 let row = entry.row as usize;
-                Known::Row(batch.rows.slice(row, 1), batch.stamps.version(row))
+                Known::Row {
+                    rows: &batch.rows,
+                    row,
+                    version: batch.stamps.version(row),
+                }
             }
             _ => Known::Deleted,
         }
@@ -438,13 +442,20 @@ pub(crate) enum Below {
 
 /// What is known of a key.
 #[derive(Debug)]
-pub(crate) enum Known {
+pub(crate) enum Known<'a> {
     /// No record here.
     Nothing,
     /// A tombstone.
     Deleted,
-    /// A live row, as a batch of one, and its version.
-    Row(RecordBatch, Version),
+    /// A live row.
+    Row {
+        /// The batch that it is in.
+        rows: &'a RecordBatch,
+        /// Its place there.
+        row: usize,
+        /// When it was written.
+        version: Version,
+    },
 }
 
 /// What decides between two records of a key: version, author, and, should one stamp both delete

@@ -208,7 +208,7 @@ impl Shard {
     }
 
     /// What memory knows of an encoded key.
-    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Known {
+    pub(crate) fn get(&self, key: &[u8], hasher: &DefaultHashBuilder) -> Known<'_> {
         match (self.active.get(key, hasher), &self.flushing) {
             (Known::Nothing, Some(flushing)) => flushing.get(key, hasher),
             (known, _) => known,

@@ -7,12 +7,14 @@
 //! Invariant: every key that is there is found, whatever the cache holds.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray};
 
 use super::blocks::damaged;
 use super::cache::{KEYS, WHOLE};
+use super::index::Index;
 use super::load::Loaded;
 use super::{GROUP_ROWS, PAGE_ROWS, Segment, filter};
 use crate::error::Result;
@@ -49,10 +51,26 @@ impl Segment {
         Ok(())
     }
 
-    /// The row of a key.
+    /// The row of a key. What is cached is found without setting memory aside.
     pub(crate) fn locate_one(&self, key: &[u8]) -> Result<Option<u32>> {
+        if key < &self.meta.min_key[..] || key > &self.meta.max_key[..] {
+            return Ok(None);
+        }
+        let page = page_of(&self.load()?.index, 0, key);
+        let (group, in_group) = (page / PAGES, page % PAGES);
+        if !may_be_in(&self.load()?.index, page, key) {
+            return Ok(None);
+        }
+        if let Some((keys, rows)) = self.cached_page_keys(group, in_group)
+            && let Some(keys) = keys.as_binary_opt::<i32>()
+        {
+            let start = rows.start;
+            let found = binary_search(keys, rows, key);
+            return Ok(found.map(|row| row_of(page, row - start)));
+        }
         let mut row = None;
-        self.locate(&[key], &mut |_, found| row = Some(found))?;
+        let wanted = Wanted { index: 0, page };
+        self.locate_in_page(group, &[key], &[wanted], &mut |_, found| row = Some(found))?;
         Ok(row)
     }
 
@@ -138,12 +156,25 @@ impl Segment {
     }
 
     fn known_page_keys(&self, group: usize, page: usize) -> Option<BinaryArray> {
-        let cached = |page| self.cached_keys(self.cache_key(group, KEYS as usize, page));
-        cached(page as u32).or_else(|| {
-            let all = cached(WHOLE)?;
-            let start = (page * PAGE_ROWS).min(all.len());
-            Some(all.slice(start, PAGE_ROWS.min(all.len() - start)))
-        })
+        let (keys, rows) = self.cached_page_keys(group, page)?;
+        let keys = keys.as_binary_opt::<i32>()?;
+        Some(keys.slice(rows.start, rows.len()))
+    }
+
+    /// Keys in the cache, and which of them are those of the page.
+    fn cached_page_keys(&self, group: usize, page: usize) -> Option<(ArrayRef, Range<usize>)> {
+        let cached = |page| {
+            let key = self.cache_key(group, KEYS as usize, page);
+            self.place.cache.get(key)
+        };
+        if let Some(keys) = cached(page as u32) {
+            let rows = 0..keys.len();
+            return Some((keys, rows));
+        }
+        let all = cached(WHOLE)?;
+        let start = (page * PAGE_ROWS).min(all.len());
+        let end = (start + PAGE_ROWS).min(all.len());
+        Some((all, start..end))
     }
 
     /// The keys of a page. Kept in the cache.
@@ -192,18 +223,13 @@ impl Segment {
 }
 
 /// The keys that range, filters and sparse index do not rule out, with their pages.
-fn wanted(loaded: &Loaded, keys: &[&[u8]], range: std::ops::Range<usize>) -> Vec<Wanted> {
+fn wanted(loaded: &Loaded, keys: &[&[u8]], range: Range<usize>) -> Vec<Wanted> {
     let index = &loaded.index;
     let mut wanted = Vec::with_capacity(range.len());
     let mut first = 0;
     for (at, key) in keys.iter().enumerate().take(range.end).skip(range.start) {
-        let later = index.page_keys.get(first..).unwrap_or_default();
-        // The page before the first one that begins behind the key.
-        first += later
-            .partition_point(|start| &start[..] <= *key)
-            .saturating_sub(1);
-        let filter = index.filters.get(first / PAGES);
-        if filter.is_none_or(|filter| filter::may_contain(filter, filter::hash_key(key))) {
+        first = page_of(index, first, key);
+        if may_be_in(index, first, key) {
             wanted.push(Wanted {
                 index: at,
                 page: first,
@@ -211,6 +237,37 @@ fn wanted(loaded: &Loaded, keys: &[&[u8]], range: std::ops::Range<usize>) -> Vec
         }
     }
     wanted
+}
+
+/// The page that has a key, if any has: `first` or a later one.
+fn page_of(index: &Index, first: usize, key: &[u8]) -> usize {
+    let later = index.page_keys.get(first..).unwrap_or_default();
+    // The page before the first one that begins behind the key.
+    let behind = later.partition_point(|start| &start[..] <= key);
+    first + behind.saturating_sub(1)
+}
+
+/// Whether the filter of the page's group lets a key pass.
+fn may_be_in(index: &Index, page: usize, key: &[u8]) -> bool {
+    let filter = index.filters.get(page / PAGES);
+    filter.is_none_or(|filter| filter::may_contain(filter, filter::hash_key(key)))
+}
+
+/// The place of a key among ascending ones.
+fn binary_search(keys: &BinaryArray, rows: Range<usize>, key: &[u8]) -> Option<usize> {
+    let Range {
+        start: mut low,
+        end: mut high,
+    } = rows;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match keys.value(middle).cmp(key) {
+            Ordering::Less => low = middle + 1,
+            Ordering::Greater => high = middle,
+            Ordering::Equal => return Some(middle),
+        }
+    }
+    None
 }
 
 fn page_in_group(wanted: &[Wanted]) -> usize {

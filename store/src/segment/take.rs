@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 impl Segment {
     /// The given rows (ascending) with the given columns. Fails with `InvalidInput` if there is no
     /// such row or column.
-    pub fn take(&self, rows: &[u32], projection: &[usize]) -> Result<RecordBatch> {
+    pub(crate) fn take(&self, rows: &[u32], projection: &[usize]) -> Result<RecordBatch> {
         let schema = self.projected(projection)?;
         if let Some(&last) = rows.last()
             && u64::from(last) >= self.meta.rows
@@ -40,6 +40,37 @@ impl Segment {
         columns
             .and_then(|columns| RecordBatch::try_new_with_options(schema, columns, &options))
             .map_err(|error| damaged(&self.data_path(), error))
+    }
+
+    /// The columns in which a row lies, and its place there; nothing is copied. Fails like `take`.
+    pub(crate) fn row(&self, row: u32, projection: &[usize]) -> Result<(Vec<ArrayRef>, usize)> {
+        if u64::from(row) >= self.meta.rows {
+            return Err(self.no_row(row));
+        }
+        if let Some(&column) = projection
+            .iter()
+            .find(|column| **column >= self.schema.fields().len())
+        {
+            return Err(self.no_column(column));
+        }
+        let (group, in_group) = (group_of(row), row as usize % GROUP_ROWS);
+        let (page, in_page) = (page_of(row), row as usize % PAGE_ROWS);
+        let cached = |page| -> Option<Vec<ArrayRef>> {
+            let key = |column: &usize| self.cache_key(group, *column, page);
+            let columns = projection.iter().map(key);
+            columns.map(|key| self.place.cache.get(key)).collect()
+        };
+        let (columns, at) = match cached(page as u32) {
+            Some(columns) => (columns, in_page),
+            None => match cached(WHOLE) {
+                Some(columns) => (columns, in_group),
+                None => (self.page(group, projection, page)?, in_page),
+            },
+        };
+        match columns.iter().all(|column| at < column.len()) {
+            true => Ok((columns, at)),
+            false => Err(damaged(&self.data_path(), "rows are missing")),
+        }
     }
 
     fn projected(&self, projection: &[usize]) -> Result<SchemaRef> {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use super::Store;
+use super::reader::TableReader;
 use crate::catalog::Table;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
-use crate::mem::Known;
 use crate::snapshot::{ShardSnapshot, ShardStats, TableSnapshot};
 use crate::table::TableDef;
-use crate::write::Change;
 
 impl Store {
     /// The live table of this name. If two share it, the one with the smaller (created, owner,
@@ -63,52 +62,28 @@ impl Store {
         })
     }
 
-    /// The live row with this key, as a batch of one row with all columns. `key` is one row of
-    /// the table's key columns ([`TableDef::key_schema`]). Costs one look-up in memory, and one in
-    /// each segment that may have the key. Fails with `NotFound` if the table is unknown or dropped,
-    /// `InvalidInput` if the key has other columns or not one row, `Unavailable` if the store is
-    /// closed, `Corrupt` or `Io` if a segment cannot be read.
-    pub fn get(&self, table: TableId, key: &RecordBatch) -> Result<Option<RecordBatch>> {
+    /// Looks up many rows of a table, one by one. Fails with `NotFound` if the table is unknown or
+    /// dropped, `Unavailable` if the store is closed.
+    pub fn reader(&self, table: TableId) -> Result<TableReader> {
         let core = self.core();
         let table = core.any_table(table)?;
-        if key.num_rows() != 1 {
-            return Err(Error::invalid(format!(
-                "table \"{}\": a look-up takes one key, not {}",
-                table.def.name,
-                key.num_rows()
-            )));
-        }
-        let encoder = &table.state.encoder;
-        let encoded = encoder.encode(key)?;
-        let number = encoder.shard_of_encoded(encoded.row(0).data(), key, 0)?;
-        let key = encoded.row(0);
-        let cutoff = core.cutoff(&table.state).unwrap_or_default();
-        let segments = {
-            let mut shards = table.state.lock()?;
-            let Some(shard) = shards.get_mut(number as usize) else {
-                return Ok(None);
-            };
-            match shard.get(key.data(), &core.hasher) {
-                // What is in segments is older still.
-                Known::Row(_, version) if version < cutoff => return Ok(None),
-                Known::Row(row, _) => return Ok(Some(row)),
-                Known::Deleted => return Ok(None),
-                Known::Nothing => shard.seen(),
-            }
-        };
-        for seen in segments.iter() {
-            if seen.segment.meta().change == Change::Upsert
-                && let Some(row) = seen.find(key.data())?
-            {
-                if seen.segment.meta().oldest < cutoff && seen.segment.stamp(row)?.version < cutoff
-                {
-                    return Ok(None);
-                }
-                let all: Vec<usize> = (0..table.state.schema.fields().len()).collect();
-                return Ok(Some(seen.segment.take(&[row], &all)?));
-            }
-        }
-        Ok(None)
+        drop(table.state.lock()?);
+        Ok(TableReader::new(Arc::clone(&self.0.core), table))
+    }
+
+    /// The live row with this key, as a batch of one row with all columns. `key` is one row of
+    /// the table's key columns ([`TableDef::key_schema`]). Costs one look-up in memory, and one in
+    /// each segment that may have the key; [`reader`](Self::reader) is cheaper for many. Fails with
+    /// `NotFound` if the table is unknown or dropped, `InvalidInput` if the key has other columns or
+    /// not one row, `Unavailable` if the store is closed, `Corrupt` or `Io` if a segment cannot be
+    /// read.
+    pub fn get(&self, table: TableId, key: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let reader = self.reader(table)?;
+        let key = reader.encoder().row_key(key)?;
+        let schema = &reader.table().schema;
+        let all: Vec<usize> = (0..schema.fields().len()).collect();
+        let found = reader.get(&key, &all)?;
+        found.map(|row| row.to_batch(schema)).transpose()
     }
 
     /// Rows, bytes, digest and newest version of every shard, in order. Fails like `snapshot`.

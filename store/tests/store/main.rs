@@ -20,6 +20,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod log;
+mod lookups;
 mod model;
 mod read_only;
 mod repair;

@@ -115,6 +115,9 @@ impl Run {
                 let found = self.store.get(id, &keys(&table("t", 3), &[key])).unwrap();
                 let wanted = self.model.get(&key).is_some_and(|(_, row)| *row);
                 assert_eq!(found.is_some(), wanted, "key {key}");
+                let version = self.model.get(&key).map_or(0, |(version, _)| *version);
+                let expected = wanted.then(|| rows(&table("t", 3), &[key], version));
+                assert_eq!(found, expected);
             }
             Step::Checkpoint => self.store.checkpoint().unwrap(),
             Step::Flush => self.store.flush_to_segments().unwrap(),
