@@ -24,21 +24,12 @@ const OUT_ROWS: usize = 16_384;
 /// Groups kept beside the current one of each input, until their rows are out.
 const SPARE_GROUPS: usize = 4;
 
-/// Sorted rows, keys strictly ascending.
+/// The rows of a segment, keys strictly ascending. `live` has a mask per group; `None`, or no entry:
+/// all are live.
 #[derive(Debug)]
-pub(crate) enum MergeInput {
-    /// The rows of a segment. `live` has a mask per group; `None`, or no entry: all are live.
-    Segment {
-        segment: Arc<Segment>,
-        live: Vec<Option<BooleanBuffer>>,
-    },
-    /// Rows in memory.
-    Rows {
-        rows: RecordBatch,
-        keys: BinaryArray,
-        stamps: Stamps,
-        live: Option<BooleanBuffer>,
-    },
+pub(crate) struct MergeInput {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) live: Vec<Option<BooleanBuffer>>,
 }
 
 /// Where a merged row comes from.
@@ -258,43 +249,26 @@ impl Merge {
 impl Cursor {
     fn next_part(&mut self, number: u32) -> Result<Option<Part>> {
         let group = self.next_group;
-        self.next_group += 1;
-        match &self.input {
-            MergeInput::Segment { segment, live } => {
-                // Groups without live rows are not decoded.
-                let dead = |group: &usize| {
-                    let mask = live.get(*group).and_then(Option::as_ref);
-                    mask.is_some_and(|mask| mask.count_set_bits() == 0)
-                };
-                let Some(group) = (group..segment.groups()).find(|group| !dead(group)) else {
-                    self.next_group = segment.groups();
-                    return Ok(None);
-                };
-                self.next_group = group + 1;
-                let (rows, keys, stamps) = segment.group_once(group)?;
-                Ok(Some(Part {
-                    rows,
-                    keys,
-                    stamps,
-                    live: live.get(group).cloned().flatten(),
-                    input: number,
-                    first_row: (group * GROUP_ROWS) as u32,
-                }))
-            }
-            MergeInput::Rows {
-                rows,
-                keys,
-                stamps,
-                live,
-            } => Ok((group == 0).then(|| Part {
-                rows: rows.clone(),
-                keys: keys.clone(),
-                stamps: stamps.clone(),
-                live: live.clone(),
-                input: number,
-                first_row: 0,
-            })),
-        }
+        let MergeInput { segment, live } = &self.input;
+        // Groups without live rows are not decoded.
+        let dead = |group: &usize| {
+            let mask = live.get(*group).and_then(Option::as_ref);
+            mask.is_some_and(|mask| mask.count_set_bits() == 0)
+        };
+        let Some(group) = (group..segment.groups()).find(|group| !dead(group)) else {
+            self.next_group = segment.groups();
+            return Ok(None);
+        };
+        self.next_group = group + 1;
+        let (rows, keys, stamps) = segment.group_once(group)?;
+        Ok(Some(Part {
+            rows,
+            keys,
+            stamps,
+            live: live.get(group).cloned().flatten(),
+            input: number,
+            first_row: (group * GROUP_ROWS) as u32,
+        }))
     }
 }
 

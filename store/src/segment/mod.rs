@@ -10,12 +10,6 @@
 //! checkpoint that lists the segment. Columns are found by position, never by name.
 //! Non-goals: which rows are hidden, and which segments belong to a shard.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the store is being moved onto segments"
-)]
-
 mod ages;
 mod blocks;
 mod cache;
@@ -50,17 +44,15 @@ use crate::clock::Version;
 use crate::ids::{Stamp, TableId};
 use crate::write::Change;
 
-#[allow(unused_imports, reason = "the store is being moved onto segments")]
 pub(crate) use self::{
     cache::ColumnCache,
     index::decode_index_for_fuzzing,
     keys::KeyLayout,
-    merge::{MergeInput, Merged, Origin, merge_sorted},
+    merge::{MergeInput, Merged, merge_sorted},
     reader::{Segment, SegmentPlace},
     runs::run_id,
     writer::SegmentWriter,
 };
-#[allow(unused_imports, reason = "the store is being moved onto segments")]
 pub use self::{
     range::KeyRange, run_order::OuterRows, sketch::DistinctSketch, zones::ColumnSummary,
 };

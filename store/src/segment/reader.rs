@@ -47,7 +47,7 @@ impl SegmentPlace {
 
 /// The sorted rows of one shard in a file that never changes.
 #[derive(Debug)]
-pub struct Segment {
+pub(crate) struct Segment {
     pub(super) place: SegmentPlace,
     pub(super) meta: SegmentMeta,
     pub(super) schema: SchemaRef,
@@ -92,22 +92,17 @@ impl Segment {
     }
 
     /// The columns of the rows.
-    pub fn schema(&self) -> &SchemaRef {
+    pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The number of rows.
-    pub fn rows(&self) -> u64 {
-        self.meta.rows
-    }
-
     /// The number of row groups.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.meta.rows.div_ceil(GROUP_ROWS as u64) as usize
     }
 
     /// The number of rows of a row group: 65536, the last one may be shorter, and zero behind it.
-    pub fn group_rows(&self, group: usize) -> usize {
+    pub(crate) fn group_rows(&self, group: usize) -> usize {
         let whole = GROUP_ROWS as u64;
         let before = (group as u64).saturating_mul(whole);
         whole.min(self.meta.rows.saturating_sub(before)) as usize
@@ -143,7 +138,7 @@ impl Segment {
 
     /// A column of one row group, in exactly the table's type. Kept in the cache. Fails with
     /// `InvalidInput` if there is no such group or column.
-    pub fn column(&self, group: usize, column: usize) -> Result<ArrayRef> {
+    pub(crate) fn column(&self, group: usize, column: usize) -> Result<ArrayRef> {
         if column >= self.schema.fields().len() {
             return Err(self.no_column(column));
         }
@@ -258,7 +253,7 @@ impl Segment {
     }
 
     /// The versions of one row group, UInt64.
-    pub fn versions(&self, group: usize) -> Result<ArrayRef> {
+    pub(crate) fn versions(&self, group: usize) -> Result<ArrayRef> {
         let loaded = self.load()?;
         let rows = loaded.rows_of(group)?;
         match &loaded.index.stamp {
@@ -268,7 +263,7 @@ impl Segment {
     }
 
     /// The authors of one row group, Utf8.
-    pub fn authors(&self, group: usize) -> Result<ArrayRef> {
+    pub(crate) fn authors(&self, group: usize) -> Result<ArrayRef> {
         let loaded = self.load()?;
         let rows = loaded.rows_of(group)?;
         if let Some(stamp) = &loaded.index.stamp {

@@ -370,7 +370,7 @@ impl<'a> Builder<'a> {
 
     fn merge_parts(&self, stop: &dyn Fn() -> bool) -> Result<SegmentMeta> {
         let mut writer = self.writer(self.id)?;
-        let inputs = self.parts.iter().map(|part| MergeInput::Segment {
+        let inputs = self.parts.iter().map(|part| MergeInput {
             segment: Arc::clone(part),
             live: Vec::new(),
         });

@@ -44,20 +44,9 @@ pub(super) struct Zones {
     exact: bool,
 }
 
-/// What is known of a column of one row group.
-#[derive(Debug, Clone)]
-pub struct Zone {
-    /// One value that none is less than; `None` if unknown, or if there are only NULLs.
-    pub min: Option<ArrayRef>,
-    /// One value that none is greater than; `None` if unknown, or if there are only NULLs.
-    pub max: Option<ArrayRef>,
-    /// Number of NULLs, if known.
-    pub nulls: Option<u64>,
-}
-
 impl Segment {
     /// A summary of every column.
-    pub fn column_stats(&self) -> Result<&[ColumnSummary]> {
+    pub(crate) fn column_stats(&self) -> Result<&[ColumnSummary]> {
         if let Some(summaries) = self.summaries.get() {
             return Ok(summaries);
         }
@@ -68,33 +57,18 @@ impl Segment {
         Ok(self.summaries.get_or_init(|| summaries))
     }
 
-    /// Bounds and NULLs of a column in one row group.
-    pub fn zone(&self, group: usize, column: usize) -> Result<Zone> {
-        let loaded = self.load()?;
-        loaded.rows_of(group)?;
-        let zones = self.zones(loaded, column)?;
-        let one = |bounds: &ArrayRef| {
-            (group < bounds.len() && bounds.is_valid(group)).then(|| bounds.slice(group, 1))
-        };
-        Ok(Zone {
-            min: one(&zones.mins),
-            max: one(&zones.maxes),
-            nulls: zones.nulls.iter().nth(group).flatten(),
-        })
-    }
-
     /// The lower bound of a column for every row group; NULL where unknown.
-    pub fn zone_mins(&self, column: usize) -> Result<ArrayRef> {
+    pub(crate) fn zone_mins(&self, column: usize) -> Result<ArrayRef> {
         Ok(self.zones(self.load()?, column)?.mins)
     }
 
     /// The upper bound of a column for every row group; NULL where unknown.
-    pub fn zone_maxes(&self, column: usize) -> Result<ArrayRef> {
+    pub(crate) fn zone_maxes(&self, column: usize) -> Result<ArrayRef> {
         Ok(self.zones(self.load()?, column)?.maxes)
     }
 
     /// The number of NULLs of a column for every row group; NULL where unknown.
-    pub fn zone_nulls(&self, column: usize) -> Result<UInt64Array> {
+    pub(crate) fn zone_nulls(&self, column: usize) -> Result<UInt64Array> {
         Ok(self.zones(self.load()?, column)?.nulls)
     }
 

@@ -197,7 +197,7 @@ fn leave_out_expired(
 }
 
 fn input_of(seen: &Seen) -> MergeInput {
-    MergeInput::Segment {
+    MergeInput {
         segment: Arc::clone(&seen.segment),
         live: seen.live.to_vec(),
     }

@@ -8,6 +8,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use proptest::prelude::*;
 
+use super::super::merge::Origin;
 use super::*;
 
 /// What an input holds: ids, and which of them are live.
@@ -15,26 +16,17 @@ use super::*;
 struct Given {
     ids: Vec<i64>,
     live: Vec<bool>,
-    in_memory: bool,
 }
 
 fn input(fixture: &Fixture, number: usize, given: &Given) -> MergeInput {
     let rows = plain_rows(given.ids.iter().copied());
     let stamps = stamped::gather_rows(given.ids.iter().map(|id| stamp_of(*id as usize)));
-    if given.in_memory {
-        return MergeInput::Rows {
-            keys: fixture.keys(&rows),
-            rows,
-            stamps,
-            live: Some(given.live.iter().copied().collect()),
-        };
-    }
     let meta = fixture.write(number as u64, &rows, &stamps);
     let masks = given.live.chunks(GROUP_ROWS).map(|live| {
         let mask: BooleanBuffer = live.iter().copied().collect();
         (mask.count_set_bits() < mask.len()).then_some(mask)
     });
-    MergeInput::Segment {
+    MergeInput {
         segment: fixture.open(&meta),
         live: masks.collect(),
     }
@@ -78,7 +70,6 @@ fn interleaved_and_stacked_groups() {
     let given = |ids: Vec<i64>, live: fn(i64) -> bool| Given {
         live: ids.iter().map(|id| live(*id)).collect(),
         ids,
-        in_memory: false,
     };
     check(&[
         given((0..150_000).step_by(2).collect(), |id| id % 10 != 4),
@@ -96,7 +87,6 @@ fn the_first_error_stops_it() {
     let given = Given {
         ids: (0..40_000).collect(),
         live: vec![true; 40_000],
-        in_memory: true,
     };
     let mut calls = 0;
     let stopped = merge_sorted(vec![input(&fixture, 0, &given)], &mut |_| {
@@ -110,9 +100,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn equals_sorting(owners in prop::collection::vec((0usize..4, any::<bool>(), 0usize..4), 0..400)) {
-        let mut all: Vec<Given> = (0..4)
-            .map(|n| Given { ids: vec![], live: vec![], in_memory: n % 2 == 0 })
-            .collect();
+        let mut all = vec![Given { ids: vec![], live: vec![] }; 4];
         for (id, (owner, live, other)) in owners.into_iter().enumerate() {
             all[owner].ids.push(id as i64);
             all[owner].live.push(live);
@@ -122,7 +110,7 @@ proptest! {
                 all[other].live.push(false);
             }
         }
-        all.retain(|given| given.in_memory || !given.ids.is_empty());
+        all.retain(|given| !given.ids.is_empty());
         check(&all);
     }
 }

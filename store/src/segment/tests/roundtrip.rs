@@ -249,10 +249,10 @@ fn statistics_bound_every_value() {
     assert!((estimate - ROWS as f64).abs() < ROWS as f64 * 0.05);
     // A group with NaN has no bounds, and then the segment has none.
     let floats = rows.schema().index_of("f64").unwrap();
-    assert!(segment.zone(0, floats).unwrap().min.is_none());
+    assert!(segment.zone_mins(floats).unwrap().is_null(0));
     assert!(stats.get(floats).unwrap().max.is_none());
-    assert!(segment.zone(1, floats).unwrap().max.is_some());
-    assert!(segment.zone(2, floats).is_err() && segment.zone(0, 99).is_err());
+    assert!(segment.zone_maxes(floats).unwrap().is_valid(1));
+    assert!(segment.zone_mins(99).is_err() && segment.zone_nulls(99).is_err());
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn many(segment: &Arc<Segment>, keys: &BinaryArray) {
     println!("locate {found} keys: {:.0?}", begin.elapsed());
     let begin = Instant::now();
     let mut merged = 0;
-    let inputs = (0..2).map(|half| MergeInput::Segment {
+    let inputs = (0..2).map(|half| MergeInput {
         segment: segment.clone(),
         live: (0..segment.groups())
             .map(|group| 0..segment.group_rows(group))
