@@ -29,6 +29,40 @@ pub fn checkpoint_file(bytes: &[u8]) {
     open_with(&[("checkpoints/000001.checkpoint", &framed), log]);
 }
 
+/// A backup in one file: as it is, then with files and a manifest whose checksums are right.
+pub fn backup_file(bytes: &[u8]) {
+    restore(bytes);
+    let (mut files, mut manifest) = (Vec::new(), Vec::new());
+    for (kind, payload) in frames(bytes) {
+        if kind == MANIFEST {
+            manifest = payload;
+            continue;
+        }
+        let end = payload.iter().position(|byte| *byte == b'\n');
+        let (name, contents) = payload.split_at(end.unwrap_or(payload.len()));
+        let contents = contents.get(1..).unwrap_or_default();
+        files.push((
+            String::from_utf8_lossy(name).into_owned(),
+            contents.to_vec(),
+        ));
+    }
+    restore(&fuzzing::archive(&files, &manifest));
+}
+
+/// The bytes that `backup_file` takes for these files and this manifest.
+pub fn packed_backup(files: &[(String, Vec<u8>)], manifest: &[u8]) -> Vec<u8> {
+    let file = |(name, contents): &(String, Vec<u8>)| {
+        let name = name.bytes().chain([b'\n']);
+        (MANIFEST + 1, name.chain(contents.iter().copied()).collect())
+    };
+    let manifest = (MANIFEST, manifest.to_vec());
+    let all = files.iter().map(file).chain([manifest]);
+    packed(&all.collect::<Vec<_>>())
+}
+
+/// The kind of the part that is a manifest; the others are files: name, line feed, contents.
+const MANIFEST: u8 = 0;
+
 /// The index file of a segment.
 pub fn segment_index(bytes: &[u8]) {
     fuzzing::decode_index(bytes);
@@ -85,6 +119,19 @@ fn open_with(files: &[(&str, &[u8])]) {
             std::fs::write(folder.path().join(name), bytes).expect("a file of the store");
         }
         open_and_read(folder.path());
+    });
+}
+
+/// Restores a backup in one file, and reads what came of it.
+fn restore(archive: &[u8]) {
+    FOLDER.with(|folder| {
+        let folder = folder.get_or_init(|| tempfile::tempdir().expect("a folder for the store"));
+        let (from, to) = (folder.path().join("backup"), folder.path().join("restored"));
+        let _ = std::fs::remove_dir_all(&to);
+        std::fs::write(&from, archive).expect("a backup");
+        if Store::restore(&from, &to, None, |_, _| {}).is_ok() {
+            open_and_read(&to);
+        }
     });
 }
 

@@ -11,6 +11,7 @@ use crate::disk::OsDisk;
 use crate::log::{Frame, FrameFolder, FrameKind, Series, decode_frame};
 use crate::payload;
 use crate::segment::decode_index_for_fuzzing;
+use crate::store::{archive_for_fuzzing, files_for_fuzzing};
 
 /// Whether bytes are the index file of a segment.
 pub fn decode_index(bytes: &[u8]) -> bool {
@@ -41,6 +42,17 @@ pub fn file_of_frames(checkpoint: bool, frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// A backup in one file, with these files and this text of its manifest: headers, checksums and the
+/// list of files are right.
+pub fn archive(files: &[(String, Vec<u8>)], manifest: &[u8]) -> Vec<u8> {
+    archive_for_fuzzing(files, manifest)
+}
+
+/// The files of a backup in one file, and the text of its manifest; `None` if it is none.
+pub fn files_of_archive(bytes: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> {
+    files_for_fuzzing(bytes)
 }
 
 /// The frames of a file, up to the first that is none.

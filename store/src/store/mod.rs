@@ -46,6 +46,7 @@ use parking_lot::Mutex;
 pub use self::backup::{
     BackupInfo, BackupReport, BackupTable, BackupTarget, PruneReport, RestoreReport,
 };
+pub(crate) use self::backup::{archive_for_fuzzing, files_for_fuzzing};
 pub use self::bulk::BulkLoad;
 pub use self::check::{CheckReport, Problem};
 use self::committer::{Outcome, Request, Work};

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use netabase_store::{BackendKind, Change, Codec, Settings, Store, fuzzing};
+use netabase_store::{BackendKind, BackupTarget, Change, Codec, Settings, Store, fuzzing};
 
 use crate::common::{Random, batches, repeats, settings, stamp, table, upsert};
 
 #[allow(unreachable_pub, reason = "public in the package of the fuzz targets")]
 #[path = "../../../fuzz/src/targets.rs"]
 mod targets;
+
+/// A target and its name.
+type Target = (&'static str, fn(&[u8]));
 
 /// Inputs of each target that opens a store; those that only decode get four times as many.
 const RUNS: u64 = 300;
@@ -48,6 +51,38 @@ fn valid_files(root: &Path) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
         }
     }
     panic!("no segment was made");
+}
+
+/// A backup in one file of a small store.
+fn valid_backup(root: &Path) -> Vec<u8> {
+    let quiet = Settings {
+        backend: BackendKind::Memory,
+        background: false,
+        ..settings(&root.join("data"))
+    };
+    let store = Store::open(quiet).unwrap();
+    let def = table("t", 2);
+    store.put_table(def.clone()).unwrap();
+    upsert(&store, &def, &[1, 2, 3], 10);
+    store.flush_to_segments().unwrap();
+    upsert(&store, &def, &[3, 4], 20);
+    let to = root.join("backup.tar");
+    let target = BackupTarget::File(to.clone());
+    store.backup(target, None, |_, _| {}).unwrap();
+    store.close().unwrap();
+    std::fs::read(to).unwrap()
+}
+
+/// Writes the samples of a target where a fuzzer finds them, if it was asked for.
+fn keep(target: &str, samples: &[Vec<u8>]) {
+    let Ok(corpus) = std::env::var("NETABASE_FUZZ_CORPUS") else {
+        return;
+    };
+    let folder = Path::new(&corpus).join(target);
+    std::fs::create_dir_all(&folder).unwrap();
+    for (number, sample) in samples.iter().enumerate() {
+        std::fs::write(folder.join(format!("valid-{number}")), sample).unwrap();
+    }
 }
 
 /// The payload of a write that is large enough to be compressed.
@@ -90,7 +125,8 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// Runs a target over random bytes, and over mutations of the samples.
-fn run(target: fn(&[u8]), samples: &[Vec<u8>], runs: u64, seed: u64) {
+fn run((name, target): Target, samples: &[Vec<u8>], runs: u64, seed: u64) {
+    keep(name, samples);
     let mut random = Random::new(seed);
     samples.iter().for_each(|sample| target(sample));
     for number in 0..runs {
@@ -113,12 +149,8 @@ fn no_log_makes_a_store_panic() {
     let (log, ..) = valid_files(dir.path());
     let frames = fuzzing::frames_of_file(&log);
     assert_eq!(frames.len(), 3, "a table, rows, a delete");
-    run(
-        targets::log_file,
-        &[log, targets::packed(&frames)],
-        runs(),
-        1,
-    );
+    let samples = [log, targets::packed(&frames)];
+    run(("log_file", targets::log_file), &samples, runs(), 1);
 }
 
 #[test]
@@ -128,7 +160,8 @@ fn no_checkpoint_makes_a_store_panic() {
     let frames = fuzzing::frames_of_file(&checkpoint);
     assert!(frames.len() > 4, "a table, shards, segments, an end");
     let samples = [checkpoint, targets::packed(&frames)];
-    run(targets::checkpoint_file, &samples, runs(), 2);
+    let target: Target = ("checkpoint_file", targets::checkpoint_file);
+    run(target, &samples, runs(), 2);
 }
 
 #[test]
@@ -144,7 +177,28 @@ fn no_bytes_make_a_decoder_panic() {
     writes.extend([Codec::Lz4, Codec::Zstd(1)].map(compressed_payload));
     assert!(writes.iter().all(|write| fuzzing::decode_payload(write)));
     assert!(fuzzing::decode_payload(&writes[0]) && fuzzing::decode_index(&index));
-    run(targets::payload, &writes, runs() * 4, 3);
-    run(targets::table_definition, &tables, runs() * 4, 4);
-    run(targets::segment_index, &[index], runs() * 4, 5);
+    let (often, definition) = (runs() * 4, targets::table_definition as fn(&[u8]));
+    run(("payload", targets::payload), &writes, often, 3);
+    run(("table_definition", definition), &tables, often, 4);
+    run(
+        ("segment_index", targets::segment_index),
+        &[index],
+        often,
+        5,
+    );
+}
+
+#[test]
+fn no_backup_makes_a_restore_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = valid_backup(dir.path());
+    let (files, manifest) = fuzzing::files_of_archive(&archive).unwrap();
+    assert!(files.len() > 4, "a checkpoint, two files for each segment");
+    // What is put together again is a backup.
+    let again = dir.path().join("again.tar");
+    std::fs::write(&again, fuzzing::archive(&files, &manifest)).unwrap();
+    let report = Store::restore(&again, &dir.path().join("restored"), None, |_, _| {});
+    assert_eq!(report.unwrap().rows, 4);
+    let samples = [archive, targets::packed_backup(&files, &manifest)];
+    run(("backup_file", targets::backup_file), &samples, runs(), 6);
 }

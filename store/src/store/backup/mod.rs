@@ -11,6 +11,7 @@
 //! above, which are one machine's; encryption; copying to other machines.
 
 mod filter;
+mod fuzzing;
 mod make;
 mod manifest;
 mod prune;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::fuzzing::{archive_for_fuzzing, files_for_fuzzing};
 pub use self::prune::PruneReport;
 use super::Store;
 use super::maintenance::Job;
