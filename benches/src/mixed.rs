@@ -2,7 +2,8 @@
 //!
 //! Purpose: what a store is like after minutes of work: how long the slow reads take, and whether
 //! memory and disk stay in proportion to the rows. The number of live rows does not change.
-//! Invariant: nothing here grows with the length of the run, so that memory is the store's.
+//! Invariant: nothing here grows with the length of the run, so that memory is the store's. What is
+//! told of memory and disk is the most that was seen, not what is left at the end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -23,6 +24,8 @@ const READS: u64 = 80;
 const WRITES: u64 = 15;
 /// Rows of a short scan.
 const SCAN_ROWS: usize = 100;
+/// Time between two looks at memory and disk.
+const LOOK: Duration = Duration::from_secs(1);
 /// Time between two lines of the samples.
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How long to sleep before looking at the clock again.
@@ -42,8 +45,17 @@ struct Run<'a> {
 struct Outcome {
     reads: Histogram,
     operations: f64,
+    watched: Watched,
+}
+
+/// Memory and disk over a run.
+#[derive(Default)]
+struct Watched {
+    /// Memory once it has settled, and the most from then on.
     settled_mb: f64,
-    end_mb: f64,
+    most_mb: f64,
+    /// The most bytes on disk.
+    most_disk: u64,
 }
 
 pub(crate) async fn run(settings: &Settings) -> Result<(), Failure> {
@@ -67,23 +79,28 @@ fn measure(settings: &Settings) -> Result<(), Failure> {
     let disk = || process::folder_bytes(folder.path());
     let outcome = work(&run, time, &disk)?;
     let live = rows as f64 * (KEY + VALUE) as f64;
-    let disk = disk()? as f64 / live;
-    for figure in figures(&outcome, disk) {
+    for figure in figures(&outcome, live) {
         eprintln!("{:<18} {:.3} {}", figure.bench, figure.value, figure.unit);
         figure.print()?;
     }
     Box::new(store).close()
 }
 
-fn figures(outcome: &Outcome, disk: f64) -> Vec<Figure> {
+/// `live`: bytes of the rows.
+fn figures(outcome: &Outcome, live: f64) -> Vec<Figure> {
     let milliseconds = |share| 1000.0 * outcome.reads.percentile(share);
-    let growth = outcome.end_mb / outcome.settled_mb;
+    let Watched {
+        settled_mb,
+        most_mb,
+        most_disk,
+    } = outcome.watched;
     vec![
         Figure::new("mixed.read_p50", milliseconds(0.5), "ms"),
         Figure::new("mixed.read_p99", milliseconds(0.99), "ms"),
         Figure::new("mixed.ops", outcome.operations, "ops/s"),
-        Figure::new("mixed.rss_growth", growth, "ratio"),
-        Figure::new("mixed.disk", disk, "ratio"),
+        Figure::new("mixed.rss", most_mb, "MB"),
+        Figure::new("mixed.rss_growth", most_mb / settled_mb, "ratio"),
+        Figure::new("mixed.disk", most_disk as f64 / live, "ratio"),
     ]
 }
 
@@ -105,43 +122,52 @@ fn work(
             reads.merge(&thread.join().map_err(|_| "a thread failed")??);
         }
         let seconds = started.elapsed().as_secs_f64();
-        let (settled_mb, end_mb) = watched?;
         Ok(Outcome {
             reads,
             operations: run.done.load(Ordering::Relaxed) as f64 / seconds,
-            settled_mb,
-            end_mb,
+            watched: watched?,
         })
     })
 }
 
-/// Writes samples to stderr; the memory once settled, and at the end.
+/// Looks at memory and disk, and writes samples to stderr.
 fn watch(
     run: &Run<'_>,
     time: Duration,
     disk: &dyn Fn() -> Result<u64, Failure>,
-) -> Result<(f64, f64), Failure> {
+) -> Result<Watched, Failure> {
     let started = Instant::now();
-    let (mut settled, mut samples, mut before) = (None, 0, 0);
+    let mut watched = Watched::default();
+    let (mut looks, mut samples, mut before) = (0, 0, 0);
     while started.elapsed() < time && !run.stop.load(Ordering::Relaxed) {
         thread::sleep(TICK.min(time));
-        if settled.is_none() && started.elapsed() >= time.mul_f64(SETTLED) {
-            settled = Some(process::resident_mb(None)?);
+        let last = started.elapsed() >= time;
+        if started.elapsed() < LOOK * (looks + 1) && !last {
+            continue;
+        }
+        looks += 1;
+        let (memory, disk) = (process::resident_mb(None)?, disk()?);
+        watched.most_disk = watched.most_disk.max(disk);
+        if started.elapsed() >= time.mul_f64(SETTLED) {
+            if watched.settled_mb == 0.0 {
+                watched.settled_mb = memory;
+            }
+            watched.most_mb = watched.most_mb.max(memory);
         }
         if started.elapsed() >= SAMPLE * (samples + 1) {
             samples += 1;
             let done = run.done.load(Ordering::Relaxed);
             let speed = (done - before) as f64 / SAMPLE.as_secs_f64();
             before = done;
-            let (memory, disk) = (process::resident_mb(None)?, disk()? as f64 / MB);
-            let seconds = started.elapsed().as_secs();
+            let (seconds, disk) = (started.elapsed().as_secs(), disk as f64 / MB);
+            let inside = run.store.sizes();
             eprintln!(
-                "{seconds:>6} s {speed:>10.0} ops/s {memory:>8.0} MB memory {disk:>8.0} MB disk"
+                "{seconds:>6} s {speed:>10.0} ops/s {memory:>8.0} MB memory {disk:>8.0} MB disk \
+                 ({inside})"
             );
         }
     }
-    let end = process::resident_mb(None)?;
-    Ok((settled.unwrap_or(end), end))
+    Ok(watched)
 }
 
 /// One thread's work until it is told to stop; the others are told when it fails.
@@ -197,9 +223,9 @@ mod tests {
             stop: AtomicBool::new(false),
         };
         let outcome = work(&run, Duration::from_millis(200), &|| Ok(1)).unwrap();
-        assert!(outcome.operations > 0.0 && outcome.settled_mb > 0.0);
+        assert!(outcome.operations > 0.0 && outcome.watched.settled_mb > 0.0);
         let figures = figures(&outcome, 2.0);
-        assert_eq!(figures.len(), 5);
+        assert_eq!(figures.len(), 6);
         assert!(figures.iter().all(|figure| figure.value > 0.0));
     }
 }

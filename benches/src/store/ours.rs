@@ -19,6 +19,7 @@ use netabase_store::{
 use parquet::arrow::ArrowWriter;
 
 use crate::Failure;
+use crate::process::MB;
 use crate::store::peer::{Key, KeyValue, Numbers, Value, chunks, key, number, value};
 
 /// Shards of the table: the default of CREATE TABLE.
@@ -88,6 +89,20 @@ impl Ours {
             }
         }
         with_lengths(first, &segments)
+    }
+
+    /// What the store says that it holds, in MB.
+    pub(crate) fn sizes(&self) -> String {
+        let stats = self.store.stats();
+        let mb = |bytes: u64| bytes as f64 / MB;
+        format!(
+            "rows in memory {:.0}, cached columns {:.0}; segments {:.0}, replaced {:.0}, log {:.0}",
+            mb(stats.memory_bytes),
+            mb(stats.cached_bytes),
+            mb(stats.segment_bytes),
+            mb(stats.retired_bytes),
+            mb(stats.log_bytes)
+        )
     }
 
     fn write<'a>(

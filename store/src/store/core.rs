@@ -67,6 +67,13 @@ pub struct StoreStats {
     pub failed_jobs: u64,
 }
 
+/// A checkpoint is due when replaced segments have one byte for so many of those in use,
+const REPLACED_SHARE: u64 = 8;
+/// or the log has; less than this is never many, in bytes.
+const LOG_SHARE: u64 = 4;
+const MIN_REPLACED_BYTES: u64 = 4 << 20;
+const MIN_LOG_BYTES: u64 = 16 << 20;
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) frames: AtomicU64,
@@ -157,6 +164,25 @@ impl Core {
         self.home.is_some()
             && (self.memory() as u64 >= self.settings.flush_bytes
                 || log >= self.settings.checkpoint_log_bytes)
+    }
+
+    /// Whether log files and replaced segments, which the next checkpoint frees, have become many for
+    /// what the store holds. Not for every write: it looks at every segment.
+    pub(super) fn is_crowded(&self) -> bool {
+        if self.home.is_none() {
+            return false;
+        }
+        let mut live = 0;
+        for table in self.catalog.read().all() {
+            for shard in table.state.mem.lock().iter() {
+                let held = shard.segments().iter();
+                live += held.map(|held| file_bytes(&held.segment)).sum::<u64>();
+            }
+        }
+        let replaced: u64 = self.replaced.lock().iter().map(|s| file_bytes(s)).sum();
+        let log = self.counters.log_bytes.load(Ordering::Relaxed);
+        replaced >= MIN_REPLACED_BYTES.max(live / REPLACED_SHARE)
+            || log >= MIN_LOG_BYTES.max(live / LOG_SHARE)
     }
 
     /// The names of all segments of all tables, and of the runs that they may have.

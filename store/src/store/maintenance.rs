@@ -154,7 +154,13 @@ impl Maintenance {
     pub(super) fn run(mut self) {
         loop {
             match self.jobs.recv_timeout(TICK) {
-                Ok(Job::Wake) | Err(RecvTimeoutError::Timeout) => self.look(),
+                Ok(Job::Wake) | Err(RecvTimeoutError::Timeout) => {
+                    self.look();
+                    // Compaction ends where a checkpoint frees what it replaced.
+                    if self.is_checkpoint_due() && !self.core.is_stopping() {
+                        self.look();
+                    }
+                }
                 Ok(Job::Checkpoint { flush_all, answer }) => {
                     // A caller that is gone needs no answer.
                     let _ = answer.send(self.checkpoint(flush_all));
@@ -187,7 +193,7 @@ impl Maintenance {
         if !self.core.settings.background || self.core.check_failed().is_err() {
             return;
         }
-        let checkpoint = self.begun.is_some() || self.core.checkpoint_due();
+        let checkpoint = self.begun.is_some() || self.is_checkpoint_due();
         let done = match checkpoint {
             true if self.checkpoint_backoff.is_over() => self.try_checkpoint(false).map(|_| ()),
             false if self.tidy_backoff.is_over() => {
@@ -204,6 +210,11 @@ impl Maintenance {
             true => self.note(&done),
             false => self.note_tidied(&done),
         }
+    }
+
+    /// Whether memory, log or replaced segments have grown enough for a checkpoint.
+    fn is_checkpoint_due(&self) -> bool {
+        self.core.checkpoint_due() || self.core.is_crowded()
     }
 
     /// Keeps what a checkpoint came to. One that succeeds says nothing about another that waits.
@@ -350,7 +361,7 @@ impl Maintenance {
                     }
                     Err(error) => return Err(error),
                 }
-                if self.core.checkpoint_due() || self.core.is_stopping() {
+                if self.is_checkpoint_due() || self.core.is_stopping() {
                     return Ok(());
                 }
             }
@@ -361,7 +372,7 @@ impl Maintenance {
     fn compact_shard_due(&self, table: &Arc<TableState>, shard: u32) -> Result<()> {
         while let Some(inputs) = compact::due(table, shard, self.core.cutoff(table))? {
             self.compact_shard(table, shard, &inputs, true)?;
-            if self.core.checkpoint_due() || self.core.is_stopping() {
+            if self.is_checkpoint_due() || self.core.is_stopping() {
                 break;
             }
         }

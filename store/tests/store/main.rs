@@ -10,6 +10,7 @@ mod common;
 mod compression;
 mod convergence;
 mod crash;
+mod crowding;
 mod expiry;
 mod faults;
 mod format;

@@ -1,0 +1,108 @@
+//! Nobody asks for it: a small store does not keep a multiple of its rows on disk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netabase_store::arrow::array::{Int64Array, RecordBatch, StringViewArray};
+use netabase_store::{
+    BackendKind, Change, Durability, KeyEncoder, Settings, ShardBatch, Store, TableDef,
+};
+
+use crate::common::{Random, ids, settings, stamp, table};
+
+/// How long background work may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn open(dir: &std::path::Path) -> (Store, TableDef) {
+    let usual = Settings {
+        backend: BackendKind::Memory,
+        durability: Durability::Relaxed,
+        ..settings(dir)
+    };
+    let store = Store::open(usual).unwrap();
+    let def = table("t", 1);
+    store.put_table(def.clone()).unwrap();
+    (store, def)
+}
+
+/// Rows with texts of 1,000 characters that do not compress well.
+fn write(store: &Store, def: &TableDef, keys: std::ops::Range<i64>, version: u64) {
+    let mut random = Random::new(version);
+    let text = |_| (0..50).map(|_| format!("{:020}", random.next())).collect();
+    let texts: Vec<String> = keys.clone().map(text).collect();
+    let rows = RecordBatch::try_new(
+        def.schema.clone(),
+        vec![
+            Arc::new(Int64Array::from_iter_values(keys.clone())),
+            Arc::new(StringViewArray::from_iter_values(texts)),
+            Arc::new(Int64Array::from_iter_values(keys)),
+        ],
+    );
+    let parts = KeyEncoder::new(def).unwrap().split(&rows.unwrap()).unwrap();
+    let batch = |(shard, rows)| ShardBatch {
+        table: def.id,
+        shard,
+        change: Change::Upsert,
+        stamp: stamp(version, "a"),
+        rows,
+    };
+    store.write(parts.into_iter().map(batch).collect()).unwrap();
+}
+
+fn wait_for(what: &str, store: &Store, done: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < PATIENCE, "{what}: {:?}", store.stats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_log_that_outgrows_the_rows_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, def) = open(dir.path());
+    let started = Settings::default().checkpoint_log_bytes;
+    let mut version = 0;
+    // The same rows again and again: 2 MB of them.
+    while store.stats().bytes_logged < 20 << 20 {
+        version += 10;
+        write(&store, &def, 0..2_000, version);
+    }
+    assert!(
+        store.stats().bytes_logged < started,
+        "far from the fixed bound"
+    );
+    wait_for("no checkpoint was made", &store, || {
+        store.stats().log_bytes < 4 << 20
+    });
+    assert_eq!(ids(&store, def.id).len(), 2_000);
+}
+
+#[test]
+fn what_compaction_replaced_is_removed_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, def) = open(dir.path());
+    // Four segments of similar size, which compaction merges to one.
+    for part in 0..4 {
+        write(&store, &def, part * 4_000..(part + 1) * 4_000, 10);
+        store.flush_to_segments().unwrap();
+    }
+    let folder = dir.path().join("segments");
+    let files = || walk(&folder);
+    wait_for("nothing was merged", &store, || {
+        store.stats().compactions > 0
+    });
+    wait_for("replaced files stay", &store, || files() == 2);
+    assert_eq!(store.stats().segments, 1);
+    assert_eq!(ids(&store, def.id).len(), 16_000);
+}
+
+/// Files beneath a folder.
+fn walk(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let count = |entry: std::fs::DirEntry| match entry.path().is_dir() {
+        true => walk(&entry.path()),
+        false => 1,
+    };
+    entries.map(count).sum()
+}
