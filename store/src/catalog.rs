@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::key::KeyEncoder;
 use crate::mem::Shard;
+use crate::payload::StreamHead;
 use crate::segment::{KeyLayout, Segment};
 use crate::table::{TableDef, TableOptions};
 use crate::write::Change;
@@ -37,6 +38,9 @@ pub(crate) struct TableState {
     /// How rows become keys again, and how tombstones do.
     row_keys: Arc<KeyLayout>,
     tombstone_keys: Arc<KeyLayout>,
+    /// How streams of rows begin in the log, and those of tombstones.
+    row_head: Option<StreamHead>,
+    tombstone_head: Option<StreamHead>,
     /// Set once; from then on there are no rows.
     pub(crate) dropped: AtomicBool,
     /// Why it is set aside, if so: the damaged file, and what is wrong with it.
@@ -56,6 +60,8 @@ impl TableState {
             shards: def.shards,
             encoder: KeyEncoder::new(def)?,
             options: RwLock::new(Arc::new(def.options.clone())),
+            row_head: StreamHead::of(&def.schema),
+            tombstone_head: StreamHead::of(&def.key_schema()),
             row_keys: Arc::new(KeyLayout::new(&def.schema, def.primary_key.clone())?),
             tombstone_keys: Arc::new(KeyLayout::new(
                 &def.key_schema(),
@@ -72,6 +78,14 @@ impl TableState {
         match change {
             Change::Upsert => &self.schema,
             Change::Delete => &self.key_schema,
+        }
+    }
+
+    /// How streams of rows or of tombstones begin in the log, unless it differs.
+    pub(crate) fn head_of(&self, change: Change) -> Option<&StreamHead> {
+        match change {
+            Change::Upsert => self.row_head.as_ref(),
+            Change::Delete => self.tombstone_head.as_ref(),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Invariant: the shard of a key is the same on every machine and in every release; a golden test
 //! pins it. Non-goal: keys are not decoded again; the columns are kept beside them.
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::array_value_to_string;
@@ -126,13 +126,8 @@ impl KeyEncoder {
         }
         let encoded = self.encode(batch)?;
         let bytes = encoded.row(0).data().to_vec();
-        // Where all of the key chooses the shard, its bytes are at hand.
-        let shard = if self.shards > 1 && self.shard_key_len == self.primary_key.len() {
-            self.shard_of(&bytes)
-        } else {
-            let shards = self.shard_of_each(batch)?;
-            shards.first().copied().unwrap_or(0)
-        };
+        let shards = self.shard_of_each(batch)?;
+        let shard = shards.first().copied().unwrap_or(0);
         Ok(RowKey { bytes, shard })
     }
 
@@ -160,6 +155,23 @@ impl KeyEncoder {
             shards.push(shard);
         }
         Ok(shards)
+    }
+
+    /// Like `shard_of_each`, given also the encoded keys: where all of the key chooses the shard,
+    /// their bytes are at hand.
+    pub(crate) fn shard_of_keys(
+        &self,
+        batch: &RecordBatch,
+        keys: &BinaryArray,
+    ) -> Result<Vec<u32>> {
+        if self.shards == 1 || self.shard_key_len < self.primary_key.len() {
+            return self.shard_of_each(batch);
+        }
+        Ok(keys
+            .iter()
+            .flatten()
+            .map(|key| self.shard_of(key))
+            .collect())
     }
 
     /// The rows of `batch` by shard, in order of shards; shards without rows are left out.

@@ -13,8 +13,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_ipc::writer::{
+    DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
+    write_message,
+};
 use arrow_ipc::{BodyCompression, CompressionType, MetadataVersion, root_as_message};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +41,8 @@ const ALIGNMENT: usize = 8;
 
 /// First bytes of every message of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Last bytes of a stream: a message without a length.
+const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// Those, and the length of what describes the message.
 const MESSAGE_PREFIX_BYTES: usize = 8;
 /// LZ4 makes at most so many bytes of one.
@@ -64,6 +71,30 @@ pub(crate) struct PartRef<'a> {
     pub(crate) bytes: usize,
     /// What the table says about compression.
     pub(crate) codec: Option<Codec>,
+    /// Of the rows' schema, where it is at hand.
+    pub(crate) head: Option<&'a StreamHead>,
+}
+
+/// How the stream of every batch of a schema begins. Kept, because making it takes longer than the
+/// rows of a small write.
+#[derive(Debug)]
+pub(crate) struct StreamHead(Vec<u8>);
+
+impl StreamHead {
+    /// `None` if the rows of the schema do not follow at once, because they have dictionaries, or if
+    /// there can be no stream of it.
+    pub(crate) fn of(schema: &Schema) -> Option<Self> {
+        let fields = schema.flattened_fields();
+        let has_dictionary = |field: &&Field| matches!(field.data_type(), DataType::Dictionary(..));
+        if fields.iter().any(has_dictionary) {
+            return None;
+        }
+        let options = stream_options(None, None).ok()?;
+        let writer = StreamWriter::try_new_with_options(Vec::new(), schema, options).ok()?;
+        let mut stream = writer.into_inner().ok()?;
+        stream.truncate(stream.len().checked_sub(END_OF_STREAM.len())?);
+        Some(Self(stream))
+    }
 }
 
 pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec<u8>> {
@@ -98,7 +129,7 @@ pub(crate) fn encode<'a>(parts: impl Iterator<Item = PartRef<'a>>) -> Result<Vec
     Ok(payload)
 }
 
-fn write_stream(to: Vec<u8>, part: &PartRef<'_>) -> Result<Vec<u8>, arrow::error::ArrowError> {
+fn write_stream(to: Vec<u8>, part: &PartRef<'_>) -> Result<Vec<u8>, ArrowError> {
     let (compression, level) = match part.codec {
         _ if part.bytes < MIN_COMPRESSED_BYTES => (None, None),
         Some(Codec::None) => (None, None),
@@ -108,12 +139,39 @@ fn write_stream(to: Vec<u8>, part: &PartRef<'_>) -> Result<Vec<u8>, arrow::error
         }
         Some(Codec::Lz4) | None => (Some(CompressionType::LZ4_FRAME), None),
     };
-    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
-        .try_with_compression(compression)?
-        .try_with_compression_level(level)?;
+    let options = stream_options(compression, level)?;
+    if let (Some(head), None) = (part.head, compression) {
+        return write_after(head, to, part.rows, &options);
+    }
     let mut writer = StreamWriter::try_new_with_options(to, &part.rows.schema(), options)?;
     writer.write(part.rows)?;
     writer.into_inner()
+}
+
+fn stream_options(
+    compression: Option<CompressionType>,
+    level: Option<i32>,
+) -> Result<IpcWriteOptions, ArrowError> {
+    IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?
+        .try_with_compression(compression)?
+        .try_with_compression_level(level)
+}
+
+/// The same bytes as a writer of streams makes.
+fn write_after(
+    head: &StreamHead,
+    mut to: Vec<u8>,
+    rows: &RecordBatch,
+    options: &IpcWriteOptions,
+) -> Result<Vec<u8>, ArrowError> {
+    to.extend_from_slice(&head.0);
+    let mut dictionaries = DictionaryTracker::new(false);
+    let context = &mut IpcWriteContext::default();
+    let generator = IpcDataGenerator::default();
+    let (_none, rows) = generator.encode(rows, &mut dictionaries, options, context)?;
+    write_message(&mut to, rows, options)?;
+    to.extend_from_slice(&END_OF_STREAM);
+    Ok(to)
 }
 
 /// Fails if a stream announces more bytes than it has, or than `budget` allows once decompressed, and
@@ -257,7 +315,10 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{
+        ArrayRef, DictionaryArray, Int64Array, NullArray, StringArray, StructArray,
+    };
+    use arrow::datatypes::Int8Type;
 
     use super::*;
     use crate::ids::Stamp;
@@ -273,10 +334,14 @@ mod tests {
     }
 
     fn encoded(rows: &RecordBatch, codec: Option<Codec>) -> Vec<u8> {
-        try_encode(rows, codec).unwrap()
+        try_encode(rows, codec, None).unwrap()
     }
 
-    fn try_encode(rows: &RecordBatch, codec: Option<Codec>) -> Result<Vec<u8>> {
+    fn try_encode(
+        rows: &RecordBatch,
+        codec: Option<Codec>,
+        head: Option<&StreamHead>,
+    ) -> Result<Vec<u8>> {
         let stamps = Stamps::One(Stamp {
             version: crate::clock::Version(1),
             author: "a".into(),
@@ -289,8 +354,29 @@ mod tests {
             rows,
             bytes: rows.get_array_memory_size(),
             codec,
+            head,
         };
         encode(std::iter::once(part))
+    }
+
+    #[test]
+    fn a_head_at_hand_changes_no_byte() {
+        let pairs = StructArray::from(rows(100));
+        let more: [(&str, ArrayRef); 2] = [
+            ("empty", Arc::new(NullArray::new(100))),
+            ("pair", Arc::new(pairs)),
+        ];
+        let nested = RecordBatch::try_from_iter(more).unwrap();
+        for rows in [rows(100), rows(100).slice(7, 1), nested.slice(1, 3), nested] {
+            let head = StreamHead::of(rows.schema_ref()).unwrap();
+            let bytes = try_encode(&rows, None, Some(&head)).unwrap();
+            assert_eq!(bytes, encoded(&rows, None));
+            assert_eq!(&decode(&bytes).unwrap()[0].rows, &rows);
+        }
+        let words: DictionaryArray<Int8Type> = ["a", "b", "a"].into_iter().collect();
+        let words: [(&str, ArrayRef); 1] = [("word", Arc::new(words))];
+        let words = RecordBatch::try_from_iter(words).unwrap();
+        assert!(StreamHead::of(words.schema_ref()).is_none());
     }
 
     #[test]
@@ -300,7 +386,7 @@ mod tests {
         let names = (0..9).map(|number| format!("c{number}"));
         let columns = names.map(|name| (name, Arc::clone(&column)));
         let rows = RecordBatch::try_from_iter(columns).unwrap();
-        let error = try_encode(&rows, Some(Codec::Zstd(1))).unwrap_err();
+        let error = try_encode(&rows, Some(Codec::Zstd(1)), None).unwrap_err();
         assert!(error.to_string().contains("smaller writes"), "{error}");
     }
 

@@ -111,7 +111,8 @@ impl Memtable {
         self.live -= hidden_here;
         applied.hidden += hidden_here;
         if applied.rows > 0 {
-            let added = MemBatch::new(part.rows, part.keys, part.stamps, current);
+            let rows = (part.rows, part.row_bytes);
+            let added = MemBatch::new(rows, part.keys, part.stamps, current);
             self.batch_bytes += added.bytes;
             self.runs.of_mut(change).push(Some(added));
             thinned.push(Entry {

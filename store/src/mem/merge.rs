@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 
 use super::bitmap::Bitmap;
 use super::runs::MemBatch;
-use super::size::collect_views;
+use super::size::{collect_views, held_bytes};
 use super::stamps::Stamps;
 
 /// Most rows of a batch made by merging; batches of this size are left alone.
@@ -70,7 +70,8 @@ pub(super) fn merge(batches: &mut [&mut MemBatch]) -> Result<MemBatch, ArrowErro
             .map(|(batch, chosen)| (&batch.stamps, chosen, batch.rows.num_rows())),
     );
     let current = Bitmap::all(rows.num_rows());
-    Ok(MemBatch::new(rows, keys, stamps, current))
+    let bytes = held_bytes(&rows);
+    Ok(MemBatch::new((rows, bytes), keys, stamps, current))
 }
 
 fn concat_rows(rows: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {

@@ -40,6 +40,8 @@ pub(crate) struct Part {
     pub(super) digests: Vec<RecordDigest>,
     /// Where its keys lie in segments.
     pub(crate) located: Located,
+    /// Bytes the rows hold in memory.
+    pub(super) row_bytes: usize,
     /// Bytes the rows and keys hold in memory.
     pub(crate) bytes: usize,
 }
@@ -97,18 +99,18 @@ impl Preparer<'_> {
         } else {
             check_rows(table, change, &rows)?
         };
-        let rows = size::compact(rows).map_err(failed)?;
+        let (rows, row_bytes) = size::compact(rows).map_err(failed)?;
         let encoded = table.encoder.encode(&rows)?;
         let keys = encoded.try_into_binary().map_err(failed)?;
         let hashes: Vec<u64> = (0..keys.len())
             .map(|row| self.hasher.hash_one(keys.value(row)))
             .collect();
         if !self.trusted {
-            check_shard(table, shard, &rows)?;
+            check_shard(table, shard, &rows, &keys)?;
             check_unique(table, &rows, &keys, &hashes)?;
         }
         let digests = digests_of(&keys, &stamps, change);
-        let bytes = size::held_bytes(&rows) + keys.get_buffer_memory_size();
+        let bytes = row_bytes + keys.get_buffer_memory_size();
         Ok(Part {
             table: table.clone(),
             shard,
@@ -119,6 +121,7 @@ impl Preparer<'_> {
             hashes,
             digests,
             located: Located::default(),
+            row_bytes,
             bytes,
         })
     }
@@ -131,14 +134,20 @@ pub(crate) fn check_rows(
     change: Change,
     rows: &RecordBatch,
 ) -> Result<RecordBatch> {
-    check_schema(&table.name, table.schema_of(change), &rows.schema())?;
+    let schema = table.schema_of(change);
+    if !Arc::ptr_eq(schema, rows.schema_ref()) {
+        check_schema(&table.name, schema, rows.schema_ref())?;
+    }
     check_nulls(table, change, rows)?;
     conform(table, change, rows)
 }
 
 fn conform(table: &TableState, change: Change, rows: &RecordBatch) -> Result<RecordBatch> {
     let schema = table.schema_of(change);
-    check_schema(&table.name, schema, &rows.schema())?;
+    if Arc::ptr_eq(schema, rows.schema_ref()) {
+        return Ok(rows.clone());
+    }
+    check_schema(&table.name, schema, rows.schema_ref())?;
     RecordBatch::try_new(schema.clone(), rows.columns().to_vec())
         .map_err(|error| Error::arrow(format!("rows of table \"{}\"", table.name), error))
 }
@@ -195,8 +204,13 @@ fn check_nulls(table: &TableState, change: Change, rows: &RecordBatch) -> Result
     Ok(())
 }
 
-fn check_shard(table: &TableState, shard: u32, rows: &RecordBatch) -> Result<()> {
-    let shards = table.encoder.shard_of_each(rows)?;
+fn check_shard(
+    table: &TableState,
+    shard: u32,
+    rows: &RecordBatch,
+    keys: &BinaryArray,
+) -> Result<()> {
+    let shards = table.encoder.shard_of_keys(rows, keys)?;
     match shards.iter().position(|&other| other != shard) {
         Some(row) => Err(Error::invalid(format!(
             "table \"{}\": key {} belongs to shard {}, not {shard}; split rows with KeyEncoder",

@@ -3,7 +3,6 @@
 use arrow::array::{Array, BinaryArray, RecordBatch};
 
 use super::bitmap::Bitmap;
-use super::size;
 use super::stamps::Stamps;
 use crate::write::Change;
 
@@ -18,16 +17,14 @@ pub(super) struct MemBatch {
 }
 
 impl MemBatch {
+    /// `row_bytes`: what the rows hold in memory.
     pub(super) fn new(
-        rows: RecordBatch,
+        (rows, row_bytes): (RecordBatch, usize),
         keys: BinaryArray,
         stamps: Stamps,
         current: Bitmap,
     ) -> Self {
-        let bytes = size::held_bytes(&rows)
-            + keys.get_buffer_memory_size()
-            + stamps.bytes()
-            + size_of::<Self>();
+        let bytes = row_bytes + keys.get_buffer_memory_size() + stamps.bytes() + size_of::<Self>();
         Self {
             rows,
             keys,

@@ -3,10 +3,10 @@
 //! Arrays are often slices of something larger, or share one buffer; storing them as they are
 //! would keep all of it.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch, UInt32Array, make_array};
+use arrow::buffer::Buffer;
 use arrow::compute::take;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -16,34 +16,34 @@ const SLACK_BYTES: usize = 4 << 10;
 
 /// Bytes of the distinct allocations behind a batch.
 pub(super) fn held_bytes(batch: &RecordBatch) -> usize {
-    let mut seen = HashSet::new();
-    batch
-        .columns()
-        .iter()
-        .map(|column| held(&column.to_data(), &mut seen))
-        .sum()
+    let mut allocations = Vec::new();
+    for column in batch.columns() {
+        note(&column.to_data(), &mut allocations);
+    }
+    sum(allocations)
 }
 
-fn held(data: &ArrayData, seen: &mut HashSet<usize>) -> usize {
+/// Where an allocation is, and its bytes.
+type Allocation = (usize, usize);
+
+fn note(data: &ArrayData, allocations: &mut Vec<Allocation>) {
     let nulls = data.nulls().map(|nulls| nulls.buffer());
-    let own: usize = data
-        .buffers()
-        .iter()
-        .chain(nulls)
-        .filter(|buffer| seen.insert(buffer.data_ptr().as_ptr().addr()))
-        .map(|buffer| buffer.capacity())
-        .sum();
-    let children: usize = data
-        .child_data()
-        .iter()
-        .map(|child| held(child, seen))
-        .sum();
-    own + children
+    let of = |buffer: &Buffer| (buffer.data_ptr().as_ptr().addr(), buffer.capacity());
+    allocations.extend(data.buffers().iter().chain(nulls).map(of));
+    for child in data.child_data() {
+        note(child, allocations);
+    }
+}
+
+fn sum(mut allocations: Vec<Allocation>) -> usize {
+    allocations.sort_unstable();
+    allocations.dedup_by_key(|(place, _)| *place);
+    allocations.iter().map(|(_, bytes)| bytes).sum()
 }
 
 /// Bytes the values of an array need.
-fn needed(array: &ArrayRef) -> usize {
-    let fixed = array.to_data().get_slice_memory_size().unwrap_or_default();
+fn needed(array: &ArrayRef, data: &ArrayData) -> usize {
+    let fixed = data.get_slice_memory_size().unwrap_or_default();
     let long = match array.data_type() {
         DataType::Utf8View => array.as_string_view().total_buffer_bytes_used(),
         DataType::BinaryView => array.as_binary_view().total_buffer_bytes_used(),
@@ -52,11 +52,17 @@ fn needed(array: &ArrayRef) -> usize {
     fixed + long
 }
 
-/// The same batch, copied if it holds more than twice what it needs.
-pub(super) fn compact(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let needed: usize = batch.columns().iter().map(needed).sum();
-    if held_bytes(&batch) <= needed * 2 + SLACK_BYTES {
-        return Ok(batch);
+/// The same batch, copied if it holds more than twice what it needs, and the bytes that it holds.
+pub(super) fn compact(batch: RecordBatch) -> Result<(RecordBatch, usize), ArrowError> {
+    let (mut allocations, mut least) = (Vec::new(), 0);
+    for column in batch.columns() {
+        let data = column.to_data();
+        least += needed(column, &data);
+        note(&data, &mut allocations);
+    }
+    let held = sum(allocations);
+    if held <= least * 2 + SLACK_BYTES {
+        return Ok((batch, held));
     }
     let all = UInt32Array::from_iter_values(0..batch.num_rows() as u32);
     let columns = batch
@@ -72,7 +78,9 @@ pub(super) fn compact(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
             }
         })
         .collect::<Result<_, _>>()?;
-    RecordBatch::try_new(batch.schema(), columns)
+    let batch = RecordBatch::try_new(batch.schema(), columns)?;
+    let held = held_bytes(&batch);
+    Ok((batch, held))
 }
 
 /// The same array with the strings of its views, nested ones too, copied into buffers of their

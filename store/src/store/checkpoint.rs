@@ -194,6 +194,7 @@ impl Writer {
                 bytes: rows.get_array_memory_size(),
                 // They are few, and backups hold them: any release reads LZ4.
                 codec: None,
+                head: None,
             };
             let payload = payload::encode(std::iter::once(part))?;
             self.append(FrameKind::Write, payload)?;

@@ -263,6 +263,7 @@ pub(super) fn encode(parts: &[Part]) -> Result<Vec<u8>> {
         rows: &part.rows,
         bytes: part.bytes,
         codec: part.table.options().codec,
+        head: part.table.head_of(part.change),
     }))
 }
 
