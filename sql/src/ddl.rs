@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::{CreateTable, ObjectName};
-use netabase_store::{Author, Error, TableDef, TableId, Version};
+use netabase_store::{Author, Error, ErrorKind, TableDef, TableId, Version};
 
 use crate::engine::Engine;
 use crate::error::{conflict, invalid, not_found};
@@ -98,9 +98,7 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
     def.validate()?;
     match engine.cluster().create_table(def).await {
         Ok(_) => Ok(Output::empty()),
-        Err(error)
-            if statement.if_not_exists && error.kind() == netabase_store::ErrorKind::Conflict =>
-        {
+        Err(error) if statement.if_not_exists && error.kind() == ErrorKind::Conflict => {
             Ok(Output::empty())
         }
         Err(error) => Err(error),
@@ -115,20 +113,25 @@ pub(crate) async fn drop_tables(
 ) -> Result<Output, Error> {
     let mut defs = Vec::with_capacity(names.len());
     for name in names {
-        let name = match table_name(name)? {
-            TableName::Table(name) => name,
-            TableName::Described => return Err(read_only()),
-        };
-        match crate::catalog::live_table(engine.store(), &name) {
-            Some(def) => defs.push(def),
-            None if if_exists => {}
-            None => return Err(not_found(format!("table \"{name}\" does not exist"))),
+        match table_to_write(engine, name) {
+            Ok(def) => defs.push(def),
+            Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     for def in defs {
         engine.cluster().drop_table(def).await?;
     }
     Ok(Output::empty())
+}
+
+/// The table of this name, whose rows a statement changes. Fails with `NotFound`.
+pub(crate) fn table_to_write(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
+    match table_name(name)? {
+        TableName::Table(name) => crate::catalog::live_table(engine.store(), &name)
+            .ok_or_else(|| not_found(format!("table \"{name}\" does not exist"))),
+        TableName::Described => Err(read_only()),
+    }
 }
 
 pub(crate) fn read_only() -> Error {

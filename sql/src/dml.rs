@@ -1,4 +1,4 @@
-//! INSERT and DELETE.
+//! INSERT and DELETE; UPDATE is an INSERT by the time it comes here.
 //!
 //! Purpose: both read their input as an ordinary query, and then write whole rows or keys.
 //!
@@ -46,7 +46,7 @@ pub(crate) async fn execute(
         WriteOp::Insert(InsertOp::Append) => insert(engine, def, &statement.input, deadline).await,
         WriteOp::Delete => delete(engine, def, &statement.input, deadline).await,
         other => Err(invalid(format!(
-            "{other} is not supported: INSERT replaces rows by primary key, DELETE removes them"
+            "{other} is not supported: INSERT and UPDATE replace rows by primary key, DELETE removes them"
         ))),
     }
 }
@@ -80,7 +80,7 @@ async fn insert(
             let receipt = bulk_insert(sink, &def, rows, stream).await?;
             return Output::written(receipt, scans);
         }
-        check_size(engine, bytes, "INSERT")?;
+        check_size(engine, bytes, "statement")?;
     }
     write(engine, def, Change::Upsert, rows, scans).await
 }
@@ -173,7 +173,17 @@ async fn delete(
     deadline: Deadline,
 ) -> Result<Output, Error> {
     let keys = key_query(&def, input)?;
-    let (rows, scans) = collect(engine, &keys, deadline, "DELETE").await?;
+    delete_keys(engine, def, &keys, deadline).await
+}
+
+/// Removes the rows whose primary keys a query gives, each once.
+pub(crate) async fn delete_keys(
+    engine: &Engine,
+    def: Arc<TableDef>,
+    keys: &LogicalPlan,
+    deadline: Deadline,
+) -> Result<Output, Error> {
+    let (rows, scans) = collect(engine, keys, deadline, "DELETE").await?;
     write(engine, def, Change::Delete, rows, scans).await
 }
 

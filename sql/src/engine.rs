@@ -16,7 +16,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectType, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Delete, ObjectType, Statement as SqlStatement};
 use netabase_store::{Error, Store};
 
 use crate::catalog::{CATALOG, StoreCatalog};
@@ -29,7 +29,7 @@ use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
 use crate::upkeep::{self, Parsed};
-use crate::{ddl, dml, index_ddl, query, runtime, statement, types};
+use crate::{ddl, dml, index_ddl, query, rewrite, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -238,6 +238,7 @@ impl Engine {
                 return index_ddl::drop_indexes(self, names, *if_exists).await;
             }
             SqlStatement::Insert(insert) => statement::check_insert(insert)?,
+            SqlStatement::Update(_) => {}
             SqlStatement::Delete(delete) => statement::check_delete(delete)?,
             SqlStatement::Set(set) => statement::check_set(set)?,
             SqlStatement::Copy { .. } => return copy::copy_statement(self, inner).await,
@@ -257,6 +258,14 @@ impl Engine {
         match inner {
             SqlStatement::CreateTable(create) => ddl::create_table(self, create).await,
             SqlStatement::CreateIndex(create) => index_ddl::create_index(self, create).await,
+            SqlStatement::Update(update) => {
+                let target = rewrite::target_of_update(&update)?;
+                let def = ddl::table_to_write(self, &target.name)?;
+                let insert = rewrite::insert_of_update(&def, target, update)?;
+                self.plan_and_run(Statement::Statement(Box::new(insert)))
+                    .await
+            }
+            SqlStatement::Delete(delete) => self.delete(delete).await,
             other => {
                 self.plan_and_run(Statement::Statement(Box::new(other)))
                     .await
@@ -264,8 +273,29 @@ impl Engine {
         }
     }
 
+    async fn delete(&self, delete: Delete) -> Result<Output, Error> {
+        let Some(target) = rewrite::target_of_delete(&delete)? else {
+            let delete = SqlStatement::Delete(delete);
+            return self
+                .plan_and_run(Statement::Statement(Box::new(delete)))
+                .await;
+        };
+        let def = ddl::table_to_write(self, &target.name)?;
+        let keys = rewrite::keys_of_delete(&def, target, delete)?;
+        let deadline = self.deadline();
+        let keys = self
+            .plan(Statement::Statement(Box::new(keys)), &deadline)
+            .await?;
+        dml::delete_keys(self, def, &keys, deadline).await
+    }
+
     async fn plan_and_run(&self, parsed: Statement) -> Result<Output, Error> {
         let deadline = self.deadline();
+        let logical = self.plan(parsed, &deadline).await?;
+        self.run_plan(logical, deadline).await
+    }
+
+    async fn plan(&self, parsed: Statement, deadline: &Deadline) -> Result<LogicalPlan, Error> {
         let state = self.context().state();
         let planning = async {
             state
@@ -273,8 +303,7 @@ impl Engine {
                 .await
                 .map_err(error_from_datafusion)
         };
-        let logical = deadline.bound(planning).await?;
-        self.run_plan(logical, deadline).await
+        deadline.bound(planning).await
     }
 
     async fn run_plan(&self, logical: LogicalPlan, deadline: Deadline) -> Result<Output, Error> {

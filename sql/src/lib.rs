@@ -48,6 +48,7 @@ mod provider;
 mod prune;
 mod query;
 mod request;
+mod rewrite;
 mod runtime;
 mod scan;
 mod scan_statistics;

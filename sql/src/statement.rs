@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Delete, FromTable, Ident, Insert, ObjectName, ObjectType, Set, Statement as SqlStatement,
-    TableObject,
+    TableFactor, TableObject,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -219,7 +219,6 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
     let clauses = [
         ("DELETE … LIMIT", delete.limit.is_some(), subquery),
         ("DELETE … ORDER BY", !delete.order_by.is_empty(), subquery),
-        ("DELETE … USING", delete.using.is_some(), subquery),
         (
             "DELETE of several tables",
             !delete.tables.is_empty(),
@@ -240,15 +239,10 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     match tables.as_slice() {
         [table] if table.joins.is_empty() => match &table.relation {
-            datafusion::sql::sqlparser::ast::TableFactor::Table { name, alias, .. } => {
-                if alias.is_some() {
-                    return Err(refused("DELETE FROM table AS alias", "leave the alias out"));
-                }
-                check_target(name)
-            }
+            TableFactor::Table { name, .. } => check_target(name),
             other => Err(refused(&format!("DELETE FROM {other}"), "name the table")),
         },
-        [_] => Err(refused("DELETE with a join", subquery)),
+        [_] => Err(refused("DELETE with a join", "write DELETE FROM t USING …")),
         _ => Err(refused(
             "DELETE of several tables",
             "write one DELETE for each",
@@ -288,10 +282,11 @@ pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
 
 /// The refusal of a statement that nobody runs.
 pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
-    let reinsert = "INSERT the whole rows again: a row replaces the one with its primary key";
     let (what, way_out) = match statement {
-        SqlStatement::Update(_) => ("UPDATE", reinsert),
-        SqlStatement::Merge(_) => ("MERGE", reinsert),
+        SqlStatement::Merge(_) => (
+            "MERGE",
+            "UPDATE the rows that match, and INSERT the others: INSERT INTO … SELECT",
+        ),
         SqlStatement::Truncate(_) => ("TRUNCATE", "use DELETE FROM the table"),
         SqlStatement::StartTransaction { .. }
         | SqlStatement::Commit { .. }

@@ -9,6 +9,7 @@
 
 mod answers;
 mod bad_input;
+mod changes;
 mod common;
 mod demo;
 mod gossip;

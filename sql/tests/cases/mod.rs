@@ -11,6 +11,7 @@ mod limits;
 mod objects;
 mod ordered;
 mod pushdown;
+mod reference;
 mod requests;
 mod retry;
 mod scan;
