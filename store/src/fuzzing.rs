@@ -44,6 +44,9 @@ pub fn file_of_frames(checkpoint: bool, frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
+/// Files by their names.
+pub type Files = Vec<(String, Vec<u8>)>;
+
 /// A backup in one file, with these files and this text of its manifest: headers, checksums and the
 /// list of files are right.
 pub fn archive(files: &[(String, Vec<u8>)], manifest: &[u8]) -> Vec<u8> {
@@ -51,7 +54,7 @@ pub fn archive(files: &[(String, Vec<u8>)], manifest: &[u8]) -> Vec<u8> {
 }
 
 /// The files of a backup in one file, and the text of its manifest; `None` if it is none.
-pub fn files_of_archive(bytes: &[u8]) -> Option<(Vec<(String, Vec<u8>)>, Vec<u8>)> {
+pub fn files_of_archive(bytes: &[u8]) -> Option<(Files, Vec<u8>)> {
     files_for_fuzzing(bytes)
 }
 

@@ -8,9 +8,7 @@ use std::path::Path;
 use super::manifest::{FileEntry, Manifest, mark};
 use super::target::manifest_name;
 use super::{MARK, tar};
-
-/// Files by their names.
-type Files = Vec<(String, Vec<u8>)>;
+use crate::fuzzing::Files;
 
 /// An archive with these files. A manifest that is understood lists them with their hashes.
 pub(crate) fn archive_for_fuzzing(files: &[(String, Vec<u8>)], manifest: &[u8]) -> Vec<u8> {
