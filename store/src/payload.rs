@@ -179,10 +179,17 @@ fn write_after(
 /// process.
 fn check_lengths(mut stream: &[u8], budget: &mut u64) -> Result<(), String> {
     let short = || "rows are shorter than announced".to_owned();
-    while let Some((prefix, after)) = stream.split_first_chunk::<MESSAGE_PREFIX_BYTES>() {
+    while !stream.is_empty() {
+        let (prefix, after) = stream
+            .split_first_chunk::<MESSAGE_PREFIX_BYTES>()
+            .ok_or_else(short)?;
         let [c0, c1, c2, c3, len @ ..] = *prefix;
         let len = u32::from_le_bytes(len) as usize;
-        if [c0, c1, c2, c3] != CONTINUATION || len == 0 {
+        // Without the mark, the reader takes these bytes themselves for a length.
+        if [c0, c1, c2, c3] != CONTINUATION {
+            return Err("rows do not begin like a message".to_owned());
+        }
+        if len == 0 {
             break;
         }
         let (meta, after) = after.split_at_checked(len).ok_or_else(short)?;
@@ -434,6 +441,25 @@ mod tests {
                 assert!(decode(&lying).is_err(), "{codec:?} {lie}");
             }
         }
+    }
+
+    /// Streams of old had no mark before a length.
+    #[test]
+    fn messages_without_a_mark_are_refused() {
+        let rows = rows(10);
+        let bytes = encoded(&rows, None);
+        let (_, stream): (Vec<PartHeader>, _) = postcard::take_from_bytes(&bytes).unwrap();
+        let check = |stream: &[u8]| check_lengths(stream, &mut MAX_DECODED_BYTES.clone());
+        assert_eq!(check(stream), Ok(()));
+        let length = 0x5000_0000_u32.to_le_bytes();
+        let mut unmarked = stream.to_vec();
+        unmarked[..4].copy_from_slice(&length);
+        assert!(check(&unmarked).is_err());
+        // In the place of the end, which is shorter than a mark and a length.
+        let mut behind = stream[..stream.len() - END_OF_STREAM.len()].to_vec();
+        assert_eq!(check(&behind), Ok(()));
+        behind.extend_from_slice(&length);
+        assert!(check(&behind).is_err());
     }
 
     #[test]
