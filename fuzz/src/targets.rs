@@ -84,7 +84,7 @@ pub fn payload(bytes: &[u8]) {
 }
 
 /// Cuts bytes into frames: kind, length in two bytes, payload.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let [kind, low, high, rest @ ..] = bytes {
         let len = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());

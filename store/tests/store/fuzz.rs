@@ -199,6 +199,15 @@ fn no_backup_makes_a_restore_panic() {
     std::fs::write(&again, fuzzing::archive(&files, &manifest)).unwrap();
     let report = Store::restore(&again, &dir.path().join("restored"), None, |_, _| {});
     assert_eq!(report.unwrap().rows, 4);
-    let samples = [archive, targets::packed_backup(&files, &manifest)];
+    let packed = targets::packed_backup(&files, &manifest);
+    let parts = targets::frames(&packed);
+    assert_eq!(parts.len(), files.len() + 1, "nothing was cut");
+    let bytes: usize = files
+        .iter()
+        .map(|(name, bytes)| name.len() + 1 + bytes.len())
+        .sum();
+    let parts: usize = parts.iter().map(|(_, part)| part.len()).sum();
+    assert_eq!(parts, bytes + manifest.len(), "nothing was cut");
+    let samples = [archive, packed];
     run(("backup_file", targets::backup_file), &samples, runs(), 6);
 }
