@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::key_part::{KeyPart, Misfit, PartKind, encode, encoded_len};
 use crate::table::TableDef;
 
-/// An encoded primary key, and the shard that it belongs to. Made by [`KeyEncoder::key_of`]; good for
-/// tables with the same key columns and number of shards.
+/// An encoded primary key, and the shard that it belongs to. Made by [`KeyEncoder::key_of`] or
+/// [`KeyEncoder::row_key`]; good for tables with the same key columns and number of shards.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowKey {
     bytes: Vec<u8>,

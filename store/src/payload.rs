@@ -140,7 +140,10 @@ fn write_stream(to: Vec<u8>, part: &PartRef<'_>) -> Result<Vec<u8>, ArrowError> 
         Some(Codec::Lz4) | None => (Some(CompressionType::LZ4_FRAME), None),
     };
     let options = stream_options(compression, level)?;
-    if let (Some(head), None) = (part.head, compression) {
+    // The writer of streams copies large rows once less.
+    if let Some(head) = part.head
+        && part.bytes < MIN_COMPRESSED_BYTES
+    {
         return write_after(head, to, part.rows, &options);
     }
     let mut writer = StreamWriter::try_new_with_options(to, &part.rows.schema(), options)?;
@@ -323,7 +326,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{
-        ArrayRef, DictionaryArray, Int64Array, NullArray, StringArray, StructArray,
+        ArrayRef, DictionaryArray, Int64Array, NullArray, StringArray, StringViewArray, StructArray,
     };
     use arrow::datatypes::Int8Type;
 
@@ -369,9 +372,11 @@ mod tests {
     #[test]
     fn a_head_at_hand_changes_no_byte() {
         let pairs = StructArray::from(rows(100));
-        let more: [(&str, ArrayRef); 2] = [
+        let long = (0..100).map(|row| Some(format!("a text that is longer than a view, {row}")));
+        let more: [(&str, ArrayRef); 3] = [
             ("empty", Arc::new(NullArray::new(100))),
             ("pair", Arc::new(pairs)),
+            ("text", Arc::new(long.collect::<StringViewArray>())),
         ];
         let nested = RecordBatch::try_from_iter(more).unwrap();
         for rows in [rows(100), rows(100).slice(7, 1), nested.slice(1, 3), nested] {

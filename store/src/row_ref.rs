@@ -1,12 +1,15 @@
 //! One row, where it lies.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 
 use crate::error::{Error, Result};
+use crate::mem::collect_views;
 
 /// One row of a table, not copied: columns that have its values among those of other rows, and its
-/// place in them. Keeps these columns in memory, at most 65,536 rows of each.
+/// place in them. Keeps these columns in memory: up to 65,536 rows of a segment, or all rows of the
+/// write that it came with.
 #[derive(Debug, Clone)]
 pub struct RowRef {
     columns: Vec<ArrayRef>,
@@ -43,11 +46,15 @@ impl RowRef {
         self.row
     }
 
-    /// The row as a batch of its own, which still shares the columns' memory. Fails with
-    /// `InvalidInput` if the columns are not those of `schema`.
+    /// The row as a batch of its own, copied. Fails with `InvalidInput` if the columns are not those
+    /// of `schema`.
     pub fn to_batch(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| column.slice(self.row, 1));
-        RecordBatch::try_new(schema.clone(), columns.collect())
-            .map_err(|error| Error::arrow("a row that was looked up", error))
+        let failed = |error| Error::arrow("a row that was looked up", error);
+        let place = UInt64Array::from_value(self.row as u64, 1);
+        let copied = |column: &ArrayRef| collect_views(&take(column, &place, None)?);
+        let columns = self.columns.iter().map(copied).collect::<Result<_, _>>();
+        let options = RecordBatchOptions::new().with_row_count(Some(1));
+        RecordBatch::try_new_with_options(schema.clone(), columns.map_err(failed)?, &options)
+            .map_err(failed)
     }
 }

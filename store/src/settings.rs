@@ -119,9 +119,10 @@ pub struct Settings {
     /// Bytes of rows in memory above which they are moved to segments; at least 64 KiB. Default:
     /// 64 MiB.
     pub flush_bytes: u64,
-    /// Bytes of log above which a checkpoint is made, so that opening stays fast; at least 64 KiB. In
-    /// a small store one is made earlier: when the log has a quarter of its segments' bytes, but
-    /// 16 MiB at least. Default: 64 MiB.
+    /// Bytes of log above which a checkpoint is made, so that opening stays fast; at least 64 KiB. A
+    /// checkpoint moves rows to segments, too. In a small store one is made earlier: when the log
+    /// has a quarter of the bytes that the store holds, but 16 MiB at least; and when replaced
+    /// segments have an eighth of them, but 4 MiB at least. Default: 64 MiB.
     pub checkpoint_log_bytes: u64,
     /// Cache of decoded columns, in bytes; 0 for none. `None`: a quarter of the machine's memory.
     /// Default: `None`.

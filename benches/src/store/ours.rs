@@ -100,7 +100,7 @@ impl Ours {
             mb(stats.memory_bytes),
             mb(stats.cached_bytes),
             mb(stats.segment_bytes),
-            mb(stats.retired_bytes),
+            mb(stats.replaced_bytes + stats.retired_bytes),
             mb(stats.log_bytes)
         )
     }

@@ -28,6 +28,7 @@ pub(crate) use located::SegmentList;
 pub(crate) use memtable::Known;
 pub(crate) use part::{Incoming, Part, Preparer, check_rows, digests_of};
 pub(crate) use shard::{Captured, Clash, Compacted, Flushed, Loaded, Seen, Shard};
+pub(crate) use size::collect_views;
 pub(crate) use stamps::Stamps;
 
 #[cfg(test)]

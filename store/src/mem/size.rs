@@ -85,7 +85,7 @@ pub(super) fn compact(batch: RecordBatch) -> Result<(RecordBatch, usize), ArrowE
 
 /// The same array with the strings of its views, nested ones too, copied into buffers of their
 /// own. Arrays without views are shared.
-pub(super) fn collect_views(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn collect_views(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     match column.data_type() {
         DataType::Utf8View => Ok(Arc::new(column.as_string_view().gc())),
         DataType::BinaryView => Ok(Arc::new(column.as_binary_view().gc())),

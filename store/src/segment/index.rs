@@ -222,7 +222,6 @@ impl Wire<'_> {
 }
 
 /// Decodes arbitrary bytes as an index file. For fuzzing; returns whether they are one.
-#[doc(hidden)]
 pub(crate) fn decode_index_for_fuzzing(bytes: &[u8]) -> bool {
     Index::from_bytes(Path::new("fuzzed"), bytes).is_ok()
 }

@@ -59,6 +59,8 @@ pub struct StoreStats {
     pub snapshots: u64,
     /// Age of the oldest one, in milliseconds.
     pub oldest_snapshot_ms: u64,
+    /// Bytes of the files of segments that were replaced, and go with the next checkpoint.
+    pub replaced_bytes: u64,
     /// Checkpoints made.
     pub checkpoints: u64,
     /// Compactions made.
@@ -67,11 +69,13 @@ pub struct StoreStats {
     pub failed_jobs: u64,
 }
 
-/// A checkpoint is due when replaced segments have one byte for so many of those in use,
+/// Replaced segments are many when they have one byte for so many that the store holds.
 const REPLACED_SHARE: u64 = 8;
-/// or the log has; less than this is never many, in bytes.
+/// The log is long when it has one byte for so many that the store holds.
 const LOG_SHARE: u64 = 4;
+/// Replaced segments with fewer bytes are never many.
 const MIN_REPLACED_BYTES: u64 = 4 << 20;
+/// A log with fewer bytes is never long.
 const MIN_LOG_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Default)]
@@ -167,12 +171,12 @@ impl Core {
     }
 
     /// Whether log files and replaced segments, which the next checkpoint frees, have become many for
-    /// what the store holds. Not for every write: it looks at every segment.
+    /// what the store holds. Neither for every write nor for every shard: it looks at every segment.
     pub(super) fn is_crowded(&self) -> bool {
         if self.home.is_none() {
             return false;
         }
-        let mut live = 0;
+        let mut live = self.memory() as u64;
         for table in self.catalog.read().all() {
             for shard in table.state.mem.lock().iter() {
                 let held = shard.segments().iter();
@@ -409,6 +413,7 @@ impl Core {
             memory_bytes: self.memory() as u64,
             tables: catalog.visible().len() as u64,
             cached_bytes: self.home.as_ref().map_or(0, SegmentHome::cached_bytes),
+            replaced_bytes: self.replaced.lock().iter().map(|s| file_bytes(s)).sum(),
             retired_bytes: retired.iter().map(|(_, segment)| file_bytes(segment)).sum(),
             snapshots,
             oldest_snapshot_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),

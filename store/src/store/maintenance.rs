@@ -196,9 +196,7 @@ impl Maintenance {
         let checkpoint = self.begun.is_some() || self.is_checkpoint_due();
         let done = match checkpoint {
             true if self.checkpoint_backoff.is_over() => self.try_checkpoint(false).map(|_| ()),
-            false if self.tidy_backoff.is_over() => {
-                self.compact_due().and_then(|()| self.index_due())
-            }
+            false if self.tidy_backoff.is_over() => self.tidy(),
             _ => return,
         };
         if let Err(error) = &done
@@ -340,6 +338,15 @@ impl Maintenance {
         }
     }
 
+    /// Compacts, and makes runs, as far as no checkpoint is due.
+    fn tidy(&mut self) -> Result<()> {
+        self.compact_due()?;
+        match self.is_checkpoint_due() {
+            true => Ok(()),
+            false => self.index_due(),
+        }
+    }
+
     /// Compacts what is worth it. A shard with a segment that cannot be read is left alone, so that
     /// one damaged file does not keep the others from it.
     fn compact_due(&mut self) -> Result<()> {
@@ -353,15 +360,18 @@ impl Maintenance {
                 if self.damaged.contains(&place) {
                     continue;
                 }
-                match self.compact_shard_due(&table.state, shard) {
-                    Ok(()) => {}
+                // Whether the store is crowded is looked at where something was done: it takes time.
+                let done = match self.compact_shard_due(&table.state, shard) {
+                    Ok(done) => done,
                     Err(error) if error.kind() == ErrorKind::Corrupt => {
                         tracing::error!(%error, "a shard is not compacted any more");
                         self.damaged.insert(place);
+                        false
                     }
                     Err(error) => return Err(error),
-                }
-                if self.is_checkpoint_due() || self.core.is_stopping() {
+                };
+                let due = self.core.checkpoint_due() || done && self.core.is_crowded();
+                if due || self.core.is_stopping() {
                     return Ok(());
                 }
             }
@@ -369,14 +379,17 @@ impl Maintenance {
         Ok(())
     }
 
-    fn compact_shard_due(&self, table: &Arc<TableState>, shard: u32) -> Result<()> {
+    /// Whether anything was due.
+    fn compact_shard_due(&self, table: &Arc<TableState>, shard: u32) -> Result<bool> {
+        let mut done = false;
         while let Some(inputs) = compact::due(table, shard, self.core.cutoff(table))? {
             self.compact_shard(table, shard, &inputs, true)?;
+            done = true;
             if self.is_checkpoint_due() || self.core.is_stopping() {
                 break;
             }
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Makes the runs that are missing, and removes those of dropped indexes.
@@ -389,7 +402,7 @@ impl Maintenance {
             index_runs::forget(&table.state);
             for (segment, index) in index_runs::missing(&table.state) {
                 index_runs::build(&self.core, &table.state, &segment, &index)?;
-                if self.core.checkpoint_due() || self.core.is_stopping() {
+                if self.is_checkpoint_due() || self.core.is_stopping() {
                     return Ok(());
                 }
             }

@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// Looks up many rows of a table, one by one. Fails with `NotFound` if the table is unknown or
-    /// dropped, `Unavailable` if the store is closed.
+    /// dropped, `Corrupt` if it is set aside, `Unavailable` if the store is closed.
     pub fn reader(&self, table: TableId) -> Result<TableReader> {
         let core = self.core();
         let table = core.any_table(table)?;

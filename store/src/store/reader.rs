@@ -14,7 +14,7 @@ use crate::mem::Known;
 use crate::row_ref::RowRef;
 use crate::write::Change;
 
-/// Looks up rows of one table. It does not keep the store open.
+/// Looks up rows of one table. It does not keep the store open, but what the store has in memory.
 #[derive(Debug, Clone)]
 pub struct TableReader {
     core: Arc<Core>,
@@ -36,10 +36,11 @@ impl TableReader {
     }
 
     /// The live row with this key, in the columns `projection`: positions in the table, in any order.
-    /// Costs one look-up in memory, and one in each segment that may have the key. Fails with
-    /// `NotFound` if the table was dropped, `InvalidInput` if there is no such column or the key is
-    /// another table's, `Unavailable` if the store is closed, `Corrupt` or `Io` if a segment cannot
-    /// be read.
+    /// Costs one look-up in memory, and one in each segment that may have the key. The key is one of
+    /// this table's [`encoder`](Self::encoder): another one's finds nothing, or what has the same
+    /// bytes. Fails with `NotFound` if the table was dropped, `InvalidInput` if there is no such
+    /// column or shard, `Unavailable` if the store is closed, `Corrupt` if the table is set aside,
+    /// `Corrupt` or `Io` if a segment cannot be read.
     pub fn get(&self, key: &RowKey, projection: &[usize]) -> Result<Option<RowRef>> {
         self.core.check_open()?;
         let table = &self.table.state;

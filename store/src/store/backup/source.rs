@@ -56,8 +56,10 @@ impl Source {
 
     fn in_folder(root: &Path, manifest: Option<&Path>) -> Result<Self> {
         let mark = root.join(MARK);
-        if !mark.is_file() {
-            return Err(no_backup(root));
+        match std::fs::metadata(&mark) {
+            Ok(found) if found.is_file() => {}
+            Err(error) if error.kind() != IoKind::NotFound => return Err(io("read", &mark, error)),
+            _ => return Err(no_backup(root)),
         }
         check_format(&mark, &String::from_utf8_lossy(&read(&OsDisk, &mark)?))?;
         let last = match manifest {
