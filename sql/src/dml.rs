@@ -1,4 +1,4 @@
-//! INSERT and DELETE; UPDATE is an INSERT by the time it comes here.
+//! INSERT and DELETE; an UPDATE is an INSERT by the time it comes here.
 //!
 //! Purpose: both read their input as an ordinary query, and then write whole rows or keys.
 //!
@@ -46,7 +46,7 @@ pub(crate) async fn execute(
         WriteOp::Insert(InsertOp::Append) => insert(engine, def, &statement.input, deadline).await,
         WriteOp::Delete => delete(engine, def, &statement.input, deadline).await,
         other => Err(invalid(format!(
-            "{other} is not supported: INSERT and UPDATE replace rows by primary key, DELETE removes them"
+            "a plan for {other} is not run: hand it over as SQL text"
         ))),
     }
 }
@@ -60,7 +60,8 @@ fn target(statement: &DmlStatement) -> Result<Arc<TableDef>, Error> {
     }
 }
 
-async fn insert(
+/// Writes the rows of a plan that has the table's columns.
+pub(crate) async fn insert(
     engine: &Engine,
     def: Arc<TableDef>,
     input: &LogicalPlan,
@@ -176,7 +177,7 @@ async fn delete(
     delete_keys(engine, def, &keys, deadline).await
 }
 
-/// Removes the rows whose primary keys a query gives, each once.
+/// Removes the rows whose primary keys a query gives.
 pub(crate) async fn delete_keys(
     engine: &Engine,
     def: Arc<TableDef>,

@@ -16,8 +16,10 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnDef, Delete, ObjectType, Statement as SqlStatement};
-use netabase_store::{Error, Store};
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, Delete, Insert, ObjectType, Statement as SqlStatement, TableObject,
+};
+use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::cluster::{Cluster, WriteReceipt};
@@ -205,6 +207,7 @@ impl Engine {
             Parsed::Checkpoint => return upkeep::checkpoint(self).await,
             Parsed::Compact(table) => return upkeep::compact(self, &table).await,
         };
+        check_tables(&parsed)?;
         match parsed {
             Statement::Statement(inner) => Box::pin(self.execute_sql(*inner)).await,
             Statement::CreateExternalTable(_) => Err(statement::external_table()),
@@ -261,16 +264,45 @@ impl Engine {
             SqlStatement::Update(update) => {
                 let target = rewrite::target_of_update(&update)?;
                 let def = ddl::table_to_write(self, &target.name)?;
-                let insert = rewrite::insert_of_update(&def, target, update)?;
-                self.plan_and_run(Statement::Statement(Box::new(insert)))
-                    .await
+                let rows = rewrite::rows_of_update(&def, target, update)?;
+                let all: Vec<usize> = (0..def.schema.fields().len()).collect();
+                self.write_query(def, rows, &all).await
             }
+            SqlStatement::Insert(insert) => self.insert(insert).await,
             SqlStatement::Delete(delete) => self.delete(delete).await,
             other => {
                 self.plan_and_run(Statement::Statement(Box::new(other)))
                     .await
             }
         }
+    }
+
+    async fn insert(&self, insert: Insert) -> Result<Output, Error> {
+        if let TableObject::TableName(name) = &insert.table {
+            let def = ddl::table_to_write(self, name)?;
+            if let Some((query, columns)) = rewrite::query_of_insert(&def, &insert)? {
+                return self.write_query(def, query, &columns).await;
+            }
+        }
+        let insert = SqlStatement::Insert(insert);
+        self.plan_and_run(Statement::Statement(Box::new(insert)))
+            .await
+    }
+
+    /// Writes the rows of a query, whose columns become these columns of the table.
+    async fn write_query(
+        &self,
+        def: Arc<TableDef>,
+        query: SqlStatement,
+        columns: &[usize],
+    ) -> Result<Output, Error> {
+        let deadline = self.deadline();
+        let query = self
+            .plan(Statement::Statement(Box::new(query)), &deadline)
+            .await?;
+        refuse_writes(&query)?;
+        let rows = rewrite::as_rows(&def, query, columns)?;
+        dml::insert(self, def, &rows, deadline).await
     }
 
     async fn delete(&self, delete: Delete) -> Result<Output, Error> {
@@ -352,6 +384,24 @@ impl Engine {
         let logical = frame.into_unoptimized_plan();
         refuse_writes(&logical)?;
         query::run(self, &logical, deadline).await
+    }
+}
+
+fn check_tables(parsed: &Statement) -> Result<(), Error> {
+    match parsed {
+        Statement::Statement(inner) => {
+            if let SqlStatement::Explain { statement, .. } = inner.as_ref() {
+                statement::check_explained(statement)?;
+            }
+            rewrite::check_tables(inner)
+        }
+        Statement::Explain(explain) => {
+            if let Statement::Statement(inner) = explain.statement.as_ref() {
+                statement::check_explained(inner)?;
+            }
+            check_tables(&explain.statement)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,23 +1,28 @@
-//! UPDATE, and DELETE with other tables, as the queries that find their rows.
+//! UPDATE, INSERT of a query, and DELETE with other tables, as queries.
 //!
-//! Idea: an UPDATE is an INSERT of whole rows, selected from the table and whatever else it names; a
-//! DELETE with USING removes the keys of a query. So joins and subqueries mean what they mean in a
-//! query, and a value gets into a column as it does with INSERT.
-//! Invariant: only rows that the query finds are written, because their keys come from the table
-//! itself and cannot be assigned. Non-goals: planning and writing, which are those of INSERT and
-//! DELETE.
+//! Idea: an UPDATE writes whole rows, selected from the table and whatever else it names; a DELETE with
+//! USING removes the keys of a query. So joins and subqueries mean what they mean in a query.
+//! Invariants: only rows that the query finds are updated, because their keys come from the table
+//! itself and cannot be assigned. A query is planned by itself, and its columns are cast afterwards:
+//! DataFusion's planner of INSERT casts every VALUES in it, by position, to the table's columns.
+//! Non-goal: writing.
 
+use std::ops::ControlFlow;
+
+use datafusion::common::{Column, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Distinct, Expr, FromTable, Ident, Insert, ObjectName,
-    Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableObject, TableWithJoins,
-    Update, UpdateTableFromKind,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
+    Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Update,
+    UpdateTableFromKind, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, TableDef};
 
-use crate::error::{invalid, not_found};
-use crate::statement::{ident_of, refuse_given};
+use crate::error::{error_from_datafusion, invalid, not_found};
+use crate::statement::{ident_of, refuse_given, refused};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Target {
@@ -72,6 +77,52 @@ fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
 
+/// Refuses what the planner would pass over in silence, anywhere in a statement.
+pub(crate) fn check_tables(statement: &Statement) -> Result<(), Error> {
+    match statement.visit(&mut TableChecker) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct TableChecker;
+
+impl Visitor for TableChecker {
+    type Break = Error;
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Error> {
+        let clauses = match table {
+            TableFactor::Table {
+                args,
+                version,
+                with_ordinality,
+                partitions,
+                json_path,
+                sample,
+                ..
+            } => [
+                ("TABLESAMPLE", sample.is_some()),
+                ("FOR … AS OF", version.is_some()),
+                ("PARTITION", !partitions.is_empty()),
+                ("a path behind a table", json_path.is_some()),
+                ("WITH ORDINALITY", *with_ordinality && args.is_none()),
+            ],
+            TableFactor::Derived { sample, .. } => [
+                ("TABLESAMPLE", sample.is_some()),
+                ("", false),
+                ("", false),
+                ("", false),
+                ("", false),
+            ],
+            _ => return ControlFlow::Continue(()),
+        };
+        match clauses.into_iter().find(|(_, given)| *given) {
+            Some((clause, _)) => ControlFlow::Break(refused(clause, "choose rows with WHERE")),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
 /// The table that an UPDATE changes. Fails for clauses that would change its meaning.
 pub(crate) fn target_of_update(update: &Update) -> Result<Target, Error> {
     let clauses = [
@@ -106,9 +157,10 @@ pub(crate) fn target_of_update(update: &Update) -> Result<Target, Error> {
     Target::of(update.table.clone())
 }
 
-/// The INSERT of the rows that an UPDATE makes. Fails with `NotFound` for unknown columns, and with
-/// `InvalidInput` for columns of the primary key and those that are assigned twice.
-pub(crate) fn insert_of_update(
+/// The query for the rows that an UPDATE makes, with all columns of the table. Fails with `NotFound`
+/// for unknown columns, and with `InvalidInput` for columns of the primary key and those that are
+/// assigned twice.
+pub(crate) fn rows_of_update(
     def: &TableDef,
     target: Target,
     update: Update,
@@ -125,7 +177,7 @@ pub(crate) fn insert_of_update(
         }
     }
     let columns = def.schema.fields().iter().map(|field| field.name());
-    let projection = columns.clone().zip(assigned).map(|(name, value)| {
+    let projection = columns.zip(assigned).map(|(name, value)| {
         let expr = value.unwrap_or_else(|| target.column(name));
         SelectItem::ExprWithAlias {
             expr,
@@ -143,11 +195,7 @@ pub(crate) fn insert_of_update(
     select.projection = projection.collect();
     select.from = std::iter::once(target.from).chain(others).collect();
     select.selection = update.selection;
-    let mut insert = insert_skeleton()?;
-    insert.table = TableObject::TableName(target.name);
-    insert.columns = columns.map(|name| ObjectName::from(quoted(name))).collect();
-    insert.source = Some(Box::new(query));
-    Ok(Statement::Insert(insert))
+    Ok(Statement::Query(Box::new(query)))
 }
 
 /// An assignment, or those of `(a, b) = (1, 2)`, by the names of their columns.
@@ -176,13 +224,17 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     pairs.into_iter().map(named).collect()
 }
 
-fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
-    let Ok(column) = def.schema.index_of(name) else {
-        return Err(not_found(format!(
+fn column_of(def: &TableDef, name: &str) -> Result<usize, Error> {
+    def.schema.index_of(name).map_err(|_| {
+        not_found(format!(
             "column \"{name}\" does not exist in table \"{}\"",
             def.name
-        )));
-    };
+        ))
+    })
+}
+
+fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
+    let column = column_of(def, name)?;
     if def.primary_key.contains(&column) {
         return Err(invalid(format!(
             "column \"{name}\" is part of the primary key of table \"{}\" and cannot be updated: a \
@@ -206,7 +258,7 @@ pub(crate) fn target_of_delete(delete: &Delete) -> Result<Option<Target>, Error>
     Target::of(table.clone()).map(Some)
 }
 
-/// The query for the primary keys that a DELETE removes, each once.
+/// The query for the primary keys that a DELETE removes; some may come several times.
 pub(crate) fn keys_of_delete(
     def: &TableDef,
     target: Target,
@@ -222,7 +274,6 @@ pub(crate) fn keys_of_delete(
     });
     let mut query = skeleton()?;
     let select = select_of(&mut query)?;
-    select.distinct = Some(Distinct::Distinct);
     select.projection = projection.collect();
     let others = delete.using.into_iter().flatten();
     select.from = std::iter::once(target.from).chain(others).collect();
@@ -230,17 +281,75 @@ pub(crate) fn keys_of_delete(
     Ok(Statement::Query(Box::new(query)))
 }
 
+/// The query of an INSERT that is more than a list of values, and which columns of the table its
+/// columns become.
+pub(crate) fn query_of_insert(
+    def: &TableDef,
+    insert: &Insert,
+) -> Result<Option<(Statement, Vec<usize>)>, Error> {
+    let Some(query) = &insert.source else {
+        return Ok(None);
+    };
+    if matches!(query.body.as_ref(), SetExpr::Values(_)) && query.with.is_none() {
+        return Ok(None);
+    }
+    let mut columns = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let ident = match name.0.as_slice() {
+            [part] => part.as_ident(),
+            _ => None,
+        };
+        let ident = ident.ok_or_else(|| invalid(format!("{name} is not the name of a column")))?;
+        let column = column_of(def, &ident_of(ident))?;
+        if columns.contains(&column) {
+            return Err(invalid(format!("column {name} is listed twice")));
+        }
+        columns.push(column);
+    }
+    if columns.is_empty() {
+        columns = (0..def.schema.fields().len()).collect();
+    }
+    Ok(Some((Statement::Query(query.clone()), columns)))
+}
+
+/// Rows of the table out of a query whose columns become these columns of it; the others are NULL.
+/// Fails with `InvalidInput` if they are not as many, or cannot be cast.
+pub(crate) fn as_rows(
+    def: &TableDef,
+    query: LogicalPlan,
+    columns: &[usize],
+) -> Result<LogicalPlan, Error> {
+    let schema = query.schema().clone();
+    if schema.fields().len() != columns.len() {
+        return Err(invalid(format!(
+            "{} columns of table \"{}\" are to be written, but the query gives {}",
+            columns.len(),
+            def.name,
+            schema.fields().len()
+        )));
+    }
+    let row = def
+        .schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            let value = match columns.iter().position(|column| *column == index) {
+                Some(place) => PlanExpr::Column(Column::from(schema.qualified_field(place))),
+                None => PlanExpr::Literal(ScalarValue::Null, None),
+            };
+            let value = value.cast_to(field.data_type(), &schema)?;
+            Ok(value.alias(field.name()))
+        });
+    let row = row.collect::<Result<Vec<_>, DataFusionError>>();
+    row.and_then(|row| LogicalPlanBuilder::from(query).project(row)?.build())
+        .map_err(error_from_datafusion)
+}
+
 /// A query to be filled in: most of its parts are empty.
 fn skeleton() -> Result<Query, Error> {
     match parsed("SELECT 1")? {
         Some(Statement::Query(query)) => Ok(*query),
-        _ => Err(no_skeleton()),
-    }
-}
-
-fn insert_skeleton() -> Result<Insert, Error> {
-    match parsed("INSERT INTO t SELECT 1")? {
-        Some(Statement::Insert(insert)) => Ok(insert),
         _ => Err(no_skeleton()),
     }
 }

@@ -24,7 +24,7 @@ use crate::upkeep::{self, Parsed};
 /// The longest text that is parsed: 16 MiB.
 const MAX_TEXT_BYTES: usize = 16 << 20;
 /// Settings that a statement may not change, and why.
-const PROTECTED_SETTINGS: [(&str, &str); 4] = [
+const PROTECTED_SETTINGS: [(&str, &str); 5] = [
     (
         "datafusion.runtime.",
         "use netabase.memory_limit for the memory of queries; the disk they may use is set when the engine \
@@ -34,6 +34,10 @@ const PROTECTED_SETTINGS: [(&str, &str); 4] = [
     (
         "datafusion.execution.time_zone",
         "all peers compute in UTC; convert with AT TIME ZONE where another zone is wanted",
+    ),
+    (
+        "datafusion.sql_parser.enable_ident_normalization",
+        "names are lower case unless quoted",
     ),
     ("distributed.", "how queries are spread over peers is fixed"),
 ];
@@ -51,7 +55,8 @@ pub(crate) enum TableName {
 pub(crate) fn ident_of(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
+        // As DataFusion does it: letters beyond ASCII stay as they are.
+        None => ident.value.to_ascii_lowercase(),
     }
 }
 
@@ -156,7 +161,7 @@ pub(crate) fn refuse_given(prefix: &str, clauses: &[(&str, bool, &str)]) -> Resu
     }
 }
 
-fn refused(what: &str, way_out: &str) -> Error {
+pub(crate) fn refused(what: &str, way_out: &str) -> Error {
     invalid(format!("{what} is not supported: {way_out}"))
 }
 
@@ -239,7 +244,9 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
     match tables.as_slice() {
         [table] if table.joins.is_empty() => match &table.relation {
-            TableFactor::Table { name, .. } => check_target(name),
+            TableFactor::Table {
+                name, args: None, ..
+            } => check_target(name),
             other => Err(refused(&format!("DELETE FROM {other}"), "name the table")),
         },
         [_] => Err(refused("DELETE with a join", "write DELETE FROM t USING …")),
@@ -330,6 +337,17 @@ pub(crate) fn external_table() -> Error {
         "CREATE EXTERNAL TABLE",
         "create a table, then COPY table FROM 'file'",
     )
+}
+
+/// Refuses to explain what changes something, whatever the planner would say to it.
+pub(crate) fn check_explained(statement: &SqlStatement) -> Result<(), Error> {
+    match statement {
+        SqlStatement::Insert(_)
+        | SqlStatement::Update(_)
+        | SqlStatement::Delete(_)
+        | SqlStatement::Merge(_) => Err(nested_write()),
+        _ => Ok(()),
+    }
 }
 
 /// The refusal of a write inside EXPLAIN, a prepared query or a subquery.

@@ -12,10 +12,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use netabase_store::{Change, Error, KeyEncoder, TableDef};
 
 use crate::cluster::{Cluster, WriteReceipt};
@@ -114,9 +114,10 @@ impl CheckedRows {
                 Change::Upsert => Arc::clone(&def.schema),
                 Change::Delete => def.key_schema(),
             };
-            let batches = conform(&def, &schema, batches, &origin)?;
-            if matches!(change, Change::Upsert) {
-                refuse_duplicates(&def, &batches, &origin)?;
+            let mut batches = conform(&def, &schema, batches, &origin)?;
+            match change {
+                Change::Upsert => refuse_duplicates(&def, &batches, &origin)?,
+                Change::Delete => batches = without_duplicates(&def, batches)?,
             }
             Ok(Self {
                 def,
@@ -282,6 +283,28 @@ pub(crate) fn null_error(def: &TableDef, column: &str, origin: &str) -> Error {
         def.name
     );
     invalid(format!("{text}, but a row has no value for it"))
+}
+
+/// The keys, each once. They are compared as the store does it, which knows two zeros.
+fn without_duplicates(
+    def: &TableDef,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<RecordBatch>, Error> {
+    let encoder = KeyEncoder::new(def)?;
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    let mut kept = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let keys = encoder.encode(&batch)?;
+        let first: BooleanArray = keys
+            .iter()
+            .map(|key| Some(seen.insert(key.data().to_vec())))
+            .collect();
+        kept.push(match first.true_count() == batch.num_rows() {
+            true => batch,
+            false => filter_record_batch(&batch, &first).map_err(from_arrow)?,
+        });
+    }
+    Ok(kept)
 }
 
 /// Fails when two rows have the same key.

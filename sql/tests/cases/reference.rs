@@ -15,7 +15,7 @@ struct Example {
     output: Option<String>,
 }
 
-/// The lines of a fenced block that begins behind `lines`, and where it ends.
+/// The lines of a fenced block from `start` on, and where what follows it begins.
 fn block(lines: &[&str], start: usize) -> (String, usize) {
     let end = (start..lines.len()).find(|&at| lines[at] == "```");
     let end = end.unwrap_or_else(|| panic!("line {start}: a block does not end"));
