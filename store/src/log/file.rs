@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 const FILE_FORMAT: u32 = 1;
 /// Bytes before the first frame.
 pub(super) const FILE_HEADER_BYTES: usize = 24;
+/// Greatest number of a file: far more than a store comes to, so that counting on is safe.
+pub(crate) const MAX_FILE_NUMBER: u64 = 1 << 48;
 /// What to do after a write that was taken back.
 const RETRY_HINT: &str = "of which nothing is kept: make room on the disk, then try again";
 /// Frames up to this size are gathered so that a group goes out in one write.
@@ -85,7 +87,7 @@ impl FrameFolder {
     /// The number of the file of this name; `None` if it is none of ours, such as `1.log`.
     fn number_of(&self, name: &str) -> Option<u64> {
         let number = name.strip_suffix(self.series.suffix())?.parse().ok()?;
-        (self.name(number) == name).then_some(number)
+        (number <= MAX_FILE_NUMBER && self.name(number) == name).then_some(number)
     }
 
     /// The header of file `number`.

@@ -17,7 +17,7 @@ mod file;
 mod frame;
 mod scan;
 
-pub(crate) use file::{FrameFolder, LogWriter, Series, WholeFile};
+pub(crate) use file::{FrameFolder, LogWriter, MAX_FILE_NUMBER, Series, WholeFile};
 pub use frame::MAX_FRAME_BYTES;
 pub(crate) use frame::{Frame, FrameKind};
 pub use scan::TornTail;

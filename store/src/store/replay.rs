@@ -14,7 +14,8 @@ use super::index::Manifest;
 use super::{bulk, checkpoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{
-    Frame, FrameFolder, FrameKind, ScannedFrame, TornTail, find_checkpoint, scan_file,
+    Frame, FrameFolder, FrameKind, MAX_FILE_NUMBER, ScannedFrame, TornTail, find_checkpoint,
+    scan_file,
 };
 use crate::mem::{Part, Preparer};
 use crate::payload::{self, PartRef};
@@ -108,6 +109,9 @@ impl Replay<'_> {
     pub(super) fn run(&mut self, manifest: &Manifest) -> Result<LogEnd> {
         let mut files = self.log.numbers()?;
         let first = self.begin(&files)?;
+        if first > MAX_FILE_NUMBER {
+            return Err(missing(self.log, first));
+        }
         files.retain(|number| *number >= first);
         self.check_files(first, &files, manifest)?;
         let total = files.iter().map(|number| self.log.file_len(*number)).sum();

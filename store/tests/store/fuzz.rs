@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use netabase_store::{BackendKind, BackupTarget, Change, Codec, Settings, Store, fuzzing};
+use netabase_store::{
+    BackendKind, BackupTarget, Change, Codec, ErrorKind, Settings, Store, fuzzing,
+};
 
 use crate::common::{Random, batches, repeats, settings, stamp, table, upsert};
 
@@ -151,6 +153,21 @@ fn no_log_makes_a_store_panic() {
     assert_eq!(frames.len(), 3, "a table, rows, a delete");
     let samples = [log, targets::packed(&frames)];
     run(("log_file", targets::log_file), &samples, runs(), 1);
+}
+
+/// Found by libFuzzer: counting on from such a number overflows.
+#[test]
+fn a_log_that_names_a_file_beyond_all_is_refused() {
+    for number in [u64::MAX, u64::MAX - 1, 1 << 60] {
+        let dir = tempfile::tempdir().unwrap();
+        Store::open(settings(dir.path())).unwrap().close().unwrap();
+        // Kind 4: files before this number are not needed.
+        let log = fuzzing::file_of_frames(false, &[(4, number.to_le_bytes().to_vec())]);
+        std::fs::write(dir.path().join("log/000001.log"), log).unwrap();
+        let error = Store::open(settings(dir.path())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(&number.to_string()), "{error}");
+    }
 }
 
 #[test]
