@@ -126,8 +126,10 @@ impl KeyEncoder {
         }
         let encoded = self.encode(batch)?;
         let bytes = encoded.row(0).data().to_vec();
-        let shards = self.shard_of_each(batch)?;
-        let shard = shards.first().copied().unwrap_or(0);
+        let shard = match self.is_sharded_by_key() {
+            true => self.shard_of(&bytes),
+            false => self.shard_of_each(batch)?.first().copied().unwrap_or(0),
+        };
         Ok(RowKey { bytes, shard })
     }
 
@@ -164,7 +166,7 @@ impl KeyEncoder {
         batch: &RecordBatch,
         keys: &BinaryArray,
     ) -> Result<Vec<u32>> {
-        if self.shards == 1 || self.shard_key_len < self.primary_key.len() {
+        if !self.is_sharded_by_key() {
             return self.shard_of_each(batch);
         }
         Ok(keys
@@ -236,6 +238,11 @@ impl KeyEncoder {
             self.table,
             names.join(", ")
         )))
+    }
+
+    /// Whether all of the key chooses among several shards: then its bytes are those of the shard key.
+    fn is_sharded_by_key(&self) -> bool {
+        self.shards > 1 && self.shard_key_len == self.primary_key.len()
     }
 
     fn shard_of(&self, key: &[u8]) -> u32 {

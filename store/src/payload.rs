@@ -7,8 +7,7 @@
 //! The rows of each part are an Arrow IPC stream with one batch, compressed when large: as the table
 //! says, with LZ4 if it says nothing.
 //! Invariant: what `encode` wrote, `decode` reads, bit for bit (what would be too large for that is
-//! refused); and whatever bytes it is given, it sets
-//! aside no more than twice [`MAX_DECODED_BYTES`].
+//! refused); and whatever bytes it is given, it sets aside no more than twice [`MAX_DECODED_BYTES`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -41,10 +40,10 @@ const ALIGNMENT: usize = 8;
 
 /// First bytes of every message of a stream.
 const CONTINUATION: [u8; 4] = [0xff; 4];
-/// Last bytes of a stream: a message without a length.
-const END_OF_STREAM: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// Those, and the length of what describes the message.
 const MESSAGE_PREFIX_BYTES: usize = 8;
+/// Last bytes of a stream: a message without a length.
+const END_OF_STREAM: [u8; MESSAGE_PREFIX_BYTES] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// LZ4 makes at most so many bytes of one.
 const MAX_LZ4_RATIO: u64 = 256;
 /// First bytes of an LZ4 frame.

@@ -56,9 +56,10 @@ impl Segment {
         if key < &self.meta.min_key[..] || key > &self.meta.max_key[..] {
             return Ok(None);
         }
-        let page = page_of(&self.load()?.index, 0, key);
+        let index = &self.load()?.index;
+        let page = page_of(index, 0, key);
         let (group, in_group) = (page / PAGES, page % PAGES);
-        if !may_be_in(&self.load()?.index, page, key) {
+        if !may_be_in(index, page, key) {
             return Ok(None);
         }
         if let Some((keys, rows)) = self.cached_page_keys(group, in_group)
@@ -120,9 +121,15 @@ impl Segment {
             return Ok(());
         }
         let columns = self.page(group, self.keys.columns(), page)?;
-        wanted
-            .iter()
-            .try_for_each(|wanted| self.probe(&columns, keys, *wanted, found))
+        for wanted in wanted {
+            let Some(key) = keys.get(wanted.index) else {
+                continue;
+            };
+            if let Ok(row) = self.probe(&columns, key)? {
+                found(wanted.index, row_of(wanted.page, row));
+            }
+        }
+        Ok(())
     }
 
     /// The first row of a page whose key is not less than `key`.
@@ -131,15 +138,8 @@ impl Segment {
             return Ok(lower_bound(&of_page, 0, key));
         }
         let columns = self.page(group, self.keys.columns(), page)?;
-        let (mut low, mut high) = (0, columns.first().map_or(0, |column| column.len()));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.order_of(&columns, middle, key)? {
-                Ordering::Less => low = middle + 1,
-                Ordering::Equal | Ordering::Greater => high = middle,
-            }
-        }
-        Ok(low)
+        let row = self.probe(&columns, key)?;
+        Ok(row.unwrap_or_else(|behind| behind))
     }
 
     /// The keys of a page that is not asked for the first time: these are worth making, and kept. The
@@ -190,35 +190,20 @@ impl Segment {
         Ok(of_page)
     }
 
-    fn order_of(&self, columns: &[ArrayRef], row: usize, key: &[u8]) -> Result<Ordering> {
-        let order = self.keys.compare(columns, row, key);
-        order.map_err(|error| damaged(&self.data_path(), error))
-    }
-
-    /// Binary search that makes keys of the rows it looks at only.
-    fn probe(
-        &self,
-        columns: &[ArrayRef],
-        keys: &[&[u8]],
-        wanted: Wanted,
-        found: &mut dyn FnMut(usize, u32),
-    ) -> Result<()> {
-        let Some(key) = keys.get(wanted.index) else {
-            return Ok(());
-        };
+    /// The row with a key, or else the first one behind it: a binary search that makes keys of the
+    /// rows it looks at only.
+    fn probe(&self, columns: &[ArrayRef], key: &[u8]) -> Result<std::result::Result<usize, usize>> {
         let (mut low, mut high) = (0, columns.first().map_or(0, |column| column.len()));
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.order_of(columns, middle, key)? {
+            let order = self.keys.compare(columns, middle, key);
+            match order.map_err(|error| damaged(&self.data_path(), error))? {
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
-                Ordering::Equal => {
-                    found(wanted.index, row_of(wanted.page, middle));
-                    return Ok(());
-                }
+                Ordering::Equal => return Ok(Ok(middle)),
             }
         }
-        Ok(())
+        Ok(Err(low))
     }
 }
 

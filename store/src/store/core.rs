@@ -183,10 +183,16 @@ impl Core {
                 live += held.map(|held| file_bytes(&held.segment)).sum::<u64>();
             }
         }
-        let replaced: u64 = self.replaced.lock().iter().map(|s| file_bytes(s)).sum();
+        let replaced = self.replaced_bytes();
         let log = self.counters.log_bytes.load(Ordering::Relaxed);
         replaced >= MIN_REPLACED_BYTES.max(live / REPLACED_SHARE)
             || log >= MIN_LOG_BYTES.max(live / LOG_SHARE)
+    }
+
+    /// Bytes of the segments that were replaced since the last checkpoint began.
+    fn replaced_bytes(&self) -> u64 {
+        let replaced = self.replaced.lock();
+        replaced.iter().map(|segment| file_bytes(segment)).sum()
     }
 
     /// The names of all segments of all tables, and of the runs that they may have.
@@ -413,7 +419,7 @@ impl Core {
             memory_bytes: self.memory() as u64,
             tables: catalog.visible().len() as u64,
             cached_bytes: self.home.as_ref().map_or(0, SegmentHome::cached_bytes),
-            replaced_bytes: self.replaced.lock().iter().map(|s| file_bytes(s)).sum(),
+            replaced_bytes: self.replaced_bytes(),
             retired_bytes: retired.iter().map(|(_, segment)| file_bytes(segment)).sum(),
             snapshots,
             oldest_snapshot_ms: u64::try_from(oldest.as_millis()).unwrap_or(u64::MAX),

@@ -78,7 +78,8 @@ impl Store {
     /// not one row, `Unavailable` if the store is closed, `Corrupt` or `Io` if a segment cannot be
     /// read.
     pub fn get(&self, table: TableId, key: &RecordBatch) -> Result<Option<RecordBatch>> {
-        let reader = self.reader(table)?;
+        let table = self.core().any_table(table)?;
+        let reader = TableReader::new(Arc::clone(&self.0.core), table);
         let key = reader.encoder().row_key(key)?;
         let schema = &reader.table().schema;
         let all: Vec<usize> = (0..schema.fields().len()).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,7 +12,9 @@ use netabase_store::{
     RestoreReport, Settings, Store, TableDef, Version,
 };
 
-use crate::common::{batches, digests, ids, live, open, settings, stamp, table, upsert};
+use crate::common::{
+    batches, digests, files_below, ids, live, open, settings, stamp, table, upsert,
+};
 
 fn to_folder(store: &Store, to: &Path) -> BackupReport {
     store
@@ -47,20 +49,6 @@ fn fill(store: &Store) -> (TableDef, TableDef) {
     store.flush_to_segments().unwrap();
     upsert(store, &one, &[6, 9000], 8);
     (one, two)
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_below(&path));
-        } else {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
 }
 
 fn same(store: &Store, other: &Store, def: &TableDef) {

@@ -1,16 +1,20 @@
 //! Tables and batches for the tests.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use netabase_store::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use netabase_store::arrow::buffer::BooleanBuffer;
 use netabase_store::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use netabase_store::{
-    Change, Digest, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef, TableId,
-    TableSnapshot, Version,
+    Change, Digest, Error, ErrorKind, KeyEncoder, Settings, ShardBatch, Stamp, Store, TableDef,
+    TableId, TableSnapshot, Version,
 };
+
+/// How long work in the background may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A table `name(id BIGINT, text VARCHAR NOT NULL, note BIGINT)`.
 pub(crate) fn table(name: &str, shards: u32) -> TableDef {
@@ -198,4 +202,45 @@ impl Random {
 /// How often something is repeated: what the environment variable says, or `usual`.
 pub(crate) fn repeats(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap())
+}
+
+#[track_caller]
+pub(crate) fn refused(
+    result: Result<impl std::fmt::Debug, Error>,
+    kind: ErrorKind,
+    words: &[&str],
+) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(
+            error.to_string().contains(word),
+            "\"{error}\" lacks {word:?}"
+        );
+    }
+}
+
+/// Waits for work in the background.
+#[track_caller]
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !done() {
+        assert!(since.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The files beneath a folder, in order.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
 }

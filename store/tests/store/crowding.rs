@@ -1,17 +1,13 @@
 //! Nobody asks for it: a small store does not keep a multiple of its rows on disk.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use netabase_store::arrow::array::{Int64Array, RecordBatch, StringViewArray};
 use netabase_store::{
     BackendKind, Change, Durability, KeyEncoder, Settings, ShardBatch, Store, TableDef,
 };
 
-use crate::common::{Random, ids, settings, stamp, table};
-
-/// How long background work may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::{Random, files_below, ids, settings, stamp, table, wait_for};
 
 fn open(dir: &std::path::Path) -> (Store, TableDef) {
     let usual = Settings {
@@ -49,14 +45,6 @@ fn write(store: &Store, def: &TableDef, keys: std::ops::Range<i64>, version: u64
     store.write(parts.into_iter().map(batch).collect()).unwrap();
 }
 
-fn wait_for(what: &str, store: &Store, done: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < PATIENCE, "{what}: {:?}", store.stats());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_log_that_outgrows_the_rows_is_cut() {
     let dir = tempfile::tempdir().unwrap();
@@ -72,7 +60,7 @@ fn a_log_that_outgrows_the_rows_is_cut() {
         store.stats().bytes_logged < started,
         "far from the fixed bound"
     );
-    wait_for("no checkpoint was made", &store, || {
+    wait_for("no checkpoint was made", || {
         store.stats().log_bytes < 4 << 20
     });
     assert_eq!(ids(&store, def.id).len(), 2_000);
@@ -88,21 +76,8 @@ fn what_compaction_replaced_is_removed_soon() {
         store.flush_to_segments().unwrap();
     }
     let folder = dir.path().join("segments");
-    let files = || walk(&folder);
-    wait_for("nothing was merged", &store, || {
-        store.stats().compactions > 0
-    });
-    wait_for("replaced files stay", &store, || files() == 2);
+    wait_for("nothing was merged", || store.stats().compactions > 0);
+    wait_for("replaced files stay", || files_below(&folder).len() == 2);
     assert_eq!(store.stats().segments, 1);
     assert_eq!(ids(&store, def.id).len(), 16_000);
-}
-
-/// Files beneath a folder.
-fn walk(folder: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let count = |entry: std::fs::DirEntry| match entry.path().is_dir() {
-        true => walk(&entry.path()),
-        false => 1,
-    };
-    entries.map(count).sum()
 }

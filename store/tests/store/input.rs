@@ -5,27 +5,15 @@ use std::sync::Arc;
 use netabase_store::arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use netabase_store::arrow::datatypes::{DataType, Field, Schema};
 use netabase_store::{
-    Change, Error, ErrorKind, MAX_SHARDS, Settings, ShardBatch, Store, TableDef, TableId, Version,
+    Change, ErrorKind, MAX_SHARDS, Settings, ShardBatch, Store, TableDef, TableId, Version,
 };
 
-use crate::common::{batches, ids, keys, rows, settings, stamp, table, upsert};
+use crate::common::{batches, ids, keys, refused, rows, settings, stamp, table, upsert};
 
 fn memory(def: &TableDef) -> Store {
     let store = Store::open(Settings::default()).unwrap();
     store.put_table(def.clone()).unwrap();
     store
-}
-
-#[track_caller]
-fn refused(result: Result<impl std::fmt::Debug, Error>, kind: ErrorKind, words: &[&str]) {
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), kind, "{error}");
-    for word in words {
-        assert!(
-            error.to_string().contains(word),
-            "\"{error}\" lacks {word:?}"
-        );
-    }
 }
 
 fn batch(def: &TableDef, rows: RecordBatch) -> ShardBatch {

@@ -8,7 +8,7 @@ use netabase_store::arrow::array::{
 use netabase_store::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use netabase_store::{Change, ErrorKind, KeyEncoder, KeyPart, Store, TableDef, TableReader};
 
-use crate::common::{batches, open, rows, stamp, table, upsert};
+use crate::common::{batches, open, refused, rows, stamp, table, upsert};
 
 fn text_of(reader: &TableReader, id: i64) -> Option<String> {
     let key = reader.encoder().key_of(&[KeyPart::Int(id)]).unwrap();
@@ -100,18 +100,6 @@ fn keys_of_values_are_keys_of_batches() {
             assert_eq!(key.shard(), shard);
             assert_eq!(encoder.row_key(&batch.slice(row, 1)).unwrap(), key);
         }
-    }
-}
-
-fn refused<T: std::fmt::Debug>(
-    result: Result<T, netabase_store::Error>,
-    kind: ErrorKind,
-    parts: &[&str],
-) {
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), kind, "{error}");
-    for part in parts {
-        assert!(error.to_string().contains(part), "{error}");
     }
 }
 

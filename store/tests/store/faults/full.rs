@@ -1,15 +1,10 @@
 //! A disk without space: what cannot be done is tried again, and whatever can be done is.
 
-use std::time::{Duration, Instant};
-
 use netabase_store::{Change, Error, ErrorKind, Settings, Store};
 
 use super::run::{Model, Run, Step, compare, main_table, open_on, small};
 use super::{Fault, FaultDisk, Kind};
-use crate::common::{Random, batches, live, stamp, upsert};
-
-/// How long a test waits for the background.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::common::{Random, batches, live, stamp, upsert, wait_for};
 
 fn full(kind: Kind) -> Option<Fault> {
     Some(Fault {
@@ -181,14 +176,6 @@ fn a_write_without_space_is_refused_alone() {
         run.disk = run.disk.after_power_loss(&mut Random::new(5));
         run.store = Some(open_on(&run.settings, &run.disk).unwrap());
         compare(run.store(), &run.model).unwrap();
-    }
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !done() {
-        assert!(since.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
