@@ -27,7 +27,7 @@ use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, inv
 use crate::output::{Output, ScanInfo};
 use crate::provider::ShardTable;
 use crate::query::{Deadline, run};
-use crate::write::{CheckedRows, NoOrigin, logical_bytes};
+use crate::write::{CheckedRows, NoOrigin, logical_bytes, without_duplicates};
 
 /// Rows of an INSERT, in bytes, above which they go straight to segments, in bounded memory; fewer
 /// are checked first, so that an error can name more.
@@ -174,10 +174,11 @@ async fn delete(
     deadline: Deadline,
 ) -> Result<Output, Error> {
     let keys = key_query(&def, input)?;
-    delete_keys(engine, def, &keys, deadline).await
+    let (rows, scans) = collect(engine, &keys, deadline, "DELETE").await?;
+    write(engine, def, Change::Delete, rows, scans).await
 }
 
-/// Removes the rows whose primary keys a query gives.
+/// Removes the rows whose primary keys a query gives, perhaps several times.
 pub(crate) async fn delete_keys(
     engine: &Engine,
     def: Arc<TableDef>,
@@ -185,6 +186,10 @@ pub(crate) async fn delete_keys(
     deadline: Deadline,
 ) -> Result<Output, Error> {
     let (rows, scans) = collect(engine, keys, deadline, "DELETE").await?;
+    let owner = Arc::clone(&def);
+    let rows = tokio::task::spawn_blocking(move || without_duplicates(&owner, &rows))
+        .await
+        .map_err(|error| interrupted(&error))??;
     write(engine, def, Change::Delete, rows, scans).await
 }
 

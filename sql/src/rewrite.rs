@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, TableDef};
 
 use crate::error::{error_from_datafusion, invalid, not_found};
-use crate::statement::{ident_of, refuse_given, refused};
+use crate::statement::{ident_of, refuse_given};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Target {
@@ -91,7 +91,8 @@ impl Visitor for TableChecker {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Error> {
-        let clauses = match table {
+        const WAY_OUT: &str = "choose rows with WHERE";
+        let checked = match table {
             TableFactor::Table {
                 args,
                 version,
@@ -100,25 +101,28 @@ impl Visitor for TableChecker {
                 json_path,
                 sample,
                 ..
-            } => [
-                ("TABLESAMPLE", sample.is_some()),
-                ("FOR … AS OF", version.is_some()),
-                ("PARTITION", !partitions.is_empty()),
-                ("a path behind a table", json_path.is_some()),
-                ("WITH ORDINALITY", *with_ordinality && args.is_none()),
-            ],
-            TableFactor::Derived { sample, .. } => [
-                ("TABLESAMPLE", sample.is_some()),
-                ("", false),
-                ("", false),
-                ("", false),
-                ("", false),
-            ],
-            _ => return ControlFlow::Continue(()),
+            } => refuse_given(
+                "",
+                &[
+                    ("TABLESAMPLE", sample.is_some(), WAY_OUT),
+                    ("FOR … AS OF", version.is_some(), WAY_OUT),
+                    ("PARTITION", !partitions.is_empty(), WAY_OUT),
+                    ("a path behind a table", json_path.is_some(), WAY_OUT),
+                    (
+                        "WITH ORDINALITY",
+                        *with_ordinality && args.is_none(),
+                        WAY_OUT,
+                    ),
+                ],
+            ),
+            TableFactor::Derived { sample, .. } => {
+                refuse_given("", &[("TABLESAMPLE", sample.is_some(), WAY_OUT)])
+            }
+            _ => Ok(()),
         };
-        match clauses.into_iter().find(|(_, given)| *given) {
-            Some((clause, _)) => ControlFlow::Break(refused(clause, "choose rows with WHERE")),
-            None => ControlFlow::Continue(()),
+        match checked {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
         }
     }
 }

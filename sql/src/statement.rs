@@ -161,7 +161,7 @@ pub(crate) fn refuse_given(prefix: &str, clauses: &[(&str, bool, &str)]) -> Resu
     }
 }
 
-pub(crate) fn refused(what: &str, way_out: &str) -> Error {
+fn refused(what: &str, way_out: &str) -> Error {
     invalid(format!("{what} is not supported: {way_out}"))
 }
 

@@ -16,6 +16,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType};
 use hashbrown::{HashMap, HashSet};
+use netabase_store::arrow_row::Rows;
 use netabase_store::{Change, Error, KeyEncoder, TableDef};
 
 use crate::cluster::{Cluster, WriteReceipt};
@@ -114,10 +115,9 @@ impl CheckedRows {
                 Change::Upsert => Arc::clone(&def.schema),
                 Change::Delete => def.key_schema(),
             };
-            let mut batches = conform(&def, &schema, batches, &origin)?;
-            match change {
-                Change::Upsert => refuse_duplicates(&def, &batches, &origin)?,
-                Change::Delete => batches = without_duplicates(&def, batches)?,
+            let batches = conform(&def, &schema, batches, &origin)?;
+            if matches!(change, Change::Upsert) {
+                refuse_duplicates(&def, &batches, &origin)?;
             }
             Ok(Self {
                 def,
@@ -285,26 +285,24 @@ pub(crate) fn null_error(def: &TableDef, column: &str, origin: &str) -> Error {
     invalid(format!("{text}, but a row has no value for it"))
 }
 
-/// The keys, each once. They are compared as the store does it, which knows two zeros.
-fn without_duplicates(
+/// Rows, or keys, each key once. They are compared as the store does it, which knows two zeros.
+pub(crate) fn without_duplicates(
     def: &TableDef,
-    batches: Vec<RecordBatch>,
+    batches: &[RecordBatch],
 ) -> Result<Vec<RecordBatch>, Error> {
     let encoder = KeyEncoder::new(def)?;
-    let mut seen: HashSet<Vec<u8>> = HashSet::new();
-    let mut kept = Vec::with_capacity(batches.len());
-    for batch in batches {
-        let keys = encoder.encode(&batch)?;
-        let first: BooleanArray = keys
-            .iter()
-            .map(|key| Some(seen.insert(key.data().to_vec())))
-            .collect();
-        kept.push(match first.true_count() == batch.num_rows() {
-            true => batch,
-            false => filter_record_batch(&batch, &first).map_err(from_arrow)?,
-        });
-    }
-    Ok(kept)
+    let keys = encode_all(&encoder, batches)?;
+    let mut seen: HashSet<&[u8]> = HashSet::new();
+    let kept = batches.iter().zip(&keys).map(|(batch, keys)| {
+        let first = (0..keys.num_rows()).map(|row| Some(seen.insert(keys.row(row).data())));
+        let first: BooleanArray = first.collect();
+        filter_record_batch(batch, &first).map_err(from_arrow)
+    });
+    kept.collect()
+}
+
+fn encode_all(encoder: &KeyEncoder, batches: &[RecordBatch]) -> Result<Vec<Rows>, Error> {
+    batches.iter().map(|batch| encoder.encode(batch)).collect()
 }
 
 /// Fails when two rows have the same key.
@@ -314,10 +312,7 @@ fn refuse_duplicates(
     origin: &impl Origin,
 ) -> Result<(), Error> {
     let encoder = KeyEncoder::new(def)?;
-    let keys = batches
-        .iter()
-        .map(|batch| encoder.encode(batch))
-        .collect::<Result<Vec<_>, _>>()?;
+    let keys = encode_all(&encoder, batches)?;
     let total = batches.iter().map(RecordBatch::num_rows).sum();
     let mut seen: HashMap<&[u8], (usize, usize)> = HashMap::with_capacity(total);
     for (number, rows) in keys.iter().enumerate() {
