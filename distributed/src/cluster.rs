@@ -258,7 +258,9 @@ impl Cluster for NetworkCluster {
 
     async fn create_table(&self, mut def: TableDef) -> Result<Arc<TableDef>, Error> {
         let _alone = self.shared.creating.lock().await;
-        if let Some(known) = self.shared.store.table(&def.name) {
+        if let Some(known) = self.shared.store.table(&def.name)
+            && def.is_kept_out_by(&known)
+        {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!(

@@ -76,7 +76,7 @@ async fn define(shared: &Arc<Shared>, record: &[u8]) -> Result<Answer, Error> {
     let def = signed::from_record(&shared.settings.network, record)?;
     let known = shared.store.table(&def.name);
     if let Some(known) = known
-        && known.id != def.id
+        && def.is_kept_out_by(&known)
         && def.dropped.is_none()
     {
         return Err(Error::new(

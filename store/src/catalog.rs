@@ -13,14 +13,15 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::SchemaRef;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
-use crate::clock::Version;
+use crate::clock::{Clock, Version};
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::key::KeyEncoder;
 use crate::mem::Shard;
 use crate::payload::StreamHead;
 use crate::segment::{KeyLayout, Segment};
-use crate::table::{TableDef, TableOptions};
+use crate::table::TableDef;
+use crate::table_options::TableOptions;
 use crate::write::Change;
 
 /// What never changes about a table, its options, and its rows.
@@ -131,6 +132,17 @@ impl TableState {
                     self.name
                 ),
             )),
+        }
+    }
+
+    /// Fails with `Unavailable` while the rows are being copied to a table that takes its place.
+    pub(crate) fn check_thawed(&self, clock: &Clock) -> Result<()> {
+        match self.options().rules.frozen_until {
+            Some(until) if clock.now().millis() < until => Err(Error::unavailable(format!(
+                "table \"{}\" is being altered, so that nothing can be written: try again in a moment",
+                self.name
+            ))),
+            _ => Ok(()),
         }
     }
 

@@ -104,6 +104,10 @@ impl Error {
         Self::new(ErrorKind::Capacity, text)
     }
 
+    pub(crate) fn unavailable(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, text)
+    }
+
     pub(crate) fn corrupt(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, text)
     }

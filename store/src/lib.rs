@@ -42,6 +42,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod table;
+mod table_options;
 mod write;
 
 pub use arrow;
@@ -71,7 +72,11 @@ pub use store::{
     Store, StoreHealth, StoreStats, TableReader,
 };
 pub use table::{
-    IndexDef, MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_NAME,
-    MAX_REPLICAS, MAX_SHARDS, MAX_TABLE_DEF_BYTES, TableDef, TableOptions,
+    MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,
+    MAX_TABLE_DEF_BYTES, TableDef,
+};
+pub use table_options::{
+    CheckDef, ColumnRules, IndexDef, MAX_CHECKS, MAX_INDEX_COLUMNS, MAX_INDEXES, MAX_RULE_BYTES,
+    MAX_VIEW_BYTES, TableOptions, TableRules, ViewDef,
 };
 pub use write::{Applied, Change, ShardBatch};

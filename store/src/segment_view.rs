@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::mem::Seen;
 use crate::segment::{ColumnSummary, KeyRange, OuterRows, Segment};
 use crate::store::SnapshotGuard;
-use crate::table::IndexDef;
+use crate::table_options::IndexDef;
 
 /// Sorted rows of one shard, by groups of at most 65,536.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Version;
 use crate::error::{Error, Result};
 use crate::ids::{Author, TableId};
-use crate::segment::Codec;
+use crate::table_options::{TableOptions, TableRules};
 
 /// Most shards of one table.
 pub const MAX_SHARDS: u32 = 4096;
@@ -35,39 +35,12 @@ pub const MAX_ATTACHMENT: usize = 4 << 20;
 /// Longest encoded definition, in bytes.
 pub const MAX_TABLE_DEF_BYTES: usize = 16 << 20;
 
-/// Most indexes of one table.
-pub const MAX_INDEXES: usize = 64;
-/// Most columns of one index.
-pub const MAX_INDEX_COLUMNS: usize = 16;
-
 /// First byte of an encoded definition without options.
 const PLAIN_FORMAT: u8 = 1;
 /// First byte of an encoded definition with options.
-const TABLE_DEF_FORMAT: u8 = 2;
-
-/// A secondary index: an order of the rows by other columns than the primary key's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IndexDef {
-    /// The name: 1 to [`MAX_NAME`] bytes, unique within its table.
-    pub name: String,
-    /// Indexes of its columns in the table's schema, in order: 1 to [`MAX_INDEX_COLUMNS`].
-    pub columns: Vec<u32>,
-}
-
-/// What may change about a table without touching its rows' shape.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct TableOptions {
-    /// Grows with every change; the greater one holds.
-    pub revision: u64,
-    /// Secondary indexes: at most [`MAX_INDEXES`].
-    pub indexes: Vec<IndexDef>,
-    /// How long a row lives after it was written, in milliseconds; `None`: for ever.
-    pub ttl_millis: Option<u64>,
-    /// How segments and large log entries of the table are compressed; `None`: segments as the
-    /// store's settings say, log entries with LZ4.
-    pub codec: Option<Codec>,
-}
+const OPTIONS_FORMAT: u8 = 2;
+/// First byte of an encoded definition with options, and what is known about its columns.
+const TABLE_DEF_FORMAT: u8 = 3;
 
 /// What a table is: its columns, keys, shards and holders.
 ///
@@ -131,7 +104,7 @@ impl TableDef {
         }
         self.validate_columns()?;
         self.validate_keys()?;
-        self.validate_indexes()?;
+        self.options.validate(self)?;
         if self.shards == 0 || self.shards > MAX_SHARDS {
             return Err(self.wrong(format!("{} shards; give 1 to {MAX_SHARDS}", self.shards)));
         }
@@ -179,12 +152,18 @@ impl TableDef {
         };
         let failed = |error| self.wrong(format!("it cannot be encoded: {error}"));
         // What says nothing new keeps its old bytes, which somebody may have signed.
-        let bytes = if self.options == TableOptions::default() {
-            postcard::to_extend(&wire, vec![PLAIN_FORMAT]).map_err(failed)?
-        } else {
-            let bytes = postcard::to_extend(&wire, vec![TABLE_DEF_FORMAT]).map_err(failed)?;
-            postcard::to_extend(&self.options, bytes).map_err(failed)?
+        let format = match &self.options {
+            options if *options == TableOptions::default() => PLAIN_FORMAT,
+            options if options.rules == TableRules::default() => OPTIONS_FORMAT,
+            _ => TABLE_DEF_FORMAT,
         };
+        let mut bytes = postcard::to_extend(&wire, vec![format]).map_err(failed)?;
+        if format >= OPTIONS_FORMAT {
+            bytes = postcard::to_extend(&self.options, bytes).map_err(failed)?;
+        }
+        if format >= TABLE_DEF_FORMAT {
+            bytes = postcard::to_extend(&self.options.rules, bytes).map_err(failed)?;
+        }
         if bytes.len() > MAX_TABLE_DEF_BYTES {
             return Err(self.wrong(format!(
                 "its definition exceeds {MAX_TABLE_DEF_BYTES} bytes; shorten the placement or the \
@@ -204,7 +183,7 @@ impl TableDef {
             )));
         }
         let (format, body) = match bytes.split_first() {
-            Some((&format @ (PLAIN_FORMAT | TABLE_DEF_FORMAT), body)) => (format, body),
+            Some((&format @ PLAIN_FORMAT..=TABLE_DEF_FORMAT, body)) => (format, body),
             Some((format, _)) => {
                 return Err(Error::invalid(format!(
                     "table definition has format {format}; this release reads {TABLE_DEF_FORMAT}"
@@ -215,8 +194,11 @@ impl TableDef {
         let wrong = |error| Error::invalid(format!("not a table definition: {error}"));
         let (wire, mut rest): (Wire, _) = postcard::take_from_bytes(body).map_err(wrong)?;
         let mut options = TableOptions::default();
-        if format == TABLE_DEF_FORMAT {
+        if format >= OPTIONS_FORMAT {
             (options, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
+        }
+        if format >= TABLE_DEF_FORMAT {
+            (options.rules, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
         }
         if !rest.is_empty() {
             return Err(Error::invalid("bytes follow the table definition"));
@@ -294,40 +276,6 @@ impl TableDef {
         Ok(())
     }
 
-    fn validate_indexes(&self) -> Result<()> {
-        let indexes = &self.options.indexes;
-        if indexes.len() > MAX_INDEXES {
-            return Err(self.wrong(format!("{} indexes; at most {MAX_INDEXES}", indexes.len())));
-        }
-        let mut names = HashSet::new();
-        for IndexDef { name, columns } in indexes {
-            check_name("index", name).map_err(|error| self.wrong(error.to_string()))?;
-            if !names.insert(name) {
-                return Err(self.wrong(format!("index \"{name}\" appears twice")));
-            }
-            if columns.is_empty() || columns.len() > MAX_INDEX_COLUMNS {
-                return Err(self.wrong(format!(
-                    "index \"{name}\" has {} columns; give 1 to {MAX_INDEX_COLUMNS}",
-                    columns.len()
-                )));
-            }
-            for (place, column) in columns.iter().enumerate() {
-                let field = self.schema.fields().get(*column as usize);
-                let fits = field.is_some_and(|field| {
-                    let order = SortField::new(field.data_type().clone());
-                    RowConverter::supports_fields(&[order])
-                });
-                if !fits || columns.iter().take(place).any(|other| other == column) {
-                    return Err(self.wrong(format!(
-                        "column {column} of index \"{name}\" does not exist, is there twice, or \
-                         has a type without an order"
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn validate_placement(&self) -> Result<()> {
         if !self.placement.is_empty() && self.placement.len() != self.shards as usize {
             return Err(self.wrong(format!(
@@ -352,12 +300,12 @@ impl TableDef {
         Ok(())
     }
 
-    fn wrong(&self, reason: String) -> Error {
+    pub(crate) fn wrong(&self, reason: String) -> Error {
         Error::invalid(format!("table \"{}\": {reason}", self.name))
     }
 }
 
-fn check_name(what: &str, name: &str) -> Result<()> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > MAX_NAME {
         let start: String = name.chars().take(32).collect();
         return Err(Error::invalid(format!(

@@ -7,7 +7,7 @@
 //! primary key.
 
 use super::{GROUP_ROWS, KeyRange, Segment};
-use crate::table::IndexDef;
+use crate::table_options::IndexDef;
 
 /// How many rows of a range are wanted, from which of its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ use super::{
 use crate::error::{Error, Result};
 use crate::ids::Stamp;
 use crate::mem::Stamps;
-use crate::table::IndexDef;
+use crate::table_options::IndexDef;
 
 /// Keys and columns that are sorted in memory at once, in bytes; more is sorted in parts, which are
 /// then merged.

@@ -61,7 +61,12 @@ impl Work {
     /// Whether it changes where records lie, so that it cannot be in one group with writes that
     /// were located before.
     fn moves_records(&self) -> bool {
-        !matches!(self, Self::Write { .. } | Self::Table(_) | Self::Flush)
+        match self {
+            Self::Write { .. } | Self::Flush => false,
+            // Writes behind it must find that they come too late.
+            Self::Table(def) => def.options.rules.frozen_until.is_some(),
+            _ => true,
+        }
     }
 }
 
@@ -213,8 +218,14 @@ impl Committer {
         let mut kept = Vec::with_capacity(group.len());
         for mut request in group {
             let located = match &mut request.work {
-                Work::Write { parts, .. } => parts.iter_mut().try_for_each(Part::relocate),
-                Work::Load { table, loads } => bulk::relocate(&table.state, loads),
+                Work::Write { parts, .. } => parts.iter_mut().try_for_each(|part| {
+                    part.table.check_thawed(&self.core.clock)?;
+                    part.relocate()
+                }),
+                Work::Load { table, loads } => {
+                    let thawed = table.state.check_thawed(&self.core.clock);
+                    thawed.and_then(|()| bulk::relocate(&table.state, loads))
+                }
                 _ => Ok(()),
             };
             match located {

@@ -12,7 +12,7 @@ use crate::catalog::TableState;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::segment::{Segment, run_id};
-use crate::table::IndexDef;
+use crate::table_options::IndexDef;
 use crate::write::Change;
 
 impl Store {
