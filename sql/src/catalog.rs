@@ -15,11 +15,14 @@ use netabase_store::{Store, TableDef};
 use crate::cluster::Cluster;
 use crate::provider::ShardTable;
 use crate::system::{SYSTEM_SCHEMA, SystemSchema};
+use crate::views::Views;
 
 /// The only catalog.
 pub(crate) const CATALOG: &str = "netabase";
 /// The only schema that holds users' tables.
 pub(crate) const SCHEMA: &str = "public";
+/// The same tables with keys that nobody gave, for statements that change rows. It is not listed.
+pub(crate) const KEYED_SCHEMA: &str = "public+key";
 /// The read-only schema that describes the others.
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 
@@ -27,14 +30,26 @@ pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 #[derive(Debug)]
 pub(crate) struct StoreCatalog {
     schema: Arc<StoreSchema>,
+    keyed: Arc<StoreSchema>,
     system: Arc<SystemSchema>,
 }
 
 impl StoreCatalog {
-    pub(crate) fn new(store: Store, cluster: Arc<dyn Cluster>) -> Self {
+    pub(crate) fn new(store: Store, cluster: Arc<dyn Cluster>, views: Arc<Views>) -> Self {
         Self {
             system: Arc::new(SystemSchema::new(store.clone())),
-            schema: Arc::new(StoreSchema { store, cluster }),
+            keyed: Arc::new(StoreSchema {
+                store: store.clone(),
+                cluster: Arc::clone(&cluster),
+                views: Arc::clone(&views),
+                keyed: true,
+            }),
+            schema: Arc::new(StoreSchema {
+                store,
+                cluster,
+                views,
+                keyed: false,
+            }),
         }
     }
 }
@@ -47,6 +62,7 @@ impl CatalogProvider for StoreCatalog {
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
             SCHEMA => Some(Arc::clone(&self.schema) as Arc<dyn SchemaProvider>),
+            KEYED_SCHEMA => Some(Arc::clone(&self.keyed) as Arc<dyn SchemaProvider>),
             SYSTEM_SCHEMA => Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>),
             _ => None,
         }
@@ -57,6 +73,8 @@ impl CatalogProvider for StoreCatalog {
 struct StoreSchema {
     store: Store,
     cluster: Arc<dyn Cluster>,
+    views: Arc<Views>,
+    keyed: bool,
 }
 
 impl std::fmt::Debug for StoreSchema {
@@ -83,13 +101,29 @@ impl SchemaProvider for StoreSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(live_table(&self.store, name).map(|def| {
-            Arc::new(ShardTable::new(def, Arc::clone(&self.cluster))) as Arc<dyn TableProvider>
-        }))
+        let Some(def) = live_table(&self.store, name) else {
+            return Ok(None);
+        };
+        if let Some(view) = &def.options.rules.view
+            && !view.materialized
+        {
+            return self.views.table(&def.name, view).await.map(Some);
+        }
+        let cluster = Arc::clone(&self.cluster);
+        let table = match self.keyed {
+            true => ShardTable::with_key(def, cluster),
+            false => ShardTable::new(def, cluster),
+        };
+        Ok(Some(Arc::new(table)))
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
-        Ok(live_table(&self.store, name).map(|_| TableType::Base))
+        Ok(
+            live_table(&self.store, name).map(|def| match &def.options.rules.view {
+                Some(view) if !view.materialized => TableType::View,
+                _ => TableType::Base,
+            }),
+        )
     }
 
     fn table_exist(&self, name: &str) -> bool {

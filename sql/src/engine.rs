@@ -12,17 +12,15 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
-use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{
-    ColumnDef, Delete, Insert, ObjectType, Statement as SqlStatement, TableObject,
-};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectType, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
-use crate::cluster::{Cluster, WriteReceipt};
+use crate::cluster::{BulkSink, Cluster, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::error::{error_from_datafusion, invalid};
@@ -30,8 +28,11 @@ use crate::memory::{QueryPool, QuerySettings};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
+use crate::table_checker::check_tables as check_statement;
 use crate::upkeep::{self, Parsed};
-use crate::{ddl, dml, index_ddl, query, rewrite, runtime, statement, types};
+use crate::views::Views;
+use crate::write::{CheckedRows, sum_receipts};
+use crate::{ddl, dml, query, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ struct Inner {
     cluster: Arc<dyn Cluster>,
     settings: EngineSettings,
     own_settings: QuerySettings,
+    /// Held while rows are looked at and written that must have values that no other has.
+    unique: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl fmt::Debug for Engine {
@@ -82,7 +85,9 @@ impl Engine {
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;
         let context = SessionContext::new_with_state(builder.build());
-        let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster));
+        let views = Arc::new(Views::default());
+        views.set_session(context.state_weak_ref());
+        let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster), views);
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -91,6 +96,7 @@ impl Engine {
                 cluster,
                 settings,
                 own_settings,
+                unique: Arc::default(),
             }),
         })
     }
@@ -192,7 +198,36 @@ impl Engine {
         types::schema_of_columns(self.context().state().config_options(), columns)
     }
 
-    fn deadline(&self) -> Deadline {
+    /// A way to load many rows of a table at once, where there is one.
+    pub(crate) fn bulk_sink(
+        &self,
+        def: &Arc<TableDef>,
+    ) -> Result<Option<Box<dyn BulkSink>>, Error> {
+        match def.options.rules.unique.is_empty() {
+            true => self.cluster().bulk_sink(def),
+            // Whether they are unique is found out with all rows in hand.
+            false => Ok(None),
+        }
+    }
+
+    /// Writes what was checked, table by table.
+    pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
+        let mut receipts = Vec::with_capacity(changes.len());
+        let unique = changes.iter().any(CheckedRows::is_unique);
+        let _alone = match unique {
+            true => Some(self.inner.unique.lock().await),
+            false => None,
+        };
+        for rows in changes.iter().filter(|rows| rows.is_unique()) {
+            dml::check_unique(self, rows.def(), rows.batches()).await?;
+        }
+        for rows in changes {
+            receipts.push(rows.write(self.cluster(), &mut |_, _| {}).await?);
+        }
+        Ok(sum_receipts(receipts))
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
         Deadline::after(self.settings().statement_timeout)
     }
 
@@ -206,6 +241,7 @@ impl Engine {
             Parsed::Sql(parsed) => parsed,
             Parsed::Checkpoint => return upkeep::checkpoint(self).await,
             Parsed::Compact(table) => return upkeep::compact(self, &table).await,
+            Parsed::Refresh(view) => return ddl::refresh(self, &view).await,
         };
         check_tables(&parsed)?;
         match parsed {
@@ -223,7 +259,11 @@ impl Engine {
 
     async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
         match &inner {
-            SqlStatement::CreateTable(_) | SqlStatement::CreateIndex(_) => {}
+            SqlStatement::CreateTable(_)
+            | SqlStatement::CreateIndex(_)
+            | SqlStatement::CreateView(_)
+            | SqlStatement::AlterTable(_)
+            | SqlStatement::Comment { .. } => {}
             SqlStatement::Drop {
                 object_type: ObjectType::Table,
                 names,
@@ -238,11 +278,22 @@ impl Engine {
                 if_exists,
                 ..
             } => {
-                return index_ddl::drop_indexes(self, names, *if_exists).await;
+                return ddl::drop_indexes(self, names, *if_exists).await;
             }
-            SqlStatement::Insert(insert) => statement::check_insert(insert)?,
-            SqlStatement::Update(_) => {}
-            SqlStatement::Delete(delete) => statement::check_delete(delete)?,
+            SqlStatement::Drop {
+                object_type: object_type @ (ObjectType::View | ObjectType::MaterializedView),
+                names,
+                if_exists,
+                ..
+            } => {
+                let materialized = *object_type == ObjectType::MaterializedView;
+                return ddl::drop_views(self, names, (materialized, *if_exists)).await;
+            }
+            SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_)
+            | SqlStatement::Truncate(_) => return dml::run(self, inner).await,
             SqlStatement::Set(set) => statement::check_set(set)?,
             SqlStatement::Copy { .. } => return copy::copy_statement(self, inner).await,
             SqlStatement::Query(_)
@@ -260,16 +311,15 @@ impl Engine {
         }
         match inner {
             SqlStatement::CreateTable(create) => ddl::create_table(self, create).await,
-            SqlStatement::CreateIndex(create) => index_ddl::create_index(self, create).await,
-            SqlStatement::Update(update) => {
-                let target = rewrite::target_of_update(&update)?;
-                let def = ddl::table_to_write(self, &target.name)?;
-                let rows = rewrite::rows_of_update(&def, target, update)?;
-                let all: Vec<usize> = (0..def.schema.fields().len()).collect();
-                self.write_query(def, rows, &all).await
-            }
-            SqlStatement::Insert(insert) => self.insert(insert).await,
-            SqlStatement::Delete(delete) => self.delete(delete).await,
+            SqlStatement::CreateIndex(create) => ddl::create_index(self, create).await,
+            SqlStatement::CreateView(create) => ddl::create_view(self, create).await,
+            SqlStatement::AlterTable(alter) => ddl::alter_table(self, alter).await,
+            SqlStatement::Comment {
+                object_type,
+                object_name,
+                comment,
+                if_exists,
+            } => ddl::comment(self, (object_type, &object_name), comment, if_exists).await,
             other => {
                 self.plan_and_run(Statement::Statement(Box::new(other)))
                     .await
@@ -277,58 +327,20 @@ impl Engine {
         }
     }
 
-    async fn insert(&self, insert: Insert) -> Result<Output, Error> {
-        if let TableObject::TableName(name) = &insert.table {
-            let def = ddl::table_to_write(self, name)?;
-            if let Some((query, columns)) = rewrite::query_of_insert(&def, &insert)? {
-                return self.write_query(def, query, &columns).await;
-            }
-        }
-        let insert = SqlStatement::Insert(insert);
-        self.plan_and_run(Statement::Statement(Box::new(insert)))
-            .await
-    }
-
-    /// Writes the rows of a query, whose columns become these columns of the table.
-    async fn write_query(
-        &self,
-        def: Arc<TableDef>,
-        query: SqlStatement,
-        columns: &[usize],
-    ) -> Result<Output, Error> {
-        let deadline = self.deadline();
-        let query = self
-            .plan(Statement::Statement(Box::new(query)), &deadline)
-            .await?;
-        refuse_writes(&query)?;
-        let rows = rewrite::as_rows(&def, query, columns)?;
-        dml::insert(self, def, &rows, deadline).await
-    }
-
-    async fn delete(&self, delete: Delete) -> Result<Output, Error> {
-        let Some(target) = rewrite::target_of_delete(&delete)? else {
-            let delete = SqlStatement::Delete(delete);
-            return self
-                .plan_and_run(Statement::Statement(Box::new(delete)))
-                .await;
-        };
-        let def = ddl::table_to_write(self, &target.name)?;
-        let keys = rewrite::keys_of_delete(&def, target, delete)?;
-        let deadline = self.deadline();
-        let keys = self
-            .plan(Statement::Statement(Box::new(keys)), &deadline)
-            .await?;
-        dml::delete_keys(self, def, &keys, deadline).await
-    }
-
     async fn plan_and_run(&self, parsed: Statement) -> Result<Output, Error> {
         let deadline = self.deadline();
-        let logical = self.plan(parsed, &deadline).await?;
+        let state = self.context().state();
+        let logical = self.plan_in(&state, parsed, &deadline).await?;
         self.run_plan(logical, deadline).await
     }
 
-    async fn plan(&self, parsed: Statement, deadline: &Deadline) -> Result<LogicalPlan, Error> {
-        let state = self.context().state();
+    /// Plans a statement with what a state knows.
+    pub(crate) async fn plan_in(
+        &self,
+        state: &SessionState,
+        parsed: Statement,
+        deadline: &Deadline,
+    ) -> Result<LogicalPlan, Error> {
         let planning = async {
             state
                 .statement_to_plan(parsed)
@@ -393,7 +405,7 @@ fn check_tables(parsed: &Statement) -> Result<(), Error> {
             if let SqlStatement::Explain { statement, .. } = inner.as_ref() {
                 statement::check_explained(statement)?;
             }
-            rewrite::check_tables(inner)
+            check_statement(inner)
         }
         Statement::Explain(explain) => {
             if let Statement::Statement(inner) = explain.statement.as_ref() {
@@ -406,7 +418,7 @@ fn check_tables(parsed: &Statement) -> Result<(), Error> {
 }
 
 /// Fails when a plan changes something anywhere below its root.
-fn refuse_writes(plan: &LogicalPlan) -> Result<(), Error> {
+pub(crate) fn refuse_writes(plan: &LogicalPlan) -> Result<(), Error> {
     let mut writes = false;
     plan.apply_with_subqueries(|node| {
         writes |= matches!(

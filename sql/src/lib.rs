@@ -17,7 +17,6 @@
 #![forbid(unsafe_code)]
 
 mod access;
-mod assign;
 mod block;
 mod catalog;
 mod cluster;
@@ -32,7 +31,6 @@ mod error;
 mod estimate;
 mod filter;
 mod index_answer;
-mod index_ddl;
 mod index_rows;
 mod index_rule;
 mod join_filter;
@@ -48,18 +46,18 @@ mod provider;
 mod prune;
 mod query;
 mod request;
-mod rewrite;
 mod runtime;
 mod scan;
 mod scan_statistics;
+mod scoped;
 mod settings;
 mod shard_scan;
 mod statement;
-mod storage_options;
 mod system;
-mod table_clauses;
+mod table_checker;
 mod types;
 mod upkeep;
+mod views;
 mod write;
 
 pub use block::{Block, BlockRows, Zone};

@@ -128,7 +128,8 @@ impl Cluster for LocalCluster {
         let (store, naming) = (self.store.clone(), Arc::clone(&self.naming));
         blocking(move || {
             let _held = naming.lock();
-            if crate::catalog::live_table(&store, &def.name).is_some() {
+            let known = crate::catalog::live_table(&store, &def.name);
+            if known.is_some_and(|known| def.is_kept_out_by(&known)) {
                 return Err(conflict(format!("table \"{}\" exists already", def.name)));
             }
             let stored = Arc::new(def.clone());

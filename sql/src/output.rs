@@ -125,6 +125,21 @@ impl Output {
         })
     }
 
+    /// What a statement gives back of the rows that it changed.
+    pub(crate) fn returned(
+        receipt: WriteReceipt,
+        scans: Vec<ScanInfo>,
+        schema: SchemaRef,
+        rows: Vec<RecordBatch>,
+    ) -> Self {
+        Self {
+            stream: in_memory(schema, rows),
+            plan: None,
+            receipt: Some(receipt),
+            scans,
+        }
+    }
+
     /// No columns and no rows.
     pub(crate) fn empty() -> Self {
         let stream = in_memory(Arc::new(Schema::empty()), Vec::new());

@@ -8,15 +8,17 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::expressions::Column as PhysicalColumn;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use netabase_store::TableDef;
 
 use crate::cluster::{Cluster, ScanRequest};
@@ -24,16 +26,95 @@ use crate::error::error_to_datafusion;
 use crate::output::{ScanInfo, ScanLog};
 use crate::shard_scan::ShardScan;
 
-/// One table of the store.
+/// One table of the store: its visible columns, under the names that they have now.
 #[derive(Debug)]
 pub(crate) struct ShardTable {
     def: Arc<TableDef>,
     cluster: Arc<dyn Cluster>,
+    schema: SchemaRef,
+    /// The positions of these columns in the table.
+    columns: Vec<usize>,
+    renamed: bool,
 }
 
 impl ShardTable {
     pub(crate) fn new(def: Arc<TableDef>, cluster: Arc<dyn Cluster>) -> Self {
-        Self { def, cluster }
+        let columns = def.visible_columns();
+        Self::of(def, cluster, columns)
+    }
+
+    /// The same with a key that nobody gave.
+    pub(crate) fn with_key(def: Arc<TableDef>, cluster: Arc<dyn Cluster>) -> Self {
+        let columns = (0..def.schema.fields().len())
+            .filter(|column| !def.is_hidden(*column) || def.primary_key.contains(column))
+            .collect();
+        Self::of(def, cluster, columns)
+    }
+
+    fn of(def: Arc<TableDef>, cluster: Arc<dyn Cluster>, columns: Vec<usize>) -> Self {
+        let fields = def.schema.fields();
+        let renamed = (0..fields.len()).any(|column| {
+            let field = fields.get(column);
+            field.is_some_and(|field| field.name() != def.column_name(column))
+        });
+        let schema = if !renamed && columns.len() == fields.len() {
+            Arc::clone(&def.schema)
+        } else {
+            let field = |&column: &usize| {
+                let field = fields.get(column)?.as_ref().clone();
+                Some(field.with_name(def.column_name(column)))
+            };
+            Arc::new(Schema::new(
+                columns.iter().filter_map(field).collect::<Vec<_>>(),
+            ))
+        };
+        Self {
+            def,
+            cluster,
+            schema,
+            columns,
+            renamed,
+        }
+    }
+
+    /// The filter over the whole table, under the names in its schema.
+    fn filter(&self, filters: &[Expr]) -> Result<Option<Expr>> {
+        let Some(filter) = conjunction(filters.iter().cloned()) else {
+            return Ok(None);
+        };
+        let plain = filter.transform(|expr| match expr {
+            Expr::Column(column) => {
+                let place = self.schema.index_of(&column.name);
+                let place = place.ok().and_then(|place| self.columns.get(place));
+                let field = place.and_then(|place| self.def.schema.fields().get(*place));
+                let name = field.map_or(column.name.clone(), |field| field.name().clone());
+                let plain = Column::new_unqualified(name);
+                Ok(Transformed::yes(Expr::Column(plain)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(Some(plain.data))
+    }
+
+    /// Gives the columns of a scan the names that they have now.
+    fn named(
+        &self,
+        scan: Arc<dyn ExecutionPlan>,
+        projection: &[usize],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !self.renamed {
+            return Ok(scan);
+        }
+        let schema = scan.schema();
+        let columns = projection.iter().zip(schema.fields()).enumerate();
+        let columns = columns.map(|(place, (column, field))| {
+            let value = PhysicalColumn::new(field.name(), place);
+            let name = self.schema.fields().get(*column);
+            let name = name.map_or(field.name(), |field| field.name()).clone();
+            (Arc::new(value) as Arc<dyn PhysicalExpr>, name)
+        });
+        let renamed = ProjectionExec::try_new(columns.collect::<Vec<_>>(), scan)?;
+        Ok(Arc::new(renamed))
     }
 
     pub(crate) fn def(&self) -> &Arc<TableDef> {
@@ -44,7 +125,7 @@ impl ShardTable {
 #[async_trait]
 impl TableProvider for ShardTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.def.schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -65,13 +146,18 @@ impl TableProvider for ShardTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let projection = match projection {
-            Some(projection) => projection.clone(),
-            None => (0..self.def.schema.fields().len()).collect(),
+        let all: Vec<usize>;
+        let wanted = match projection {
+            Some(projection) => projection,
+            None => {
+                all = (0..self.columns.len()).collect();
+                &all
+            }
         };
-        let predicate = match conjunction(filters.iter().cloned()) {
+        let projection = wanted.iter().filter_map(|column| self.columns.get(*column));
+        let projection: Vec<usize> = projection.copied().collect();
+        let predicate = match self.filter(filters)? {
             Some(filter) => {
-                let filter = unqualified(filter)?;
                 let schema = DFSchema::try_from(Arc::clone(&self.def.schema))?;
                 Some(state.create_physical_expr(filter, &schema)?)
             }
@@ -92,7 +178,7 @@ impl TableProvider for ShardTable {
             fetch: limit,
             answer: None,
         };
-        Ok(ShardScan::new(request, source)?.into_exec())
+        self.named(ShardScan::new(request, source)?.into_exec(), wanted)
     }
 }
 
@@ -121,17 +207,4 @@ fn pushdown_of(filter: &Expr) -> TableProviderFilterPushDown {
     } else {
         TableProviderFilterPushDown::Unsupported
     }
-}
-
-/// Drops table qualifiers: the filter is resolved against this table's schema alone.
-fn unqualified(filter: Expr) -> Result<Expr> {
-    use datafusion::common::Column;
-    use datafusion::common::tree_node::Transformed;
-    let plain = filter.transform(|expr| match expr {
-        Expr::Column(column) if column.relation.is_some() => Ok(Transformed::yes(Expr::Column(
-            Column::new_unqualified(column.name),
-        ))),
-        other => Ok(Transformed::no(other)),
-    })?;
-    Ok(plain.data)
 }

@@ -8,7 +8,7 @@ use datafusion::common::config::{ConfigOptions, Dialect};
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Delete, FromTable, Ident, Insert, ObjectName, ObjectType, Set, Statement as SqlStatement,
+    Delete, FromTable, Ident, Insert, ObjectName, Query, Set, Statement as SqlStatement,
     TableFactor, TableObject,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
@@ -23,6 +23,8 @@ use crate::upkeep::{self, Parsed};
 
 /// The longest text that is parsed: 16 MiB.
 const MAX_TEXT_BYTES: usize = 16 << 20;
+/// How deep the text of a view may be nested.
+const VIEW_RECURSION: usize = 50;
 /// Settings that a statement may not change, and why.
 const PROTECTED_SETTINGS: [(&str, &str); 5] = [
     (
@@ -91,6 +93,19 @@ pub(crate) fn parse(text: &str, config: &ConfigOptions) -> Result<Vec<Parsed>, E
         config.sql_parser.dialect,
         config.sql_parser.recursion_limit.get(),
     )
+}
+
+/// Parses the query of a view.
+pub(crate) fn parse_query(text: &str) -> Result<Query, Error> {
+    let wrong = || invalid("this is not a query: a view is made of a SELECT");
+    let mut statements = parse_all(text, Dialect::Generic, VIEW_RECURSION)?;
+    match (statements.pop(), statements.len()) {
+        (Some(Parsed::Sql(Statement::Statement(statement))), 0) => match *statement {
+            SqlStatement::Query(query) => Ok(*query),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
 }
 
 fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parsed>, Error> {
@@ -167,11 +182,12 @@ fn refused(what: &str, way_out: &str) -> Error {
 
 /// Refuses clauses of INSERT that change its meaning.
 pub(crate) fn check_insert(insert: &Insert) -> Result<(), Error> {
-    let upsert = "INSERT replaces the row that has the same primary key";
     let clauses = [
-        ("INSERT … ON CONFLICT", insert.on.is_some(), upsert),
-        ("INSERT OR …", insert.or.is_some(), upsert),
-        ("INSERT IGNORE", insert.ignore, upsert),
+        (
+            "INSERT IGNORE",
+            insert.ignore,
+            "write INSERT … ON CONFLICT DO NOTHING",
+        ),
         (
             "REPLACE INTO",
             insert.replace_into,
@@ -183,9 +199,9 @@ pub(crate) fn check_insert(insert: &Insert) -> Result<(), Error> {
             "DELETE the rows first",
         ),
         (
-            "INSERT … RETURNING",
-            insert.returning.is_some(),
-            "SELECT the rows afterwards",
+            "INSERT … OUTPUT",
+            insert.output.is_some(),
+            "write RETURNING at the end",
         ),
         (
             "INSERT … SET",
@@ -193,19 +209,14 @@ pub(crate) fn check_insert(insert: &Insert) -> Result<(), Error> {
             "write INSERT INTO t (columns) VALUES (…)",
         ),
         (
-            "INSERT … DEFAULT VALUES",
-            insert.source.is_none(),
-            "write INSERT INTO t VALUES (…)",
-        ),
-        (
             "INSERT … PARTITION",
             insert.partitioned.is_some(),
             "leave it out",
         ),
         (
-            "INSERT … AS",
-            insert.table_alias.is_some(),
-            "leave the alias out",
+            "INSERT … VALUES … AS",
+            insert.insert_alias.is_some(),
+            "write ON CONFLICT, where the new values are called excluded",
         ),
     ];
     refuse_given("", &clauses)?;
@@ -230,14 +241,9 @@ pub(crate) fn check_delete(delete: &Delete) -> Result<(), Error> {
             "write one DELETE for each",
         ),
         (
-            "DELETE … RETURNING",
-            delete.returning.is_some(),
-            "SELECT the rows first",
-        ),
-        (
             "DELETE … OUTPUT",
             delete.output.is_some(),
-            "SELECT the rows first",
+            "write RETURNING at the end",
         ),
     ];
     refuse_given("", &clauses)?;
@@ -290,11 +296,6 @@ pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
 /// The refusal of a statement that nobody runs.
 pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
     let (what, way_out) = match statement {
-        SqlStatement::Merge(_) => (
-            "MERGE",
-            "UPDATE the rows that match, and INSERT the others: INSERT INTO … SELECT",
-        ),
-        SqlStatement::Truncate(_) => ("TRUNCATE", "use DELETE FROM the table"),
         SqlStatement::StartTransaction { .. }
         | SqlStatement::Commit { .. }
         | SqlStatement::Rollback { .. }
@@ -303,24 +304,15 @@ pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
             "a transaction",
             "every statement stands alone; write related rows in one INSERT",
         ),
-        SqlStatement::CreateView(_) => ("CREATE VIEW", "use WITH name AS (SELECT …) in the query"),
         SqlStatement::CreateFunction(_) => ("CREATE FUNCTION", "write the expression in the query"),
         SqlStatement::CreateSchema { .. } | SqlStatement::CreateDatabase { .. } => {
             ("CREATE SCHEMA", "all tables are in the schema \"public\"")
         }
-        SqlStatement::AlterTable(_) => (
-            "ALTER TABLE",
-            "create a new table and INSERT INTO … SELECT … from the old one",
-        ),
         SqlStatement::CreateVirtualTable { .. } => ("CREATE VIRTUAL TABLE", "use CREATE TABLE"),
         SqlStatement::CopyIntoSnowflake { .. } => ("COPY INTO", "use COPY table FROM 'file'"),
-        SqlStatement::Drop {
-            object_type: ObjectType::View,
-            ..
-        } => ("DROP VIEW", "there are none"),
         SqlStatement::Drop { .. } => (
             "this DROP",
-            "only tables and indexes can be dropped: DROP TABLE name, DROP INDEX name",
+            "tables, views and indexes can be dropped: DROP TABLE name, DROP VIEW name, DROP INDEX name",
         ),
         other => {
             let text = other.to_string();

@@ -1,4 +1,5 @@
-//! `CHECKPOINT` and `COMPACT TABLE t`: upkeep of this peer's own store, on demand.
+//! `CHECKPOINT` and `COMPACT TABLE t`: upkeep of this peer's own store, on demand; and other statements
+//! that are not in SQL's grammar.
 //!
 //! No SQL parser knows them, so that they are recognised by their first words. Invariant: what
 //! follows them is an error, as behind any statement.
@@ -25,6 +26,8 @@ pub(crate) enum Parsed {
     Checkpoint,
     /// `COMPACT TABLE t`.
     Compact(ObjectName),
+    /// `REFRESH MATERIALIZED VIEW v`.
+    Refresh(ObjectName),
 }
 
 /// Reads one of ours, if the next words are that.
@@ -35,15 +38,20 @@ pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> 
         parser.next_token();
         return Ok(Some(Parsed::Checkpoint));
     }
-    if !is_word(&first, "compact") {
-        return Ok(None);
-    }
+    let (keywords, made): (&[Keyword], fn(ObjectName) -> Parsed) = match &first {
+        first if is_word(first, "compact") => (&[Keyword::TABLE], Parsed::Compact),
+        first if is_word(first, "refresh") => {
+            (&[Keyword::MATERIALIZED, Keyword::VIEW], Parsed::Refresh)
+        }
+        _ => return Ok(None),
+    };
     parser.next_token();
-    let name = parser
-        .expect_keyword(Keyword::TABLE)
-        .and_then(|_| parser.parse_object_name(false))
+    let name = keywords
+        .iter()
+        .try_for_each(|keyword| parser.expect_keyword(*keyword).map(|_| ()))
+        .and_then(|()| parser.parse_object_name(false))
         .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
-    Ok(Some(Parsed::Compact(name)))
+    Ok(Some(made(name)))
 }
 
 fn is_word(token: &Token, wanted: &str) -> bool {

@@ -130,6 +130,21 @@ impl CheckedRows {
             .map_err(|error| interrupted(&error))?
     }
 
+    /// The table.
+    pub(crate) fn def(&self) -> &Arc<TableDef> {
+        &self.def
+    }
+
+    /// The rows, or keys.
+    pub(crate) fn batches(&self) -> &[RecordBatch] {
+        &self.batches
+    }
+
+    /// Whether they bring values that no other row may have.
+    pub(crate) fn is_unique(&self) -> bool {
+        self.change == Change::Upsert && !self.def.options.rules.unique.is_empty()
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> u64 {
         self.batches
@@ -202,6 +217,7 @@ impl Receipts {
         self.bytes += receipt.bytes;
     }
 
+    /// What several writes reached.
     fn into_receipt(self) -> WriteReceipt {
         WriteReceipt {
             rows: self.rows,
@@ -210,6 +226,19 @@ impl Receipts {
             replicas: self.replicas.unwrap_or(0),
             bytes: self.bytes,
         }
+    }
+}
+
+/// What several statements reached, as one.
+pub(crate) fn sum_receipts(receipts: Vec<WriteReceipt>) -> WriteReceipt {
+    let shards = receipts.iter().map(|receipt| receipt.shards).sum();
+    let mut sum = Receipts::default();
+    for receipt in receipts.into_iter().filter(|receipt| receipt.rows > 0) {
+        sum.add(receipt);
+    }
+    WriteReceipt {
+        shards,
+        ..sum.into_receipt()
     }
 }
 
@@ -257,7 +286,9 @@ fn conform(
                 let row = (0..column.len())
                     .find(|row| column.is_null(*row))
                     .unwrap_or(0);
-                return Err(null_error(def, field.name(), &origin.describe(number, row)));
+                let name = def.schema.index_of(field.name()).ok();
+                let name = name.map_or(field.name().as_str(), |column| def.column_name(column));
+                return Err(null_error(def, name, &origin.describe(number, row)));
             }
         }
         let columns = batch.columns().to_vec();
@@ -272,7 +303,7 @@ pub(crate) fn null_error(def: &TableDef, column: &str, origin: &str) -> Error {
     let is_key = def
         .primary_key
         .iter()
-        .any(|index| def.schema.field(*index).name() == column);
+        .any(|index| def.column_name(*index) == column);
     let why = if is_key {
         "is part of the primary key"
     } else {
@@ -285,28 +316,69 @@ pub(crate) fn null_error(def: &TableDef, column: &str, origin: &str) -> Error {
     invalid(format!("{text}, but a row has no value for it"))
 }
 
-/// Rows, or keys, each key once. They are compared as the store does it, which knows two zeros.
+/// The keys of rows whose key columns are at these places, in key order. Fails with `InvalidInput` if
+/// one is NULL.
+pub(crate) fn key_batches(
+    def: &TableDef,
+    rows: &[RecordBatch],
+    places: &[usize],
+) -> Result<Vec<RecordBatch>, Error> {
+    let schema = def.key_schema();
+    let keys = rows.iter().map(|batch| batch.project(places));
+    let keys = keys.collect::<Result<Vec<_>, _>>().map_err(from_arrow)?;
+    conform(def, &schema, keys, &NoOrigin)
+}
+
+/// Rows, and their keys, each key once: the first of several rows stays. Keys are compared as the
+/// store does it, which knows two zeros. `places` are those of the key columns, in key order.
 pub(crate) fn without_duplicates(
     def: &TableDef,
     batches: &[RecordBatch],
-) -> Result<Vec<RecordBatch>, Error> {
+    places: &[usize],
+) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>), Error> {
     let encoder = KeyEncoder::new(def)?;
-    let keys = encode_all(&encoder, batches)?;
+    let keys = key_batches(def, batches, places)?;
+    let encoded = encode_all(&encoder, &keys)?;
     let mut seen: HashSet<&[u8]> = HashSet::new();
-    let kept = batches.iter().zip(&keys).map(|(batch, keys)| {
-        let first = (0..keys.num_rows()).map(|row| Some(seen.insert(keys.row(row).data())));
+    let (mut rows, mut kept) = (Vec::new(), Vec::new());
+    for ((batch, keys), encoded) in batches.iter().zip(&keys).zip(&encoded) {
+        let first = (0..encoded.num_rows()).map(|row| Some(seen.insert(encoded.row(row).data())));
         let first: BooleanArray = first.collect();
-        filter_record_batch(batch, &first).map_err(from_arrow)
-    });
-    kept.collect()
+        rows.push(filter_record_batch(batch, &first).map_err(from_arrow)?);
+        kept.push(filter_record_batch(keys, &first).map_err(from_arrow)?);
+    }
+    Ok((rows, kept))
+}
+
+/// Of whole rows those whose keys are not known, and of known keys those that no row has.
+pub(crate) fn difference(
+    def: &TableDef,
+    rows: &[RecordBatch],
+    known: &[RecordBatch],
+) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>), Error> {
+    let encoder = KeyEncoder::new(def)?;
+    let keys = encode_all(&encoder, &key_batches(def, rows, &def.primary_key)?)?;
+    let all: Vec<usize> = (0..def.primary_key.len()).collect();
+    let known_keys = encode_all(&encoder, &key_batches(def, known, &all)?)?;
+    let lacking = |batches: &[RecordBatch], keys: &[Rows], others: &[Rows]| {
+        let others: HashSet<&[u8]> = others.iter().flatten().map(|row| row.data()).collect();
+        let kept = batches.iter().zip(keys).map(|(batch, keys)| {
+            let lacks = keys.iter().map(|row| Some(!others.contains(row.data())));
+            filter_record_batch(batch, &lacks.collect::<BooleanArray>()).map_err(from_arrow)
+        });
+        kept.collect::<Result<Vec<_>, Error>>()
+    };
+    let new = lacking(rows, &keys, &known_keys)?;
+    let gone = lacking(known, &known_keys, &keys)?;
+    Ok((new, gone))
 }
 
 fn encode_all(encoder: &KeyEncoder, batches: &[RecordBatch]) -> Result<Vec<Rows>, Error> {
     batches.iter().map(|batch| encoder.encode(batch)).collect()
 }
 
-/// Fails when two rows have the same key.
-fn refuse_duplicates(
+/// Fails with `Conflict` when two rows, or keys, have the same key.
+pub(crate) fn refuse_duplicates(
     def: &TableDef,
     batches: &[RecordBatch],
     origin: &impl Origin,

@@ -2,18 +2,16 @@
 //!
 //! Invariant: a clause that would be ignored is refused, with the way out.
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, CreateTable, CreateTableOptions, Expr as SqlExpr, SqlOption,
-    TableConstraint, Value,
+    CreateTable, CreateTableOptions, Expr as SqlExpr, SqlOption, Value,
 };
 use netabase_store::{Error, TableOptions as StorageOptions};
 
-use crate::ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS};
-use crate::engine::Engine;
-use crate::error::{error_from_datafusion, invalid};
-use crate::statement::{ident_of, refuse_given};
-use crate::storage_options::{codec, duration};
+use super::storage_options::{codec, duration};
+use super::{DEFAULT_REPLICAS, DEFAULT_SHARDS};
+use crate::error::invalid;
+use crate::statement::refuse_given;
 
 /// The options of `WITH (…)`.
 #[derive(Debug)]
@@ -29,12 +27,6 @@ pub(crate) struct TableOptions {
 
 /// Refuses what would otherwise be ignored.
 pub(crate) fn refuse_clauses(statement: &CreateTable) -> Result<(), Error> {
-    if statement.query.is_some() {
-        return Err(invalid(
-            "CREATE TABLE … AS SELECT is not supported, because a table needs a primary key: \
-             create the table with its columns, then INSERT INTO … SELECT …",
-        ));
-    }
     let unsupported = [
         (
             "OR REPLACE",
@@ -85,147 +77,15 @@ pub(crate) fn refuse_clauses(statement: &CreateTable) -> Result<(), Error> {
             statement.location.is_some(),
             "create the table, then COPY … FROM the file",
         ),
-        ("COMMENT", statement.comment.is_some(), "leave it out"),
+        (
+            "COMMENT",
+            statement.comment.is_some(),
+            "write COMMENT ON TABLE afterwards",
+        ),
         ("WITHOUT ROWID", statement.without_rowid, "leave it out"),
         ("STRICT", statement.strict, "leave it out"),
     ];
     refuse_given("CREATE TABLE … ", &unsupported)
-}
-
-/// The columns and the indices of the primary key.
-pub(crate) fn columns_of(
-    engine: &Engine,
-    table: &str,
-    statement: &CreateTable,
-) -> Result<(Schema, Vec<usize>), Error> {
-    if statement.columns.is_empty() {
-        return Err(invalid(format!(
-            "table \"{table}\" has no columns: list them"
-        )));
-    }
-    let schema = engine
-        .schema_of_columns(statement.columns.clone())
-        .map_err(error_from_datafusion)?;
-    for (index, field) in schema.fields().iter().enumerate() {
-        if schema
-            .fields()
-            .iter()
-            .take(index)
-            .any(|other| other.name() == field.name())
-        {
-            return Err(invalid(format!(
-                "column \"{}\" is defined twice",
-                field.name()
-            )));
-        }
-    }
-    let names = primary_key_names(table, statement)?;
-    let mut key: Vec<usize> = Vec::with_capacity(names.len());
-    for name in &names {
-        let index = schema.index_of(name).map_err(|_| {
-            invalid(format!(
-                "PRIMARY KEY names column \"{name}\", which table \"{table}\" does not have"
-            ))
-        })?;
-        if key.contains(&index) {
-            return Err(invalid(format!(
-                "PRIMARY KEY names column \"{name}\" twice"
-            )));
-        }
-        key.push(index);
-    }
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(index, field)| {
-            let nullable = field.is_nullable() && !key.contains(&index);
-            Field::new(field.name(), field.data_type().clone(), nullable)
-        })
-        .collect();
-    Ok((Schema::new(fields), key))
-}
-
-/// The names in the primary key, wherever it is written.
-fn primary_key_names(table: &str, statement: &CreateTable) -> Result<Vec<String>, Error> {
-    let mut keys: Vec<Vec<String>> = Vec::new();
-    for column in &statement.columns {
-        if check_column(column)? {
-            keys.push(vec![ident_of(&column.name)]);
-        }
-    }
-    for constraint in &statement.constraints {
-        let TableConstraint::PrimaryKey(key) = constraint else {
-            return Err(refused_constraint(constraint));
-        };
-        keys.push(key_columns(
-            key.columns.iter().map(|column| &column.column.expr),
-        )?);
-    }
-    if let Some(expr) = &statement.primary_key {
-        keys.push(key_columns(std::iter::once(expr.as_ref()))?);
-    }
-    match keys.len() {
-        0 => Err(invalid(format!(
-            "table \"{table}\" has no PRIMARY KEY: rows are spread and replaced by it; add \
-             PRIMARY KEY (column, …)"
-        ))),
-        1 => Ok(keys.swap_remove(0)),
-        _ => Err(invalid(format!(
-            "table \"{table}\" has {} primary keys: write one PRIMARY KEY (column, …)",
-            keys.len()
-        ))),
-    }
-}
-
-fn key_columns<'a>(exprs: impl Iterator<Item = &'a SqlExpr>) -> Result<Vec<String>, Error> {
-    exprs
-        .map(|expr| match expr {
-            SqlExpr::Identifier(ident) => Ok(ident_of(ident)),
-            other => Err(invalid(format!(
-                "PRIMARY KEY takes column names, not {other}"
-            ))),
-        })
-        .collect()
-}
-
-fn refused_constraint(constraint: &TableConstraint) -> Error {
-    let (clause, way_out) = match constraint {
-        TableConstraint::Unique(_) => ("UNIQUE", "only the PRIMARY KEY is unique"),
-        TableConstraint::ForeignKey(_) => ("FOREIGN KEY", "check references in queries"),
-        TableConstraint::Check(_) => ("CHECK", "check values before they are written"),
-        _ => ("this constraint", "leave it out"),
-    };
-    invalid(format!(
-        "{clause} is not supported in CREATE TABLE: {way_out}"
-    ))
-}
-
-/// Whether the column is the primary key; an error for options that would be ignored.
-fn check_column(column: &ColumnDef) -> Result<bool, Error> {
-    let mut is_key = false;
-    for option in &column.options {
-        let (clause, way_out) = match &option.option {
-            ColumnOption::Null | ColumnOption::NotNull => continue,
-            ColumnOption::PrimaryKey(_) => {
-                is_key = true;
-                continue;
-            }
-            ColumnOption::Default(_) => ("DEFAULT", "give the value in INSERT"),
-            ColumnOption::Unique(_) => ("UNIQUE", "only the PRIMARY KEY is unique"),
-            ColumnOption::ForeignKey(_) => ("REFERENCES", "check references in queries"),
-            ColumnOption::Check(_) => ("CHECK", "check values before they are written"),
-            ColumnOption::Generated { .. } => ("GENERATED", "compute the value in queries"),
-            ColumnOption::Comment(_) => ("COMMENT", "leave it out"),
-            _ => ("this option", "leave it out"),
-        };
-        return Err(invalid(format!(
-            "column \"{}\": {clause} is not supported in CREATE TABLE ({}): {way_out}",
-            ident_of(&column.name),
-            option.option
-        )));
-    }
-    Ok(is_key)
 }
 
 pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions, Error> {
@@ -238,6 +98,11 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
             ));
         }
     };
+    table_options_of(list).map(|(options, _)| options)
+}
+
+/// The options of a list, and which of them were given.
+pub(crate) fn table_options_of(list: &[SqlOption]) -> Result<(TableOptions, Vec<String>), Error> {
     let mut parsed = TableOptions {
         shards: DEFAULT_SHARDS,
         replicas: DEFAULT_REPLICAS,
@@ -270,7 +135,7 @@ pub(crate) fn table_options(options: &CreateTableOptions) -> Result<TableOptions
         }
         seen.push(name);
     }
-    Ok(parsed)
+    Ok((parsed, seen))
 }
 
 fn number(name: &str, value: &SqlExpr) -> Result<u32, Error> {

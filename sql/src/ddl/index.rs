@@ -11,11 +11,11 @@ use std::sync::Arc;
 use datafusion::sql::sqlparser::ast::{CreateIndex, Expr as SqlExpr, IndexColumn, ObjectName};
 use netabase_store::{Error, IndexDef, TableDef};
 
-use crate::ddl::read_only;
+use super::{table_with_rows, unique};
 use crate::engine::Engine;
 use crate::error::{conflict, interrupted, invalid, not_found};
 use crate::output::Output;
-use crate::statement::{TableName, ident_of, refuse_given, table_name};
+use crate::statement::{ident_of, refuse_given};
 
 /// `CREATE INDEX`.
 pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Result<Output, Error> {
@@ -26,13 +26,7 @@ pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Res
         ));
     };
     let name = index_name(name)?;
-    let table = match table_name(&statement.table_name)? {
-        TableName::Table(table) => table,
-        TableName::Described => return Err(read_only()),
-    };
-    let Some(def) = crate::catalog::live_table(engine.store(), &table) else {
-        return Err(not_found(format!("table \"{table}\" does not exist")));
-    };
+    let def = table_with_rows(engine, &statement.table_name)?;
     if let Some(other) = table_of(engine, &name) {
         if statement.if_not_exists {
             return Ok(Output::empty());
@@ -45,6 +39,13 @@ pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Res
     }
     let columns = columns_of(&def, &statement.columns)?;
     let mut changed = TableDef::clone(&def);
+    if statement.unique {
+        if !def.local {
+            return Err(unique::refuse(&def.name));
+        }
+        unique::check_existing(engine, &def, &columns).await?;
+        changed.options.rules.unique.push(name.clone());
+    }
     changed.options.indexes.push(IndexDef { name, columns });
     changed.validate()?;
     let def = engine.cluster().alter_table(changed).await?;
@@ -72,6 +73,11 @@ pub(crate) async fn drop_indexes(
         if let Some(def) = table_of(engine, &name) {
             let mut changed = TableDef::clone(&def);
             changed.options.indexes.retain(|index| index.name != name);
+            changed
+                .options
+                .rules
+                .unique
+                .retain(|unique| *unique != name);
             engine.cluster().alter_table(changed).await?;
         }
     }
@@ -134,9 +140,8 @@ fn columns_of(def: &TableDef, columns: &[IndexColumn]) -> Result<Vec<u32>, Error
         }
         let name = ident_of(ident);
         let index = def
-            .schema
-            .index_of(&name)
-            .map_err(|_| invalid(format!("table \"{}\" has no column \"{name}\"", def.name)))?;
+            .column_named(&name)
+            .ok_or_else(|| invalid(format!("table \"{}\" has no column \"{name}\"", def.name)))?;
         indexed.push(index as u32);
     }
     Ok(indexed)
@@ -145,12 +150,6 @@ fn columns_of(def: &TableDef, columns: &[IndexColumn]) -> Result<Vec<u32>, Error
 /// Refuses what would otherwise be ignored.
 fn refuse_clauses(statement: &CreateIndex) -> Result<(), Error> {
     let unsupported = [
-        (
-            "UNIQUE INDEX",
-            statement.unique,
-            "peers take writes without asking each other, so that nobody can promise it; only the \
-             PRIMARY KEY is unique",
-        ),
         (
             "INDEX CONCURRENTLY",
             statement.concurrently,

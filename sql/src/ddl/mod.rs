@@ -6,17 +6,35 @@
 //! Invariant: DataFusion's own executors never see these
 //! statements (they would make tables that live in memory only).
 
+mod alter;
+mod clauses;
+mod columns;
+mod comment;
+mod index;
+mod replace;
+mod storage_options;
+mod unique;
+mod view;
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{CreateTable, ObjectName};
 use netabase_store::{Author, Error, ErrorKind, TableDef, TableId, Version};
 
+pub(crate) use self::alter::alter_table;
+use self::clauses::{TableOptions, refuse_clauses, shard_key, table_options};
+use self::columns::{Columns, columns_of, columns_of_query};
+pub(crate) use self::comment::comment;
+pub(crate) use self::index::{create_index, drop_indexes};
+pub(crate) use self::view::{create_view, drop_views, refresh};
+use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, invalid, not_found};
 use crate::output::Output;
+use crate::query::Deadline;
 use crate::statement::{TableName, table_name};
-use crate::table_clauses::{columns_of, refuse_clauses, shard_key, table_options};
 
 /// Shards of a table unless told otherwise.
 pub const DEFAULT_SHARDS: u32 = 8;
@@ -58,33 +76,115 @@ pub fn objects_table(owner: &str, created: Version) -> TableDef {
     }
 }
 
-/// `CREATE TABLE`.
-pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Result<Output, Error> {
+/// `CREATE TABLE`, perhaps from a query.
+pub(crate) async fn create_table(
+    engine: &Engine,
+    mut statement: CreateTable,
+) -> Result<Output, Error> {
     refuse_clauses(&statement)?;
-    let name = match table_name(&statement.name)? {
-        TableName::Table(name) => name,
-        TableName::Described => return Err(read_only()),
-    };
-    let options = table_options(&statement.table_options)?;
-    let (schema, primary_key) = columns_of(engine, &name, &statement)?;
+    let name = new_name(&statement.name)?;
+    let mut options = table_options(&statement.table_options)?;
+    // CREATE LOCAL TABLE.
+    options.local |= statement.global == Some(false);
     if crate::catalog::live_table(engine.store(), &name).is_some() {
         if statement.if_not_exists {
             return Ok(Output::empty());
         }
-        return Err(conflict(format!(
-            "table \"{name}\" exists already; drop it first, or use CREATE TABLE IF NOT EXISTS"
-        )));
+        return Err(exists(&name));
     }
+    let query = statement.query.take();
+    let Some(query) = query else {
+        let columns = columns_of(engine, &name, &statement)?;
+        let def = definition(engine, name, columns, options)?;
+        return match engine.cluster().create_table(def).await {
+            Ok(_) => Ok(Output::empty()),
+            Err(error) if statement.if_not_exists && error.kind() == ErrorKind::Conflict => {
+                Ok(Output::empty())
+            }
+            Err(error) => Err(error),
+        };
+    };
+    if !statement.columns.is_empty() {
+        return Err(invalid(
+            "CREATE TABLE … AS takes its columns from the query: leave them out, or create the table \
+             first, and then INSERT INTO … SELECT",
+        ));
+    }
+    let deadline = engine.deadline();
+    let plan = dml::plan_query(engine, *query, None, &deadline).await?;
+    let columns = columns_of_query(&name, &statement, stored_fields(&plan))?;
+    let def = definition(engine, name, columns, options)?;
+    fill_new(engine, def, plan, deadline).await
+}
+
+/// Creates a table and writes a query's rows into it; without them there is no table.
+pub(crate) async fn fill_new(
+    engine: &Engine,
+    def: TableDef,
+    plan: LogicalPlan,
+    deadline: Deadline,
+) -> Result<Output, Error> {
+    let def = engine.cluster().create_table(def).await?;
+    let filled = dml::write_into(engine, &def, plan, deadline).await;
+    if filled.is_err()
+        && let Err(error) = engine.cluster().drop_table(Arc::clone(&def)).await
+    {
+        tracing::warn!(table = %def.name, %error, "a table that could not be filled was not dropped");
+    }
+    filled
+}
+
+/// The columns of a query's result as a table keeps them.
+pub(crate) fn stored_fields(plan: &LogicalPlan) -> Vec<Field> {
+    let fields = plan.schema().fields().iter();
+    let stored = fields.map(|field| {
+        let data_type = stored_type(field.data_type());
+        Field::new(field.name(), data_type, true)
+    });
+    stored.collect()
+}
+
+fn stored_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Null | DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Dictionary(_, values) => stored_type(values),
+        other => other.clone(),
+    }
+}
+
+/// The name of a table or view to be made.
+pub(crate) fn new_name(name: &ObjectName) -> Result<String, Error> {
+    match table_name(name)? {
+        TableName::Table(name) => Ok(name),
+        TableName::Described => Err(read_only()),
+    }
+}
+
+fn exists(name: &str) -> Error {
+    conflict(format!(
+        "table \"{name}\" exists already; drop it first, or use CREATE TABLE IF NOT EXISTS"
+    ))
+}
+
+/// A definition, checked, of a table that belongs to this peer.
+pub(crate) fn definition(
+    engine: &Engine,
+    name: String,
+    columns: Columns,
+    options: TableOptions,
+) -> Result<TableDef, Error> {
     let shard_by = options.shard_by.as_deref();
-    let shard_key = shard_key(&name, shard_by, (&schema, &primary_key))?;
+    let shard_key = shard_key(&name, shard_by, (&columns.schema, &columns.key))?;
+    let mut storage = options.storage;
+    storage.rules = columns.rules;
     let owner = engine.cluster().me().to_string();
     let created = engine.store().clock().now();
-    let def = TableDef {
+    let mut def = TableDef {
         id: table_id(&name, &owner, created),
         name,
-        schema: Arc::new(schema),
+        schema: Arc::new(columns.schema),
         shard_key,
-        primary_key,
+        primary_key: columns.key,
         shards: options.shards,
         replicas: options.replicas,
         local: options.local,
@@ -92,17 +192,20 @@ pub(crate) async fn create_table(engine: &Engine, statement: CreateTable) -> Res
         created,
         dropped: None,
         placement: Vec::new(),
-        options: options.storage,
+        options: storage,
         attachment: Vec::new(),
     };
+    unique::add_constraints(&mut def, columns.unique)?;
     def.validate()?;
-    match engine.cluster().create_table(def).await {
-        Ok(_) => Ok(Output::empty()),
-        Err(error) if statement.if_not_exists && error.kind() == ErrorKind::Conflict => {
-            Ok(Output::empty())
-        }
-        Err(error) => Err(error),
-    }
+    let def = Arc::new(def);
+    check_rules(engine, &def)?;
+    Ok(Arc::unwrap_or_clone(def))
+}
+
+/// Fails unless all expressions of a definition can be planned, and are allowed where they are.
+pub(crate) fn check_rules(engine: &Engine, def: &Arc<TableDef>) -> Result<(), Error> {
+    dml::check_expressions(engine, def)?;
+    dml::RowRules::of(engine, def).map(|_| ())
 }
 
 /// `DROP TABLE`: all names are checked before the first table goes.
@@ -125,13 +228,45 @@ pub(crate) async fn drop_tables(
     Ok(Output::empty())
 }
 
-/// The table of this name, whose rows a statement changes. Fails with `NotFound`.
-pub(crate) fn table_to_write(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
+/// The table or view of this name. Fails with `NotFound`.
+pub(crate) fn known_table(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
     match table_name(name)? {
         TableName::Table(name) => crate::catalog::live_table(engine.store(), &name)
             .ok_or_else(|| not_found(format!("table \"{name}\" does not exist"))),
         TableName::Described => Err(read_only()),
     }
+}
+
+/// The table of this name, unless it is a view. Fails with `NotFound`, or `InvalidInput`.
+pub(crate) fn table_to_write(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
+    let def = known_table(engine, name)?;
+    match &def.options.rules.view {
+        Some(_) => Err(is_view(&def)),
+        None => Ok(def),
+    }
+}
+
+/// The table or materialized view of this name, which may have indexes.
+fn table_with_rows(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
+    let def = known_table(engine, name)?;
+    match &def.options.rules.view {
+        Some(view) if !view.materialized => Err(is_view(&def)),
+        _ => Ok(def),
+    }
+}
+
+fn is_view(def: &TableDef) -> Error {
+    let (what, way_out) = match &def.options.rules.view {
+        Some(view) if view.materialized => (
+            "a materialized view",
+            "REFRESH MATERIALIZED VIEW makes its rows anew, DROP MATERIALIZED VIEW removes it",
+        ),
+        _ => (
+            "a view",
+            "change the tables behind it; DROP VIEW removes it",
+        ),
+    };
+    invalid(format!("\"{}\" is {what}: {way_out}", def.name))
 }
 
 pub(crate) fn read_only() -> Error {

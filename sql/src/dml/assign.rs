@@ -15,16 +15,20 @@ use netabase_store::{Error, TableDef};
 use crate::error::{error_from_datafusion, invalid};
 use crate::write::null_error;
 
-/// Refuses a planned INSERT whose values would be changed by a cast.
-pub(crate) fn check_assignments(def: &TableDef, input: &LogicalPlan) -> Result<(), Error> {
+/// Refuses rows for these columns of a table whose values would be changed by a cast.
+pub(crate) fn check_assignments(
+    def: &TableDef,
+    given: &[usize],
+    input: &LogicalPlan,
+) -> Result<(), Error> {
     let LogicalPlan::Projection(projection) = input else {
         return Ok(());
     };
     let source = projection.input.as_ref();
-    for (index, expr) in projection.expr.iter().enumerate() {
-        let field = def.schema.fields().get(index);
+    for (column, expr) in given.iter().zip(&projection.expr) {
+        let field = def.schema.fields().get(*column);
         let target = field.map_or(&DataType::Null, |field| field.data_type());
-        let name = field.map_or("", |field| field.name().as_str());
+        let name = def.column_name(*column);
         let Some(column) = source_column(expr) else {
             continue;
         };

@@ -1,10 +1,21 @@
-//! INSERT and DELETE; an UPDATE is an INSERT by the time it comes here.
+//! Statements that change rows.
 //!
-//! Purpose: both read their input as an ordinary query, and then write whole rows or keys.
+//! Purpose: each is turned into a query, whose rows are completed by the table's rules, checked as a
+//! whole, and then written; or whose keys are removed.
 //!
 //! Invariant: DataFusion's own hooks for deleting are never used: they get filters that the
-//! optimizer may have folded into nothing, which means "every row". Here a row is deleted only
+//! optimizer may have folded into nothing, which means "every row". Here a row is changed only
 //! because its key came out of the statement's own query.
+
+mod assign;
+mod change;
+mod insert;
+mod merge;
+mod returning;
+mod rewrite;
+mod rules;
+mod unique;
+mod upsert;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,18 +27,29 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, Ident, Query, SelectItem, Statement as SqlStatement, TableWithJoins,
+    UnaryOperator,
+};
 use futures::StreamExt;
 use netabase_store::{Change, Error, TableDef};
 use tokio::sync::mpsc;
 
-use crate::assign::check_assignments;
+pub(crate) use self::assign::check_assignments;
+pub(crate) use self::rewrite::{
+    as_rows, column, is_generated, item, keyed, parse_expr, quoted, select,
+};
+pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
+pub(crate) use self::unique::{check as check_unique, check_unique_existing};
 use crate::cluster::{BulkSink, WriteReceipt};
-use crate::engine::Engine;
+use crate::engine::{Engine, refuse_writes};
 use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, invalid};
 use crate::output::{Output, ScanInfo};
 use crate::provider::ShardTable;
-use crate::query::{Deadline, run};
-use crate::write::{CheckedRows, NoOrigin, logical_bytes, without_duplicates};
+use crate::query::{Deadline, run as run_query};
+use crate::scoped::Scoped;
+use crate::write::{CheckedRows, NoOrigin, difference, logical_bytes, without_duplicates};
 
 /// Rows of an INSERT, in bytes, above which they go straight to segments, in bounded memory; fewer
 /// are checked first, so that an error can name more.
@@ -35,24 +57,65 @@ const BULK_INSERT_BYTES: usize = 32 << 20;
 /// Batches that wait for a bulk load.
 const MAX_QUEUED_BATCHES: usize = 4;
 
+/// The table that a statement changes.
+pub(crate) struct Target {
+    /// Its definition.
+    pub(crate) def: Arc<TableDef>,
+    /// How it is called in the statement.
+    pub(crate) label: Ident,
+    /// What the statement gives back of the rows that it changed.
+    pub(crate) returning: Option<Vec<SelectItem>>,
+}
+
+/// Runs a statement that changes rows; `None` if it is another one.
+pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Output, Error> {
+    match statement {
+        SqlStatement::Insert(insert) => insert::insert(engine, insert).await,
+        SqlStatement::Update(update) => change::update(engine, update).await,
+        SqlStatement::Delete(delete) => change::delete(engine, delete).await,
+        SqlStatement::Truncate(truncate) => change::truncate(engine, truncate).await,
+        SqlStatement::Merge(merge) => merge::merge(engine, merge).await,
+        other => Err(crate::statement::unsupported(&other)),
+    }
+}
+
 /// Runs a planned INSERT or DELETE; refuses every other write.
 pub(crate) async fn execute(
     engine: &Engine,
     statement: DmlStatement,
     deadline: Deadline,
 ) -> Result<Output, Error> {
-    let def = target(&statement)?;
+    let def = target_of(&statement)?;
+    let target = Target {
+        label: rewrite::quoted(&def.name),
+        def: Arc::clone(&def),
+        returning: None,
+    };
+    let input = statement.input.as_ref().clone();
     match &statement.op {
-        WriteOp::Insert(InsertOp::Append) => insert(engine, def, &statement.input, deadline).await,
-        WriteOp::Delete => delete(engine, def, &statement.input, deadline).await,
+        WriteOp::Insert(InsertOp::Append) => {
+            let given = def.visible_columns();
+            match given
+                .iter()
+                .find(|column| rewrite::is_generated(&def, **column))
+            {
+                Some(column) => Err(rewrite::generated_error(&def, *column)),
+                None => write_query(engine, target, (input, given), deadline).await,
+            }
+        }
+        WriteOp::Delete => {
+            let keys = key_query(&def, &input)?;
+            let columns = def.primary_key.clone();
+            delete_rows(engine, target, (keys, columns), deadline).await
+        }
         other => Err(invalid(format!(
             "a plan for {other} is not run: hand it over as SQL text"
         ))),
     }
 }
 
-/// The table that a statement writes.
-fn target(statement: &DmlStatement) -> Result<Arc<TableDef>, Error> {
+/// The table that a planned statement writes.
+fn target_of(statement: &DmlStatement) -> Result<Arc<TableDef>, Error> {
     let provider = source_as_provider(&statement.target).map_err(error_from_datafusion)?;
     match provider.downcast_ref::<ShardTable>() {
         Some(table) => Ok(Arc::clone(table.def())),
@@ -60,30 +123,250 @@ fn target(statement: &DmlStatement) -> Result<Arc<TableDef>, Error> {
     }
 }
 
-/// Writes the rows of a plan that has the table's columns.
-pub(crate) async fn insert(
+/// Plans a query that may name rows of this statement alone.
+pub(crate) async fn plan_query(
     engine: &Engine,
-    def: Arc<TableDef>,
-    input: &LogicalPlan,
+    query: Query,
+    scoped: Option<Scoped>,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    let mut state = engine.context().state();
+    if let Some(scoped) = scoped {
+        scoped.enter(&mut state).map_err(error_from_datafusion)?;
+    }
+    let statement = Statement::Statement(Box::new(SqlStatement::Query(Box::new(query))));
+    let plan = engine.plan_in(&state, statement, deadline).await?;
+    refuse_writes(&plan)?;
+    Ok(plan)
+}
+
+/// Writes the rows of a query that gives these columns of the table, in this order.
+pub(crate) async fn write_query(
+    engine: &Engine,
+    target: Target,
+    (input, given): (LogicalPlan, Vec<usize>),
     deadline: Deadline,
 ) -> Result<Output, Error> {
-    check_assignments(&def, input)?;
-    let output = run(engine, input, deadline).await?;
+    let def = &target.def;
+    check_assignments(def, &given, &input)?;
+    let rules = RowRules::of(engine, def)?;
+    let output = run_query(engine, &input, deadline).await?;
     let scans = output.scans().to_vec();
     let mut stream = output.stream();
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while let Some(batch) = next_batch(&mut stream).await? {
+        let batch = rules.complete(&given, &batch)?;
         bytes += logical_bytes(&batch);
         rows.push(batch);
         if bytes > BULK_INSERT_BYTES
-            && let Some(sink) = engine.cluster().bulk_sink(&def)?
+            && target.returning.is_none()
+            && let Some(sink) = engine.bulk_sink(def)?
         {
-            let receipt = bulk_insert(sink, &def, rows, stream).await?;
+            let rest = Rest {
+                stream,
+                rules,
+                given,
+            };
+            let receipt = bulk_insert(sink, def, rows, rest).await?;
             return Output::written(receipt, scans);
         }
         check_size(engine, bytes, "statement")?;
     }
-    write(engine, def, Change::Upsert, rows, scans).await
+    write_rows(engine, target, rows, scans).await
+}
+
+/// Writes the rows of a query into a table, whose visible columns are those of the query.
+pub(crate) async fn write_into(
+    engine: &Engine,
+    def: &Arc<TableDef>,
+    plan: LogicalPlan,
+    deadline: Deadline,
+) -> Result<Output, Error> {
+    let given = def.visible_columns();
+    let plan = as_rows(def, plan, &given)?;
+    write_given(engine, def, (plan, given), deadline).await
+}
+
+/// Writes the rows of a query, which gives these columns of a table.
+pub(crate) async fn write_given(
+    engine: &Engine,
+    def: &Arc<TableDef>,
+    rows: (LogicalPlan, Vec<usize>),
+    deadline: Deadline,
+) -> Result<Output, Error> {
+    let target = Target {
+        def: Arc::clone(def),
+        label: quoted(&def.name),
+        returning: None,
+    };
+    write_query(engine, target, rows, deadline).await
+}
+
+/// The keys of all rows of a table.
+pub(crate) async fn keys_of(
+    engine: &Engine,
+    def: &Arc<TableDef>,
+    deadline: &Deadline,
+) -> Result<Vec<RecordBatch>, Error> {
+    let plan = plan_query(engine, all_keys(def)?, None, deadline).await?;
+    let (rows, _) = collect(engine, &plan, *deadline, "statement").await?;
+    Ok(rows)
+}
+
+/// The query for the keys of all rows of a table.
+fn all_keys(def: &TableDef) -> Result<Query, Error> {
+    let label = quoted(&def.name);
+    let projection = def.primary_key.iter().map(|&place| {
+        let name = def.column_name(place);
+        item(column(&label, name), name)
+    });
+    let from = TableWithJoins {
+        relation: keyed(def, label.clone()),
+        joins: Vec::new(),
+    };
+    select(projection.collect(), vec![from], None)
+}
+
+/// Whether there is a row that does not meet a condition.
+pub(crate) async fn any_row(
+    engine: &Engine,
+    def: &TableDef,
+    condition: SqlExpr,
+) -> Result<bool, Error> {
+    let deadline = engine.deadline();
+    let label = quoted(&def.name);
+    let fails = SqlExpr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(condition),
+    };
+    let from = TableWithJoins {
+        relation: keyed(def, label.clone()),
+        joins: Vec::new(),
+    };
+    let key = def
+        .primary_key
+        .first()
+        .map_or("", |key| def.column_name(*key));
+    let query = select(
+        vec![item(column(&label, key), key)],
+        vec![from],
+        Some(fails),
+    )?;
+    let plan = plan_query(engine, query, None, &deadline).await?;
+    let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1));
+    let plan = plan.and_then(LogicalPlanBuilder::build);
+    let plan = plan.map_err(error_from_datafusion)?;
+    let (rows, _) = collect(engine, &plan, deadline, "check").await?;
+    Ok(rows.iter().any(|rows| rows.num_rows() > 0))
+}
+
+/// Lets a table have these whole rows, and no others of those with known keys: writes what is new, and
+/// removes what is left over.
+pub(crate) async fn replace_rows(
+    engine: &Engine,
+    def: &Arc<TableDef>,
+    rows: Vec<RecordBatch>,
+    known: Vec<RecordBatch>,
+) -> Result<WriteReceipt, Error> {
+    let owner = Arc::clone(def);
+    let work = move || difference(&owner, &rows, &known);
+    let (new, gone) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| interrupted(&error))??;
+    let new = CheckedRows::check(Arc::clone(def), Change::Upsert, new, NoOrigin).await?;
+    let gone = CheckedRows::check(Arc::clone(def), Change::Delete, gone, NoOrigin).await?;
+    engine.apply(vec![new, gone]).await
+}
+
+/// Writes whole rows, and answers RETURNING.
+pub(crate) async fn write_rows(
+    engine: &Engine,
+    target: Target,
+    rows: Vec<RecordBatch>,
+    scans: Vec<ScanInfo>,
+) -> Result<Output, Error> {
+    finish(engine, target, Change::Upsert, (rows.clone(), rows), scans).await
+}
+
+/// Removes the rows whose keys are among these columns of a query's rows; some may come several times.
+pub(crate) async fn delete_rows(
+    engine: &Engine,
+    target: Target,
+    (plan, columns): (LogicalPlan, Vec<usize>),
+    deadline: Deadline,
+) -> Result<Output, Error> {
+    let (rows, scans) = collect(engine, &plan, deadline, "DELETE").await?;
+    let def = Arc::clone(&target.def);
+    let work = move || delete_keys(&def, &columns, &rows);
+    let (rows, keys) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| interrupted(&error))??;
+    finish(engine, target, Change::Delete, (rows, keys), scans).await
+}
+
+/// The rows that are removed, each once, with all columns that are known of them; and their keys.
+fn delete_keys(
+    def: &TableDef,
+    columns: &[usize],
+    rows: &[RecordBatch],
+) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>), Error> {
+    let place = |column: &usize| columns.iter().position(|other| other == column);
+    let key: Vec<usize> = def.primary_key.iter().filter_map(place).collect();
+    let (rows, keys) = without_duplicates(def, rows, &key)?;
+    let schema = named_schema(def);
+    let whole = rows.iter().map(|batch| {
+        let columns = (0..schema.fields().len()).map(|column| {
+            let values = place(&column).and_then(|place| batch.columns().get(place));
+            values.cloned().unwrap_or_else(|| {
+                let data_type = def.schema.field(column).data_type();
+                arrow::array::new_null_array(data_type, batch.num_rows())
+            })
+        });
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect()).map_err(from_arrow)
+    });
+    Ok((whole.collect::<Result<_, _>>()?, keys))
+}
+
+/// Answers RETURNING over whole rows, and then writes what is to be written: an expression that fails
+/// is found before.
+async fn finish(
+    engine: &Engine,
+    target: Target,
+    change: Change,
+    (whole, written): (Vec<RecordBatch>, Vec<RecordBatch>),
+    scans: Vec<ScanInfo>,
+) -> Result<Output, Error> {
+    let Target {
+        def,
+        label,
+        returning,
+    } = target;
+    let returned = match returning {
+        Some(items) => Some(returning::answer(engine, &def, (label, items), whole).await?),
+        None => None,
+    };
+    let checked = CheckedRows::check(def, change, written, NoOrigin).await?;
+    let receipt = engine.apply(vec![checked]).await?;
+    match returned {
+        Some((schema, rows)) => Ok(Output::returned(receipt, scans, schema, rows)),
+        None => Output::written(receipt, scans),
+    }
+}
+
+/// What a query still gives, and how it becomes rows.
+struct Rest {
+    stream: SendableRecordBatchStream,
+    rules: RowRules,
+    given: Vec<usize>,
+}
+
+impl Rest {
+    async fn next(&mut self) -> Result<Option<RecordBatch>, Error> {
+        match next_batch(&mut self.stream).await? {
+            Some(batch) => self.rules.complete(&self.given, &batch).map(Some),
+            None => Ok(None),
+        }
+    }
 }
 
 /// Hands what was read so far, and the rest of a query, to a bulk load.
@@ -91,7 +374,7 @@ async fn bulk_insert(
     mut sink: Box<dyn BulkSink>,
     def: &TableDef,
     rows: Vec<RecordBatch>,
-    mut rest: SendableRecordBatchStream,
+    mut rest: Rest,
 ) -> Result<WriteReceipt, Error> {
     let schema = Arc::clone(&def.schema);
     let (batches, mut received) = mpsc::channel::<RecordBatch>(MAX_QUEUED_BATCHES);
@@ -108,7 +391,7 @@ async fn bulk_insert(
         }
     }
     loop {
-        match next_batch(&mut rest).await {
+        match rest.next().await {
             Ok(Some(batch)) => {
                 if send(&batches, &schema, batch).await?.is_break() {
                     break;
@@ -167,35 +450,10 @@ fn check_size(engine: &Engine, bytes: usize, what: &str) -> Result<(), Error> {
     )))
 }
 
-async fn delete(
-    engine: &Engine,
-    def: Arc<TableDef>,
-    input: &LogicalPlan,
-    deadline: Deadline,
-) -> Result<Output, Error> {
-    let keys = key_query(&def, input)?;
-    let (rows, scans) = collect(engine, &keys, deadline, "DELETE").await?;
-    write(engine, def, Change::Delete, rows, scans).await
-}
-
-/// Removes the rows whose primary keys a query gives, perhaps several times.
-pub(crate) async fn delete_keys(
-    engine: &Engine,
-    def: Arc<TableDef>,
-    keys: &LogicalPlan,
-    deadline: Deadline,
-) -> Result<Output, Error> {
-    let (rows, scans) = collect(engine, keys, deadline, "DELETE").await?;
-    let owner = Arc::clone(&def);
-    let rows = tokio::task::spawn_blocking(move || without_duplicates(&owner, &rows))
-        .await
-        .map_err(|error| interrupted(&error))??;
-    write(engine, def, Change::Delete, rows, scans).await
-}
-
 /// The input of a DELETE, cut to the primary key.
 fn key_query(def: &TableDef, input: &LogicalPlan) -> Result<LogicalPlan, Error> {
     let schema = input.schema();
+    // Hidden keys are not in such a plan.
     if schema.fields().len() != def.schema.fields().len() {
         return Err(invalid(format!(
             "this DELETE does not read the whole of table \"{}\"",
@@ -213,13 +471,13 @@ fn key_query(def: &TableDef, input: &LogicalPlan) -> Result<LogicalPlan, Error> 
 }
 
 /// Runs a query to its end, within the memory that a statement may take.
-async fn collect(
+pub(crate) async fn collect(
     engine: &Engine,
     plan: &LogicalPlan,
     deadline: Deadline,
     what: &str,
 ) -> Result<(Vec<RecordBatch>, Vec<ScanInfo>), Error> {
-    let output = run(engine, plan, deadline).await?;
+    let output = run_query(engine, plan, deadline).await?;
     let scans = output.scans().to_vec();
     let mut stream = output.stream();
     let (mut rows, mut bytes) = (Vec::new(), 0);
@@ -229,16 +487,4 @@ async fn collect(
         rows.push(batch);
     }
     Ok((rows, scans))
-}
-
-async fn write(
-    engine: &Engine,
-    def: Arc<TableDef>,
-    change: Change,
-    rows: Vec<RecordBatch>,
-    scans: Vec<ScanInfo>,
-) -> Result<Output, Error> {
-    let checked = CheckedRows::check(def, change, rows, NoOrigin).await?;
-    let receipt = checked.write(engine.cluster(), &mut |_, _| {}).await?;
-    Output::written(receipt, scans)
 }

@@ -1,31 +1,31 @@
-//! UPDATE, INSERT of a query, and DELETE with other tables, as queries.
+//! Pieces of statements, as queries.
 //!
-//! Idea: an UPDATE writes whole rows, selected from the table and whatever else it names; a DELETE with
-//! USING removes the keys of a query. So joins and subqueries mean what they mean in a query.
-//! Invariants: only rows that the query finds are updated, because their keys come from the table
-//! itself and cannot be assigned. A query is planned by itself, and its columns are cast afterwards:
-//! DataFusion's planner of INSERT casts every VALUES in it, by position, to the table's columns.
-//! Non-goal: writing.
+//! Purpose: what INSERT, UPDATE, DELETE and MERGE have in common when they are turned into a query: the
+//! table that they change, its columns, and a query to be filled in. Invariant: names are those that
+//! the statement uses, so that a message about them is understood.
 
 use std::ops::ControlFlow;
 
-use datafusion::common::{Column, ScalarValue};
+use arrow::datatypes::DataType;
+use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
-    Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins, Update,
-    UpdateTableFromKind, Visit, Visitor,
+    Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Expr, Ident, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, TableDef};
 
+use crate::catalog::{CATALOG, KEYED_SCHEMA};
 use crate::error::{error_from_datafusion, invalid, not_found};
-use crate::statement::{ident_of, refuse_given};
+use crate::scoped;
+use crate::statement::ident_of;
 
 /// The table that a statement changes, as it is named there.
-pub(crate) struct Target {
+pub(crate) struct Changed {
     /// Its name.
     pub(crate) name: ObjectName,
     /// How its columns are qualified.
@@ -33,9 +33,9 @@ pub(crate) struct Target {
     from: TableWithJoins,
 }
 
-impl Target {
+impl Changed {
     /// Fails unless it is a table, perhaps with an alias, and perhaps joined to others.
-    fn of(from: TableWithJoins) -> Result<Self, Error> {
+    pub(crate) fn of(from: TableWithJoins) -> Result<Self, Error> {
         let TableFactor::Table {
             name,
             alias,
@@ -66,113 +66,228 @@ impl Target {
         })
     }
 
-    fn column(&self, name: &str) -> Expr {
+    /// How the table is called in the statement.
+    pub(crate) fn label(&self) -> Ident {
+        let last = self.qualifier.last().cloned();
+        last.unwrap_or_else(|| quoted("t"))
+    }
+
+    /// What to read, so that a hidden key is seen, too.
+    pub(crate) fn into_from(self, def: &TableDef) -> TableWithJoins {
+        let label = self.label();
+        let mut from = self.from;
+        if def.primary_key.iter().any(|column| def.is_hidden(*column)) {
+            from.relation = keyed(def, label);
+        }
+        from
+    }
+
+    /// A column of it.
+    pub(crate) fn column(&self, name: &str) -> Expr {
         let mut parts = self.qualifier.clone();
         parts.push(quoted(name));
         Expr::CompoundIdentifier(parts)
     }
 }
 
-fn quoted(name: &str) -> Ident {
+/// A table with its hidden key, if it has one.
+pub(crate) fn keyed(def: &TableDef, alias: Ident) -> TableFactor {
+    let parts = [CATALOG, KEYED_SCHEMA, &def.name];
+    let parts = parts.map(|part| ObjectNamePart::Identifier(quoted(part)));
+    scoped::table(ObjectName(parts.to_vec()), alias)
+}
+
+/// `alias.name`
+pub(crate) fn column(alias: &Ident, name: &str) -> Expr {
+    Expr::CompoundIdentifier(vec![alias.clone(), quoted(name)])
+}
+
+pub(crate) fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
 
-/// Refuses what the planner would pass over in silence, anywhere in a statement.
-pub(crate) fn check_tables(statement: &Statement) -> Result<(), Error> {
-    match statement.visit(&mut TableChecker) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
+/// An expression of a query, under a name.
+pub(crate) fn item(expr: Expr, name: &str) -> SelectItem {
+    SelectItem::ExprWithAlias {
+        expr,
+        alias: quoted(name),
     }
 }
 
-struct TableChecker;
+/// A query for these items, all else is empty.
+pub(crate) fn select(
+    projection: Vec<SelectItem>,
+    from: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+) -> Result<Query, Error> {
+    let mut query = match parsed("SELECT 1")? {
+        Some(Statement::Query(query)) => *query,
+        _ => return Err(no_skeleton()),
+    };
+    let select = select_of(&mut query)?;
+    select.projection = projection;
+    select.from = from;
+    select.selection = selection;
+    Ok(query)
+}
 
-impl Visitor for TableChecker {
-    type Break = Error;
-
-    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Error> {
-        const WAY_OUT: &str = "choose rows with WHERE";
-        let checked = match table {
-            TableFactor::Table {
-                args,
-                version,
-                with_ordinality,
-                partitions,
-                json_path,
-                sample,
-                ..
-            } => refuse_given(
-                "",
-                &[
-                    ("TABLESAMPLE", sample.is_some(), WAY_OUT),
-                    ("FOR … AS OF", version.is_some(), WAY_OUT),
-                    ("PARTITION", !partitions.is_empty(), WAY_OUT),
-                    ("a path behind a table", json_path.is_some(), WAY_OUT),
-                    (
-                        "WITH ORDINALITY",
-                        *with_ordinality && args.is_none(),
-                        WAY_OUT,
-                    ),
-                ],
-            ),
-            TableFactor::Derived { sample, .. } => {
-                refuse_given("", &[("TABLESAMPLE", sample.is_some(), WAY_OUT)])
-            }
-            _ => Ok(()),
-        };
-        match checked {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
-        }
+fn select_of(query: &mut Query) -> Result<&mut Select, Error> {
+    match query.body.as_mut() {
+        SetExpr::Select(select) => Ok(select),
+        _ => Err(no_skeleton()),
     }
 }
 
-/// The table that an UPDATE changes. Fails for clauses that would change its meaning.
-pub(crate) fn target_of_update(update: &Update) -> Result<Target, Error> {
-    let clauses = [
-        (
-            "UPDATE … LIMIT",
-            update.limit.is_some(),
-            "choose the rows with WHERE key IN (SELECT … LIMIT …)",
-        ),
-        (
-            "UPDATE … ORDER BY",
-            !update.order_by.is_empty(),
-            "rows are changed all at once; leave it out",
-        ),
-        (
-            "UPDATE … RETURNING",
-            update.returning.is_some(),
-            "SELECT the rows afterwards",
-        ),
-        (
-            "UPDATE … OUTPUT",
-            update.output.is_some(),
-            "SELECT the rows afterwards",
-        ),
-        ("UPDATE OR …", update.or.is_some(), "leave it out"),
-        (
-            "UPDATE FROM … SET",
-            matches!(update.from, Some(UpdateTableFromKind::BeforeSet(_))),
-            "write UPDATE t SET … FROM …",
-        ),
-    ];
-    refuse_given("", &clauses)?;
-    Target::of(update.table.clone())
+fn parsed(text: &str) -> Result<Option<Statement>, Error> {
+    let statements = Parser::parse_sql(&GenericDialect {}, text);
+    Ok(statements.map_err(|_| no_skeleton())?.pop())
 }
 
-/// The query for the rows that an UPDATE makes, with all columns of the table. Fails with `NotFound`
-/// for unknown columns, and with `InvalidInput` for columns of the primary key and those that are
-/// assigned twice.
-pub(crate) fn rows_of_update(
+fn no_skeleton() -> Error {
+    invalid("this statement could not be read as a query: please report it")
+}
+
+/// A table under its name, without its joins, of a FROM clause that may have an alias.
+pub(crate) fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
+    match factor {
+        TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => alias.as_ref(),
+        _ => None,
+    }
+}
+
+/// A SQL expression of a definition.
+pub(crate) fn parse_expr(text: &str) -> Result<Expr, Error> {
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
+    let parsed = parser.and_then(|mut parser| parser.parse_expr());
+    parsed.map_err(|error| error_from_datafusion(DataFusionError::from(error)))
+}
+
+/// `arrow_cast(expr, 'type')`: a cast to a type that SQL may have no name for.
+pub(crate) fn arrow_cast(expr: Expr, to: &DataType) -> Result<Expr, Error> {
+    let mut call = parse_expr(&format!("arrow_cast(1, '{to}')"))?;
+    if let Expr::Function(function) = &mut call
+        && let datafusion::sql::sqlparser::ast::FunctionArguments::List(list) = &mut function.args
+        && let Some(datafusion::sql::sqlparser::ast::FunctionArg::Unnamed(first)) =
+            list.args.first_mut()
+    {
+        *first = datafusion::sql::sqlparser::ast::FunctionArgExpr::Expr(expr);
+    }
+    Ok(call)
+}
+
+/// `CASE WHEN … THEN … END`, with the conditions in order.
+pub(crate) fn case(branches: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let conditions = branches
+        .into_iter()
+        .map(|(condition, result)| CaseWhen { condition, result });
+    Expr::Case {
+        case_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(
+        ),
+        end_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+        operand: None,
+        conditions: conditions.collect(),
+        else_result: Some(Box::new(otherwise)),
+    }
+}
+
+/// `a AND b AND …`; true for none.
+pub(crate) fn all_of(conditions: impl IntoIterator<Item = Expr>) -> Expr {
+    let all = conditions.into_iter().reduce(|left, right| Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(left))),
+        op: BinaryOperator::And,
+        right: Box::new(Expr::Nested(Box::new(right))),
+    });
+    all.unwrap_or_else(|| Expr::Value(Value::Boolean(true).with_empty_span()))
+}
+
+/// `left = right`
+pub(crate) fn equal(left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp {
+        left: Box::new(left),
+        op: BinaryOperator::Eq,
+        right: Box::new(right),
+    }
+}
+
+pub(crate) fn number(value: usize) -> Expr {
+    Expr::Value(Value::Number(value.to_string(), false).with_empty_span())
+}
+
+pub(crate) fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+/// Whether it is the word DEFAULT.
+pub(crate) fn is_default(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// What DEFAULT means for a column.
+pub(crate) fn default_of(def: &TableDef, column: usize) -> Result<Expr, Error> {
+    match def
+        .column_rules(column)
+        .and_then(|rules| rules.default.as_deref())
+    {
+        Some(text) => Ok(Expr::Nested(Box::new(parse_expr(text)?))),
+        None => Ok(null()),
+    }
+}
+
+pub(crate) fn is_generated(def: &TableDef, column: usize) -> bool {
+    def.column_rules(column)
+        .is_some_and(|rules| rules.generated.is_some())
+}
+
+/// The columns that a statement may give values for.
+pub(crate) fn writable_columns(def: &TableDef) -> Vec<usize> {
+    let visible = def.visible_columns().into_iter();
+    visible
+        .filter(|column| !is_generated(def, *column))
+        .collect()
+}
+
+/// The position of a column by its name. Fails with `NotFound`.
+pub(crate) fn column_of(def: &TableDef, name: &str) -> Result<usize, Error> {
+    def.column_named(name).ok_or_else(|| {
+        not_found(format!(
+            "column \"{name}\" does not exist in table \"{}\"",
+            def.name
+        ))
+    })
+}
+
+/// The column that a list of an INSERT names.
+pub(crate) fn listed_column(def: &TableDef, name: &ObjectName) -> Result<usize, Error> {
+    let ident = match name.0.as_slice() {
+        [part] => part.as_ident(),
+        _ => None,
+    };
+    let ident = ident.ok_or_else(|| invalid(format!("{name} is not the name of a column")))?;
+    column_of(def, &ident_of(ident))
+}
+
+/// Values for columns, by their positions: those of SET. Fails with `NotFound` for unknown columns,
+/// and with `InvalidInput` for columns of the primary key and those that are assigned twice.
+pub(crate) fn assigned(
     def: &TableDef,
-    target: Target,
-    update: Update,
-) -> Result<Statement, Error> {
+    assignments: Vec<Assignment>,
+) -> Result<Vec<Option<Expr>>, Error> {
     let mut assigned: Vec<Option<Expr>> = vec![None; def.schema.fields().len()];
-    for assignment in update.assignments {
+    for assignment in assignments {
         for (name, value) in single(assignment)? {
             let column = assignable(def, &name)?;
+            let is_default = is_default(&value);
+            if is_generated(def, column) {
+                if is_default {
+                    continue;
+                }
+                return Err(generated_error(def, column));
+            }
+            let value = match is_default {
+                true => default_of(def, column)?,
+                false => value,
+            };
             if let Some(place) = assigned.get_mut(column)
                 && place.replace(value).is_some()
             {
@@ -180,26 +295,15 @@ pub(crate) fn rows_of_update(
             }
         }
     }
-    let columns = def.schema.fields().iter().map(|field| field.name());
-    let projection = columns.zip(assigned).map(|(name, value)| {
-        let expr = value.unwrap_or_else(|| target.column(name));
-        SelectItem::ExprWithAlias {
-            expr,
-            alias: quoted(name),
-        }
-    });
-    let others = match update.from {
-        Some(UpdateTableFromKind::AfterSet(tables) | UpdateTableFromKind::BeforeSet(tables)) => {
-            tables
-        }
-        None => Vec::new(),
-    };
-    let mut query = skeleton()?;
-    let select = select_of(&mut query)?;
-    select.projection = projection.collect();
-    select.from = std::iter::once(target.from).chain(others).collect();
-    select.selection = update.selection;
-    Ok(Statement::Query(Box::new(query)))
+    Ok(assigned)
+}
+
+pub(crate) fn generated_error(def: &TableDef, column: usize) -> Error {
+    let name = def.column_name(column);
+    invalid(format!(
+        "column \"{name}\" of table \"{}\" is generated: leave it out, or write DEFAULT",
+        def.name
+    ))
 }
 
 /// An assignment, or those of `(a, b) = (1, 2)`, by the names of their columns.
@@ -228,15 +332,6 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     pairs.into_iter().map(named).collect()
 }
 
-fn column_of(def: &TableDef, name: &str) -> Result<usize, Error> {
-    def.schema.index_of(name).map_err(|_| {
-        not_found(format!(
-            "column \"{name}\" does not exist in table \"{}\"",
-            def.name
-        ))
-    })
-}
-
 fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
     let column = column_of(def, name)?;
     if def.primary_key.contains(&column) {
@@ -249,127 +344,72 @@ fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
     Ok(column)
 }
 
-/// The table that a DELETE changes, if it names others, too, or has an alias.
-pub(crate) fn target_of_delete(delete: &Delete) -> Result<Option<Target>, Error> {
-    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = &delete.from;
-    let [table] = tables.as_slice() else {
-        return Ok(None);
+/// Says of which table the columns are that an expression names without one, where two tables have
+/// them; subqueries have names of their own.
+pub(crate) fn qualify(def: &TableDef, label: &Ident, expr: &mut Expr) {
+    let mut qualifier = Qualifier {
+        def,
+        label,
+        depth: 0,
     };
-    let aliased = matches!(&table.relation, TableFactor::Table { alias: Some(_), .. });
-    if delete.using.is_none() && !aliased {
-        return Ok(None);
-    }
-    Target::of(table.clone()).map(Some)
+    // It never breaks off.
+    let _ = expr.visit(&mut qualifier);
 }
 
-/// The query for the primary keys that a DELETE removes; some may come several times.
-pub(crate) fn keys_of_delete(
-    def: &TableDef,
-    target: Target,
-    delete: Delete,
-) -> Result<Statement, Error> {
-    let names = def.primary_key.iter().filter_map(|&column| {
-        let field = def.schema.fields().get(column)?;
-        Some(field.name())
-    });
-    let projection = names.map(|name| SelectItem::ExprWithAlias {
-        expr: target.column(name),
-        alias: quoted(name),
-    });
-    let mut query = skeleton()?;
-    let select = select_of(&mut query)?;
-    select.projection = projection.collect();
-    let others = delete.using.into_iter().flatten();
-    select.from = std::iter::once(target.from).chain(others).collect();
-    select.selection = delete.selection;
-    Ok(Statement::Query(Box::new(query)))
+struct Qualifier<'a> {
+    def: &'a TableDef,
+    label: &'a Ident,
+    depth: usize,
 }
 
-/// The query of an INSERT that is more than a list of values, and which columns of the table its
-/// columns become.
-pub(crate) fn query_of_insert(
-    def: &TableDef,
-    insert: &Insert,
-) -> Result<Option<(Statement, Vec<usize>)>, Error> {
-    let Some(query) = &insert.source else {
-        return Ok(None);
-    };
-    if matches!(query.body.as_ref(), SetExpr::Values(_)) && query.with.is_none() {
-        return Ok(None);
+impl VisitorMut for Qualifier<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
     }
-    let mut columns = Vec::with_capacity(insert.columns.len());
-    for name in &insert.columns {
-        let ident = match name.0.as_slice() {
-            [part] => part.as_ident(),
-            _ => None,
-        };
-        let ident = ident.ok_or_else(|| invalid(format!("{name} is not the name of a column")))?;
-        let column = column_of(def, &ident_of(ident))?;
-        if columns.contains(&column) {
-            return Err(invalid(format!("column {name} is listed twice")));
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth == 0
+            && let Expr::Identifier(ident) = expr
+            && self.def.column_named(&ident_of(ident)).is_some()
+        {
+            *expr = Expr::CompoundIdentifier(vec![self.label.clone(), ident.clone()]);
         }
-        columns.push(column);
+        ControlFlow::Continue(())
     }
-    if columns.is_empty() {
-        columns = (0..def.schema.fields().len()).collect();
-    }
-    Ok(Some((Statement::Query(query.clone()), columns)))
 }
 
-/// Rows of the table out of a query whose columns become these columns of it; the others are NULL.
-/// Fails with `InvalidInput` if they are not as many, or cannot be cast.
+/// The columns of a query, cast to the types of these columns of the table. Fails with
+/// `InvalidInput` if they are not as many, or cannot be cast.
 pub(crate) fn as_rows(
     def: &TableDef,
     query: LogicalPlan,
-    columns: &[usize],
+    given: &[usize],
 ) -> Result<LogicalPlan, Error> {
     let schema = query.schema().clone();
-    if schema.fields().len() != columns.len() {
+    if schema.fields().len() != given.len() {
         return Err(invalid(format!(
             "{} columns of table \"{}\" are to be written, but the query gives {}",
-            columns.len(),
+            given.len(),
             def.name,
             schema.fields().len()
         )));
     }
-    let row = def
-        .schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(index, field)| {
-            let value = match columns.iter().position(|column| *column == index) {
-                Some(place) => PlanExpr::Column(Column::from(schema.qualified_field(place))),
-                None => PlanExpr::Literal(ScalarValue::Null, None),
-            };
-            let value = value.cast_to(field.data_type(), &schema)?;
-            Ok(value.alias(field.name()))
-        });
+    let fields = def.schema.fields();
+    let row = given.iter().enumerate().filter_map(|(place, column)| {
+        let value = PlanExpr::Column(Column::from(schema.qualified_field(place)));
+        let to = fields.get(*column)?.data_type();
+        let value = value.cast_to(to, &schema);
+        Some(value.map(|value| value.alias(def.column_name(*column))))
+    });
     let row = row.collect::<Result<Vec<_>, DataFusionError>>();
     row.and_then(|row| LogicalPlanBuilder::from(query).project(row)?.build())
         .map_err(error_from_datafusion)
-}
-
-/// A query to be filled in: most of its parts are empty.
-fn skeleton() -> Result<Query, Error> {
-    match parsed("SELECT 1")? {
-        Some(Statement::Query(query)) => Ok(*query),
-        _ => Err(no_skeleton()),
-    }
-}
-
-fn select_of(query: &mut Query) -> Result<&mut Select, Error> {
-    match query.body.as_mut() {
-        SetExpr::Select(select) => Ok(select),
-        _ => Err(no_skeleton()),
-    }
-}
-
-fn parsed(text: &str) -> Result<Option<Statement>, Error> {
-    let statements = Parser::parse_sql(&GenericDialect {}, text);
-    Ok(statements.map_err(|_| no_skeleton())?.pop())
-}
-
-fn no_skeleton() -> Error {
-    invalid("this statement could not be read as a query: please report it")
 }

@@ -32,7 +32,15 @@ impl AsyncDB for Database {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Failed> {
         let output = self.0.sql(sql).await.map_err(Failed)?;
-        if let Some(receipt) = output.receipt() {
+        let counts = output
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name())
+            .eq(["count"]);
+        if let Some(receipt) = output.receipt()
+            && counts
+        {
             return Ok(DBOutput::StatementComplete(receipt.rows));
         }
         let columns = output.schema().fields().len();

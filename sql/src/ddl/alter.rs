@@ -1,0 +1,456 @@
+//! `ALTER TABLE`.
+//!
+//! Idea: all operations of a statement are collected in a [`Draft`] first. What only concerns names,
+//! defaults, checks and options changes the definition; what concerns the shape of rows makes
+//! another table, which takes the place of this one. Invariants: a statement that fails changes
+//! nothing; a column's values are kept where its name changes only.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use datafusion::sql::sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOptionDef, Expr, Ident,
+    ObjectName, RenameTableNameKind, SqlOption, VisitMut, VisitorMut,
+};
+use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableDef};
+
+use super::clauses::table_options_of;
+use super::columns::{Constraints, plain};
+use super::{check_rules, new_name, replace, table_to_write};
+use crate::dml;
+use crate::engine::Engine;
+use crate::error::{conflict, error_from_datafusion, invalid, not_found};
+use crate::output::Output;
+use crate::statement::{ident_of, refuse_given};
+
+/// What becomes of a table.
+pub(super) struct Draft {
+    /// The definition, changed in all that does not concern the shape of rows.
+    pub(super) def: TableDef,
+    /// Columns to be added, and what holds for them.
+    pub(super) added: Vec<(Field, ColumnRules)>,
+    /// Columns of the table, by position, that get another type or may be NULL or not.
+    pub(super) recast: BTreeMap<usize, Recast>,
+    /// Checks that the rows must meet, which are there.
+    new_checks: Vec<CheckDef>,
+}
+
+/// A column that gets another type.
+pub(super) struct Recast {
+    pub(super) data_type: DataType,
+    pub(super) nullable: bool,
+    /// How its values are made, unless they are cast.
+    pub(super) using: Option<Expr>,
+}
+
+/// `ALTER TABLE`.
+pub(crate) async fn alter_table(engine: &Engine, statement: AlterTable) -> Result<Output, Error> {
+    let clauses = [
+        ("ON CLUSTER", statement.on_cluster.is_some(), "leave it out"),
+        (
+            "SET LOCATION",
+            statement.location.is_some(),
+            "leave it out: rows are where the peers are",
+        ),
+    ];
+    refuse_given("ALTER TABLE … ", &clauses)?;
+    let old = match table_to_write(engine, &statement.name) {
+        Ok(def) => def,
+        Err(error) if statement.if_exists && error.kind() == ErrorKind::NotFound => {
+            return Ok(Output::empty());
+        }
+        Err(error) => return Err(error),
+    };
+    let mut draft = Draft {
+        def: TableDef::clone(&old),
+        added: Vec::new(),
+        recast: BTreeMap::new(),
+        new_checks: Vec::new(),
+    };
+    for operation in statement.operations {
+        draft.apply(engine, operation)?;
+    }
+    draft.def.validate()?;
+    if draft.added.is_empty() && draft.recast.is_empty() {
+        let def = Arc::new(draft.def);
+        check_rules(engine, &def)?;
+        for check in &draft.new_checks {
+            check_rows(engine, &old, check).await?;
+        }
+        if *def != *old {
+            engine
+                .cluster()
+                .alter_table(Arc::unwrap_or_clone(def))
+                .await?;
+        }
+        return Ok(Output::empty());
+    }
+    // New checks are looked at when the rows are written again.
+    replace::replace(engine, &old, draft).await
+}
+
+/// Fails if a row does not meet a check.
+async fn check_rows(engine: &Engine, def: &TableDef, check: &CheckDef) -> Result<(), Error> {
+    let condition = dml::parse_expr(&check.condition)?;
+    if dml::any_row(engine, def, Expr::Nested(Box::new(condition))).await? {
+        return Err(invalid(format!(
+            "rows of table \"{}\" violate check \"{}\": {}; change them first",
+            def.name, check.name, check.condition
+        )));
+    }
+    Ok(())
+}
+
+impl Draft {
+    fn apply(&mut self, engine: &Engine, operation: AlterTableOperation) -> Result<(), Error> {
+        match operation {
+            AlterTableOperation::AddColumn {
+                if_not_exists,
+                column_def,
+                column_position: None,
+                ..
+            } => self.add_column(engine, if_not_exists, column_def),
+            AlterTableOperation::DropColumn {
+                column_names,
+                if_exists,
+                ..
+            } => column_names
+                .iter()
+                .try_for_each(|name| self.drop_column(&ident_of(name), if_exists)),
+            AlterTableOperation::RenameColumn {
+                old_column_name,
+                new_column_name,
+            } => self.rename_column(&old_column_name, &new_column_name),
+            AlterTableOperation::RenameTable { table_name } => {
+                let (RenameTableNameKind::To(name) | RenameTableNameKind::As(name)) = table_name;
+                self.rename_table(engine, &name)
+            }
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                self.alter_column(engine, &column_name, op)
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                self.add_constraint(constraint)
+            }
+            AlterTableOperation::DropConstraint {
+                if_exists, name, ..
+            } => self.drop_constraint(&ident_of(&name), if_exists),
+            AlterTableOperation::SetOptionsParens { options }
+            | AlterTableOperation::SetTblProperties {
+                table_properties: options,
+            } => self.set_options(&options),
+            other => Err(invalid(format!(
+                "ALTER TABLE … {other} is not supported: there are ADD, DROP, RENAME and ALTER COLUMN, ADD \
+                 and DROP CONSTRAINT, RENAME TO and SET (option = value)"
+            ))),
+        }
+    }
+
+    fn column(&self, name: &str) -> Result<usize, Error> {
+        self.def.column_named(name).ok_or_else(|| {
+            not_found(format!(
+                "column \"{name}\" does not exist in table \"{}\"",
+                self.def.name
+            ))
+        })
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        self.def.column_named(name).is_some()
+            || self.added.iter().any(|(field, _)| field.name() == name)
+    }
+
+    fn refuse_taken(&self, name: &str) -> Result<(), Error> {
+        match self.is_taken(name) {
+            true => Err(conflict(format!(
+                "column \"{name}\" exists already in table \"{}\"",
+                self.def.name
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    fn add_column(
+        &mut self,
+        engine: &Engine,
+        if_not_exists: bool,
+        column: ColumnDef,
+    ) -> Result<(), Error> {
+        let name = ident_of(&column.name);
+        if if_not_exists && self.is_taken(&name) {
+            return Ok(());
+        }
+        self.refuse_taken(&name)?;
+        let schema = engine
+            .schema_of_columns(plain(std::slice::from_ref(&column)))
+            .map_err(error_from_datafusion)?;
+        let mut read = Constraints::default();
+        let rules = read.column(&self.def.name, &column)?;
+        if read.has_keys() {
+            return Err(invalid(format!(
+                "column \"{name}\" cannot be added as a key: create another table with it, and INSERT \
+                 INTO … SELECT"
+            )));
+        }
+        for check in read.rules.checks {
+            self.add_check(check)?;
+        }
+        let field = schema.fields().first().map(|field| field.as_ref().clone());
+        if let Some(field) = field {
+            self.added.push((field, rules));
+        }
+        Ok(())
+    }
+
+    fn drop_column(&mut self, name: &str, if_exists: bool) -> Result<(), Error> {
+        let column = match self.column(name) {
+            Ok(column) => column,
+            Err(_) if if_exists => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let in_use = |what: String, way_out: &str| {
+            invalid(format!("column \"{name}\" is part of {what}: {way_out}"))
+        };
+        if self.def.primary_key.contains(&column) {
+            let what = format!("the primary key of table \"{}\"", self.def.name);
+            return Err(in_use(what, "create another table with another key"));
+        }
+        let mut indexes = self.def.options.indexes.iter();
+        if let Some(index) = indexes.find(|index| index.columns.contains(&(column as u32))) {
+            return Err(in_use(
+                format!("index \"{}\"", index.name),
+                "DROP INDEX it first",
+            ));
+        }
+        let rules = &self.def.options.rules;
+        if let Some(check) = rules
+            .checks
+            .iter()
+            .find(|check| names(&check.condition, name))
+        {
+            let what = format!("check \"{}\"", check.name);
+            return Err(in_use(what, "ALTER TABLE … DROP CONSTRAINT it first"));
+        }
+        for (other, rules) in rules.columns.iter().enumerate() {
+            if rules
+                .generated
+                .as_ref()
+                .is_some_and(|text| names(text, name))
+            {
+                let what = format!("the generated column \"{}\"", self.def.column_name(other));
+                return Err(in_use(what, "drop that first"));
+            }
+        }
+        if let Some(rules) = self.def.column_rules_mut(column) {
+            *rules = ColumnRules {
+                hidden: true,
+                ..ColumnRules::default()
+            };
+        }
+        if self.def.visible_columns().is_empty() && self.added.is_empty() {
+            return Err(invalid(format!(
+                "column \"{name}\" is the last one of table \"{}\": DROP TABLE it",
+                self.def.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn rename_column(&mut self, old: &Ident, new: &Ident) -> Result<(), Error> {
+        let (old, new) = (ident_of(old), ident_of(new));
+        let column = self.column(&old)?;
+        if old == new {
+            return Ok(());
+        }
+        self.refuse_taken(&new)?;
+        let physical = self.def.schema.field(column).name() == &new;
+        if let Some(rules) = self.def.column_rules_mut(column) {
+            rules.name = (!physical).then(|| new.clone());
+        }
+        let rules = &mut self.def.options.rules;
+        for check in &mut rules.checks {
+            check.condition = renamed(&check.condition, &old, &new)?;
+        }
+        for rules in &mut rules.columns {
+            if let Some(text) = &mut rules.generated {
+                *text = renamed(text, &old, &new)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rename_table(&mut self, engine: &Engine, name: &ObjectName) -> Result<(), Error> {
+        let name = new_name(name)?;
+        if crate::catalog::live_table(engine.store(), &name).is_some() {
+            return Err(conflict(format!(
+                "table \"{name}\" exists already: choose another name, or drop it first"
+            )));
+        }
+        self.def.name = name;
+        Ok(())
+    }
+
+    fn alter_column(
+        &mut self,
+        engine: &Engine,
+        name: &Ident,
+        operation: AlterColumnOperation,
+    ) -> Result<(), Error> {
+        let name = ident_of(name);
+        let column = self.column(&name)?;
+        let field = self.def.schema.field(column).clone();
+        match operation {
+            AlterColumnOperation::SetDefault { value } => {
+                let rules = self.def.column_rules_mut(column);
+                match rules {
+                    Some(rules) if rules.generated.is_none() => {
+                        rules.default = Some(value.to_string());
+                        Ok(())
+                    }
+                    _ => Err(invalid(format!(
+                        "column \"{name}\" is generated, so that it has no DEFAULT"
+                    ))),
+                }
+            }
+            AlterColumnOperation::DropDefault => {
+                if let Some(rules) = self.def.column_rules_mut(column) {
+                    rules.default = None;
+                }
+                Ok(())
+            }
+            AlterColumnOperation::SetNotNull if !field.is_nullable() => Ok(()),
+            AlterColumnOperation::DropNotNull if field.is_nullable() => Ok(()),
+            AlterColumnOperation::DropNotNull if self.def.primary_key.contains(&column) => {
+                Err(invalid(format!(
+                    "column \"{name}\" is part of the primary key, whose columns are NOT NULL"
+                )))
+            }
+            AlterColumnOperation::SetNotNull | AlterColumnOperation::DropNotNull => {
+                let recast = self.recast(column, &field);
+                recast.nullable = !field.is_nullable();
+                Ok(())
+            }
+            AlterColumnOperation::SetDataType {
+                data_type, using, ..
+            } => {
+                let def = ColumnDef {
+                    name: Ident::with_quote('"', name),
+                    data_type,
+                    options: Vec::<ColumnOptionDef>::new(),
+                };
+                let schema = engine
+                    .schema_of_columns(vec![def])
+                    .map_err(error_from_datafusion)?;
+                let wanted = schema.field(0).data_type().clone();
+                let recast = self.recast(column, &field);
+                recast.data_type = wanted;
+                recast.using = using;
+                Ok(())
+            }
+            AlterColumnOperation::AddGenerated { .. } => Err(invalid(
+                "a sequence is not supported: peers that write at the same time cannot count together; \
+                 use DEFAULT uuid()",
+            )),
+        }
+    }
+
+    fn recast(&mut self, column: usize, field: &Field) -> &mut Recast {
+        self.recast.entry(column).or_insert_with(|| Recast {
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+            using: None,
+        })
+    }
+
+    fn add_constraint(
+        &mut self,
+        constraint: datafusion::sql::sqlparser::ast::TableConstraint,
+    ) -> Result<(), Error> {
+        let mut read = Constraints::default();
+        read.table(&self.def.name, &constraint)?;
+        if read.has_keys() {
+            return Err(invalid(
+                "a key cannot be added to a table that exists: create another one with it, and INSERT \
+                 INTO … SELECT; a unique index of a LOCAL table is made by CREATE UNIQUE INDEX",
+            ));
+        }
+        read.rules
+            .checks
+            .into_iter()
+            .try_for_each(|check| self.add_check(check))
+    }
+
+    fn add_check(&mut self, check: CheckDef) -> Result<(), Error> {
+        let mut known = self.def.options.rules.checks.iter();
+        if known.any(|known| known.name == check.name) {
+            return Err(conflict(format!(
+                "constraint \"{}\" exists already: choose another name",
+                check.name
+            )));
+        }
+        self.def.options.rules.checks.push(check.clone());
+        self.new_checks.push(check);
+        Ok(())
+    }
+
+    fn drop_constraint(&mut self, name: &str, if_exists: bool) -> Result<(), Error> {
+        let checks = &mut self.def.options.rules.checks;
+        let before = checks.len();
+        checks.retain(|check| check.name != name);
+        if checks.len() == before && !if_exists {
+            return Err(not_found(format!(
+                "constraint \"{name}\" of table \"{}\" does not exist",
+                self.def.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn set_options(&mut self, options: &[SqlOption]) -> Result<(), Error> {
+        let (set, names) = table_options_of(options)?;
+        for name in names {
+            match name.as_str() {
+                "ttl" => self.def.options.ttl_millis = set.storage.ttl_millis,
+                "compression" => self.def.options.codec = set.storage.codec,
+                _ => {
+                    return Err(invalid(format!(
+                        "option \"{name}\" cannot be changed: rows are where it says; create another \
+                         table, and INSERT INTO … SELECT"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an expression names a column.
+fn names(text: &str, column: &str) -> bool {
+    renamed(text, column, "").map_or(true, |other| {
+        dml::parse_expr(text).map_or(true, |expr| expr.to_string() != other)
+    })
+}
+
+/// An expression in which a column has another name.
+fn renamed(text: &str, old: &str, new: &str) -> Result<String, Error> {
+    struct Renamer<'a>(&'a str, &'a str);
+    impl VisitorMut for Renamer<'_> {
+        type Break = ();
+        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            let last = match expr {
+                Expr::Identifier(ident) => Some(ident),
+                Expr::CompoundIdentifier(parts) => parts.last_mut(),
+                _ => None,
+            };
+            if let Some(ident) = last.filter(|ident| ident_of(ident) == self.0) {
+                *ident = Ident::with_quote('"', self.1);
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut expr = dml::parse_expr(text)?;
+    // It never breaks off.
+    let _ = expr.visit(&mut Renamer(old, new));
+    Ok(expr.to_string())
+}

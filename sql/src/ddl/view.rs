@@ -1,0 +1,251 @@
+//! Views: queries with a name.
+//!
+//! Idea: a view is a definition like a table's, so that it comes to every peer; a plain one has no
+//! rows, a materialized one keeps those of its query until it is refreshed. Invariant: a plain view
+//! is planned anew whenever it is read. The rows of a materialized view have keys that are made of
+//! their values, so that refreshing it writes only what differs, and may be tried again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, FixedSizeBinaryBuilder};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::sql::sqlparser::ast::{CreateView, ObjectName};
+use netabase_store::arrow_row::{RowConverter, SortField};
+use netabase_store::{Error, ErrorKind, TableDef, ViewDef};
+
+use super::clauses::table_options;
+use super::columns::{Columns, Constraints};
+use super::{definition, known_table, new_name, stored_fields};
+use crate::dml::{self, ROW_ID_BYTES};
+use crate::engine::Engine;
+use crate::error::{conflict, from_arrow, interrupted, invalid};
+use crate::output::Output;
+use crate::statement::{ident_of, parse_query, refuse_given};
+
+/// The only column of a plain view's definition, which has no rows.
+const NO_COLUMN: &str = "view";
+
+/// `CREATE [OR REPLACE] [MATERIALIZED] VIEW`.
+pub(crate) async fn create_view(engine: &Engine, statement: CreateView) -> Result<Output, Error> {
+    refuse_clauses(&statement)?;
+    let name = new_name(&statement.name)?;
+    if let Some(def) = crate::catalog::live_table(engine.store(), &name) {
+        if statement.if_not_exists {
+            return Ok(Output::empty());
+        }
+        return match statement.or_replace && is_plain_view(&def) && !statement.materialized {
+            true => replace_view(engine, &def, &statement).await,
+            false => Err(conflict(format!(
+                "\"{name}\" exists already; drop it first, or choose another name"
+            ))),
+        };
+    }
+    let deadline = engine.deadline();
+    let query = text_of(&statement);
+    let plan = dml::plan_query(engine, parse_query(&query)?, None, &deadline).await?;
+    let mut options = table_options(&statement.options)?;
+    let mut read = Constraints::default();
+    read.rules.comment = statement.comment;
+    let materialized = statement.materialized;
+    read.rules.view = Some(ViewDef {
+        query,
+        materialized,
+    });
+    if materialized {
+        let columns = read.finish(&name, stored_fields(&plan))?;
+        let def = definition(engine, name, columns, options)?;
+        let def = engine.cluster().create_table(def).await?;
+        let filled = fill(engine, &def).await;
+        if filled.is_err() {
+            engine.cluster().drop_table(def).await?;
+        }
+        return filled;
+    }
+    options.shards = 1;
+    let columns = Columns {
+        schema: Schema::new(vec![Field::new(NO_COLUMN, DataType::Utf8View, false)]),
+        key: vec![0],
+        rules: read.rules,
+        unique: Vec::new(),
+    };
+    let def = definition(engine, name, columns, options)?;
+    engine.cluster().create_table(def).await?;
+    Ok(Output::empty())
+}
+
+/// Gives a view another query, which is known to plan.
+async fn replace_view(
+    engine: &Engine,
+    def: &TableDef,
+    statement: &CreateView,
+) -> Result<Output, Error> {
+    let query = text_of(statement);
+    let deadline = engine.deadline();
+    dml::plan_query(engine, parse_query(&query)?, None, &deadline).await?;
+    let mut changed = def.clone();
+    changed.options.rules.view = Some(ViewDef {
+        query,
+        materialized: false,
+    });
+    changed.options.rules.comment = statement.comment.clone();
+    engine.cluster().alter_table(changed).await?;
+    Ok(Output::empty())
+}
+
+/// The query of a view, with the names that the statement gives its columns.
+fn text_of(statement: &CreateView) -> String {
+    if statement.columns.is_empty() {
+        return statement.query.to_string();
+    }
+    let quoted = |name: String| format!("\"{}\"", name.replace('"', "\"\""));
+    let names = statement.columns.iter();
+    let names: Vec<String> = names.map(|column| quoted(ident_of(&column.name))).collect();
+    format!(
+        "SELECT * FROM ({}) AS renamed({})",
+        statement.query,
+        names.join(", ")
+    )
+}
+
+fn refuse_clauses(statement: &CreateView) -> Result<(), Error> {
+    let clauses = [
+        (
+            "OR ALTER",
+            statement.or_alter,
+            "write CREATE OR REPLACE VIEW",
+        ),
+        ("SECURE", statement.secure, "leave it out"),
+        (
+            "CLUSTER BY",
+            !statement.cluster_by.is_empty(),
+            "order the rows in queries",
+        ),
+        (
+            "WITH NO SCHEMA BINDING",
+            statement.with_no_schema_binding,
+            "leave it out: a view is planned when it is read",
+        ),
+        (
+            "TEMPORARY",
+            statement.temporary,
+            "use WITH name AS (SELECT …) in the query",
+        ),
+        ("TO", statement.to.is_some(), "leave it out"),
+        (
+            "OR REPLACE … MATERIALIZED",
+            statement.or_replace && statement.materialized,
+            "DROP MATERIALIZED VIEW IF EXISTS it first",
+        ),
+        (
+            "ALGORITHM, DEFINER or SQL SECURITY",
+            statement.params.is_some(),
+            "leave it out",
+        ),
+    ];
+    refuse_given("CREATE VIEW … ", &clauses)
+}
+
+fn is_plain_view(def: &TableDef) -> bool {
+    let view = def.options.rules.view.as_ref();
+    view.is_some_and(|view| !view.materialized)
+}
+
+/// `DROP [MATERIALIZED] VIEW`: all names are checked before the first view goes.
+pub(crate) async fn drop_views(
+    engine: &Engine,
+    names: &[ObjectName],
+    (materialized, if_exists): (bool, bool),
+) -> Result<Output, Error> {
+    let mut defs = Vec::with_capacity(names.len());
+    for name in names {
+        let def = match known_table(engine, name) {
+            Ok(def) => def,
+            Err(error) if if_exists && error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        match &def.options.rules.view {
+            Some(view) if view.materialized == materialized => defs.push(def),
+            Some(_) if materialized => {
+                return Err(invalid(format!("{name} is a plain view: use DROP VIEW")));
+            }
+            Some(_) => {
+                return Err(invalid(format!(
+                    "{name} is a materialized view: use DROP MATERIALIZED VIEW"
+                )));
+            }
+            None => return Err(invalid(format!("{name} is a table: use DROP TABLE"))),
+        }
+    }
+    for def in defs {
+        engine.cluster().drop_table(def).await?;
+    }
+    Ok(Output::empty())
+}
+
+/// `REFRESH MATERIALIZED VIEW`.
+pub(crate) async fn refresh(engine: &Engine, name: &ObjectName) -> Result<Output, Error> {
+    let def = known_table(engine, name)?;
+    match &def.options.rules.view {
+        Some(view) if view.materialized => fill(engine, &def).await,
+        _ => Err(invalid(format!(
+            "{name} is not a materialized view: there is nothing to refresh"
+        ))),
+    }
+}
+
+/// Lets a materialized view have the rows of its query: writes those that it lacks, and removes those
+/// that it should not have.
+async fn fill(engine: &Engine, def: &Arc<TableDef>) -> Result<Output, Error> {
+    let Some(view) = &def.options.rules.view else {
+        return Ok(Output::empty());
+    };
+    let deadline = engine.deadline();
+    let plan = dml::plan_query(engine, parse_query(&view.query)?, None, &deadline).await?;
+    let visible = def.visible_columns();
+    let plan = dml::as_rows(def, plan, &visible)?;
+    let (rows, scans) = dml::collect(engine, &plan, deadline, "REFRESH").await?;
+    let keyed = {
+        let def = Arc::clone(def);
+        tokio::task::spawn_blocking(move || with_keys(&def, rows))
+            .await
+            .map_err(|error| interrupted(&error))??
+    };
+    let known = dml::keys_of(engine, def, &deadline).await?;
+    let receipt = dml::replace_rows(engine, def, keyed, known).await?;
+    Output::written(receipt, scans)
+}
+
+/// Whole rows: the hidden key is a hash of the values, and of how many rows like it came before.
+fn with_keys(def: &TableDef, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Error> {
+    let visible = def.visible_columns();
+    let fields = visible.iter().map(|column| def.schema.field(*column));
+    let fields = fields.map(|field| SortField::new(field.data_type().clone()));
+    let converter = RowConverter::new(fields.collect()).map_err(from_arrow)?;
+    let mut seen: HashMap<[u8; 32], u64> = HashMap::new();
+    let mut keyed = Vec::with_capacity(rows.len());
+    for batch in rows {
+        let encoded = converter
+            .convert_columns(batch.columns())
+            .map_err(from_arrow)?;
+        let mut keys = FixedSizeBinaryBuilder::with_capacity(batch.num_rows(), ROW_ID_BYTES);
+        for row in encoded.iter() {
+            let hash = *blake3::hash(row.data()).as_bytes();
+            let before = seen.entry(hash).or_default();
+            let key = blake3::keyed_hash(&hash, &before.to_le_bytes());
+            *before += 1;
+            let key = key
+                .as_bytes()
+                .get(..ROW_ID_BYTES as usize)
+                .unwrap_or_default();
+            keys.append_value(key).map_err(from_arrow)?;
+        }
+        let keys: ArrayRef = Arc::new(keys.finish());
+        let mut columns = batch.columns().to_vec();
+        columns.push(keys);
+        let schema = dml::named_schema(def);
+        keyed.push(RecordBatch::try_new(schema, columns).map_err(from_arrow)?);
+    }
+    Ok(keyed)
+}

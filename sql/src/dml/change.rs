@@ -1,0 +1,165 @@
+//! UPDATE, DELETE and TRUNCATE, as queries.
+//!
+//! Idea: an UPDATE writes whole rows, selected from the table and whatever else it names; a DELETE
+//! removes the keys of a query. So joins and subqueries mean what they mean in a query. Invariant:
+//! only rows that the query finds are changed, because their keys come from the table itself and
+//! cannot be assigned; DataFusion's own hooks, whose filters the optimizer may have folded into
+//! nothing, are never used. Non-goal: writing.
+
+use datafusion::sql::sqlparser::ast::{Delete, FromTable, Truncate, Update, UpdateTableFromKind};
+use netabase_store::{Error, ErrorKind};
+
+use super::rewrite::{Changed, as_rows, assigned, is_generated, item, quoted, select};
+use super::{Target, delete_rows, plan_query, write_query};
+use crate::ddl;
+use crate::engine::Engine;
+use crate::error::invalid;
+use crate::output::Output;
+use crate::statement::{check_delete, refuse_given};
+
+/// `UPDATE`.
+pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Error> {
+    check_update(&update)?;
+    let deadline = engine.deadline();
+    let changed = Changed::of(update.table)?;
+    let def = ddl::table_to_write(engine, &changed.name)?;
+    let target = Target {
+        def: def.clone(),
+        label: changed.label(),
+        returning: update.returning,
+    };
+    let mut values = assigned(&def, update.assignments)?;
+    // Hidden columns that are no keys are not read, and generated ones are made again.
+    let given: Vec<usize> = (0..def.schema.fields().len())
+        .filter(|column| !def.is_hidden(*column) || def.primary_key.contains(column))
+        .filter(|column| !is_generated(&def, *column))
+        .collect();
+    let projection = given.iter().map(|&column| {
+        let name = def.column_name(column);
+        let value = values.get_mut(column).and_then(Option::take);
+        item(value.unwrap_or_else(|| changed.column(name)), name)
+    });
+    let projection = projection.collect();
+    let others = match update.from {
+        Some(UpdateTableFromKind::AfterSet(tables) | UpdateTableFromKind::BeforeSet(tables)) => {
+            tables
+        }
+        None => Vec::new(),
+    };
+    let from = std::iter::once(changed.into_from(&def)).chain(others);
+    let query = select(projection, from.collect(), update.selection)?;
+    let plan = plan_query(engine, query, None, &deadline).await?;
+    let plan = as_rows(&def, plan, &given)?;
+    write_query(engine, target, (plan, given), deadline).await
+}
+
+/// Refuses clauses of UPDATE that would change its meaning.
+fn check_update(update: &Update) -> Result<(), Error> {
+    let clauses = [
+        (
+            "UPDATE … LIMIT",
+            update.limit.is_some(),
+            "choose the rows with WHERE key IN (SELECT … LIMIT …)",
+        ),
+        (
+            "UPDATE … ORDER BY",
+            !update.order_by.is_empty(),
+            "rows are changed all at once; leave it out",
+        ),
+        (
+            "UPDATE … OUTPUT",
+            update.output.is_some(),
+            "write RETURNING at the end",
+        ),
+        ("UPDATE OR …", update.or.is_some(), "leave it out"),
+        (
+            "UPDATE FROM … SET",
+            matches!(update.from, Some(UpdateTableFromKind::BeforeSet(_))),
+            "write UPDATE t SET … FROM …",
+        ),
+    ];
+    refuse_given("", &clauses)
+}
+
+/// `DELETE`.
+pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Error> {
+    check_delete(&delete)?;
+    let deadline = engine.deadline();
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = delete.from;
+    let Some(table) = tables.into_iter().next() else {
+        return Err(invalid("DELETE names no table"));
+    };
+    let changed = Changed::of(table)?;
+    let def = ddl::table_to_write(engine, &changed.name)?;
+    let target = Target {
+        def: def.clone(),
+        label: changed.label(),
+        returning: delete.returning,
+    };
+    // Those that RETURNING may name, and the key.
+    let wanted: Vec<usize> = (0..def.schema.fields().len())
+        .filter(|column| {
+            def.primary_key.contains(column)
+                || (target.returning.is_some() && !def.is_hidden(*column))
+        })
+        .collect();
+    let projection = wanted.iter().map(|&column| {
+        let name = def.column_name(column);
+        item(changed.column(name), name)
+    });
+    let projection = projection.collect();
+    let others = delete.using.into_iter().flatten();
+    let from = std::iter::once(changed.into_from(&def)).chain(others);
+    let query = select(projection, from.collect(), delete.selection)?;
+    let plan = plan_query(engine, query, None, &deadline).await?;
+    delete_rows(engine, target, (plan, wanted), deadline).await
+}
+
+/// `TRUNCATE`: removes every row that is there now, table by table.
+pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Output, Error> {
+    let clauses = [
+        (
+            "PARTITION",
+            truncate.partitions.is_some(),
+            "choose rows with DELETE … WHERE",
+        ),
+        (
+            "ON CLUSTER",
+            truncate.on_cluster.is_some(),
+            "leave it out: a table is one on all peers",
+        ),
+        (
+            "RESTART IDENTITY",
+            truncate.identity.is_some(),
+            "leave it out: there are no sequences",
+        ),
+        (
+            "CASCADE",
+            truncate.cascade.is_some(),
+            "leave it out: no table refers to another one",
+        ),
+    ];
+    refuse_given("TRUNCATE … ", &clauses)?;
+    let mut defs = Vec::with_capacity(truncate.table_names.len());
+    for table in &truncate.table_names {
+        match ddl::table_to_write(engine, &table.name) {
+            Ok(def) => defs.push(def),
+            Err(error) if truncate.if_exists && error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut receipts = Vec::with_capacity(defs.len());
+    for def in defs {
+        let deadline = engine.deadline();
+        let wanted = def.primary_key.clone();
+        let plan = plan_query(engine, super::all_keys(&def)?, None, &deadline).await?;
+        let target = Target {
+            label: quoted(&def.name),
+            def,
+            returning: None,
+        };
+        let removed = delete_rows(engine, target, (plan, wanted), deadline).await?;
+        receipts.extend(removed.receipt().cloned());
+    }
+    Output::written(crate::write::sum_receipts(receipts), Vec::new())
+}

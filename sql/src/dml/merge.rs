@@ -1,0 +1,382 @@
+//! MERGE.
+//!
+//! Idea: source and table are joined in one query, which says for each pair what is done with it, and
+//! what the row becomes. Invariants: the first clause that fits a pair decides, as SQL has it; a row
+//! of the table that several rows of the source would change is an error, and then nothing is
+//! written. Rows that are written and those that are removed are handed over together.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch, is_null, not};
+use arrow::datatypes::Int64Type;
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction,
+    MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias,
+    TableFactor, TableWithJoins, Value, WildcardAdditionalOptions,
+};
+use netabase_store::{Change, Error, ErrorKind, TableDef};
+
+use super::rewrite::{
+    Changed, alias_of, all_of, arrow_cast, assigned, case, column, default_of, generated_error,
+    is_default, is_generated, item, keyed, listed_column, null, number, select, writable_columns,
+};
+use super::{RowRules, collect, plan_query};
+use crate::ddl;
+use crate::engine::Engine;
+use crate::error::{from_arrow, interrupted, invalid};
+use crate::output::Output;
+use crate::statement::refuse_given;
+use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
+
+/// Is true in every row of the source.
+const PRESENT: &str = "$present";
+/// The number of the clause that decides; 0 for none.
+const CLAUSE: &str = "$clause";
+
+/// `MERGE`.
+pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error> {
+    refuse_given(
+        "",
+        &[(
+            "MERGE … OUTPUT",
+            merge.output.is_some(),
+            "SELECT the rows afterwards",
+        )],
+    )?;
+    let deadline = engine.deadline();
+    let changed = Changed::of(TableWithJoins {
+        relation: merge.table,
+        joins: Vec::new(),
+    })?;
+    let def = ddl::table_to_write(engine, &changed.name)?;
+    let pairs = Pairs {
+        def: Arc::clone(&def),
+        label: changed.label(),
+        source: source_label(&merge.source)?,
+    };
+    let actions = actions(&merge.clauses);
+    let query = pairs.query(merge.source, *merge.on, merge.clauses)?;
+    let plan = plan_query(engine, query, None, &deadline).await?;
+    let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;
+    let rules = RowRules::of(engine, &def)?;
+    let given = pairs.given();
+    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    for batch in rows {
+        let (rows, gone) = split(&batch, &actions)?;
+        written.push(whole(&def, &rules, &given, &rows)?);
+        removed.push(gone);
+    }
+    let key = |column: &usize| given.iter().position(|given| given == column);
+    let key: Vec<usize> = def.primary_key.iter().filter_map(key).collect();
+    let work = {
+        let def = Arc::clone(&def);
+        move || {
+            let removed = key_batches(&def, &removed, &key)?;
+            let written_keys = key_batches(&def, &written, &def.primary_key)?;
+            let all = [written_keys, removed.clone()].concat();
+            refuse_duplicates(&def, &all, &NoOrigin).map_err(twice)?;
+            Ok::<_, Error>((written, removed))
+        }
+    };
+    let (written, removed) = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| interrupted(&error))??;
+    let written = CheckedRows::check(Arc::clone(&def), Change::Upsert, written, NoOrigin).await?;
+    let removed = CheckedRows::check(def, Change::Delete, removed, NoOrigin).await?;
+    let receipt = engine.apply(vec![written, removed]).await?;
+    Output::written(receipt, scans)
+}
+
+/// Completes rows, of which those that are new may lack a hidden key.
+fn whole(
+    def: &TableDef,
+    rules: &RowRules,
+    given: &[usize],
+    rows: &RecordBatch,
+) -> Result<RecordBatch, Error> {
+    let hidden = |column: &usize| def.is_hidden(*column);
+    let Some(place) = given.iter().position(hidden) else {
+        return rules.complete(given, rows);
+    };
+    let is_new = is_null(rows.column(place)).map_err(from_arrow)?;
+    let is_old = not(&is_new).map_err(from_arrow)?;
+    let old = filter_record_batch(rows, &is_old).map_err(from_arrow)?;
+    let new = filter_record_batch(rows, &is_new).map_err(from_arrow)?;
+    let kept: Vec<usize> = (0..given.len()).filter(|other| *other != place).collect();
+    let visible: Vec<usize> = given
+        .iter()
+        .filter(|column| !hidden(column))
+        .copied()
+        .collect();
+    let new = new.project(&kept).map_err(from_arrow)?;
+    let parts = [
+        rules.complete(given, &old)?,
+        rules.complete(&visible, &new)?,
+    ];
+    concat_batches(&parts[0].schema(), &parts).map_err(from_arrow)
+}
+
+fn twice(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Conflict => invalid(format!(
+            "a row would be changed twice, because several rows of the source match it: {error}"
+        )),
+        _ => error,
+    }
+}
+
+/// What a clause does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Write,
+    Remove,
+}
+
+fn actions(clauses: &[MergeClause]) -> Vec<Action> {
+    let action = |clause: &MergeClause| match &clause.action {
+        MergeAction::Delete { .. } => Action::Remove,
+        MergeAction::Insert(_) | MergeAction::Update(_) => Action::Write,
+    };
+    clauses.iter().map(action).collect()
+}
+
+/// How the source is called.
+fn source_label(source: &TableFactor) -> Result<Ident, Error> {
+    if let Some(alias) = alias_of(source) {
+        return Ok(alias.name.clone());
+    }
+    match source {
+        TableFactor::Table { name, .. } => {
+            let last = name.0.last().and_then(|part| part.as_ident().cloned());
+            last.ok_or_else(|| invalid(format!("{name} is not the name of a table")))
+        }
+        other => Err(invalid(format!(
+            "the source of MERGE needs a name: write USING {other} AS s"
+        ))),
+    }
+}
+
+/// The pairs of rows that a MERGE looks at.
+struct Pairs {
+    def: Arc<TableDef>,
+    label: Ident,
+    source: Ident,
+}
+
+impl Pairs {
+    /// The columns of the table that the query gives, after the number of the clause.
+    fn given(&self) -> Vec<usize> {
+        let columns = 0..self.def.schema.fields().len();
+        columns
+            .filter(|column| !self.def.is_hidden(*column) || self.def.primary_key.contains(column))
+            .filter(|column| !is_generated(&self.def, *column))
+            .collect()
+    }
+
+    /// The rows that a clause decides about, behind the number of that clause.
+    fn query(
+        &self,
+        source: TableFactor,
+        on: Expr,
+        clauses: Vec<MergeClause>,
+    ) -> Result<Query, Error> {
+        let has = |kinds: &[MergeClauseKind]| {
+            let mut clauses = clauses.iter();
+            clauses.any(|clause| kinds.contains(&clause.clause_kind))
+        };
+        let new = has(&[
+            MergeClauseKind::NotMatched,
+            MergeClauseKind::NotMatchedByTarget,
+        ]);
+        let on = JoinConstraint::On(on);
+        let join = match (new, has(&[MergeClauseKind::NotMatchedBySource])) {
+            (true, true) => JoinOperator::FullOuter(on),
+            (true, false) => JoinOperator::Left(on),
+            (false, true) => JoinOperator::Right(on),
+            (false, false) => JoinOperator::Inner(on),
+        };
+        let from = self.joined(source, join)?;
+        let mut decisions = Vec::with_capacity(clauses.len());
+        let mut rows = Vec::with_capacity(clauses.len());
+        for clause in clauses {
+            let decides = self.kind(clause.clause_kind)?;
+            decisions.push(all_of(decides.into_iter().chain(clause.predicate)));
+            rows.push(self.row(clause.clause_kind, clause.action)?);
+        }
+        let numbers = decisions.iter().cloned().zip((1..).map(number));
+        let mut projection = vec![item(case(numbers.collect(), number(0)), CLAUSE)];
+        for column in self.given() {
+            let data_type = self.def.schema.field(column).data_type();
+            let mut branches = Vec::with_capacity(decisions.len());
+            for (decides, row) in decisions.iter().zip(&mut rows) {
+                let value = row.get_mut(column).and_then(Option::take);
+                let value = value.unwrap_or_else(|| self.old(column));
+                branches.push((decides.clone(), arrow_cast(value, data_type)?));
+            }
+            let name = self.def.column_name(column);
+            projection.push(item(case(branches, null()), name));
+        }
+        let any = decisions.into_iter().reduce(|left, right| Expr::BinaryOp {
+            left: Box::new(left),
+            op: BinaryOperator::Or,
+            right: Box::new(right),
+        });
+        select(projection, vec![from], any)
+    }
+
+    /// The source, with a column that tells whether it is there, and the table.
+    fn joined(
+        &self,
+        source: TableFactor,
+        join_operator: JoinOperator,
+    ) -> Result<TableWithJoins, Error> {
+        let present = Expr::Value(Value::Boolean(true).with_empty_span());
+        let items = vec![
+            SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+            item(present, PRESENT),
+        ];
+        let source = TableWithJoins {
+            relation: source,
+            joins: Vec::new(),
+        };
+        let alias = TableAlias {
+            explicit: true,
+            name: self.source.clone(),
+            columns: Vec::new(),
+            at: None,
+        };
+        Ok(TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(select(items, vec![source], None)?),
+                alias: Some(alias),
+                sample: None,
+            },
+            joins: vec![Join {
+                relation: keyed(&self.def, self.label.clone()),
+                global: false,
+                join_operator,
+            }],
+        })
+    }
+
+    /// When a clause of this kind is looked at.
+    fn kind(&self, kind: MergeClauseKind) -> Result<Vec<Expr>, Error> {
+        let Some(key) = self.def.primary_key.first() else {
+            return Err(invalid(format!("table \"{}\" has no key", self.def.name)));
+        };
+        let key = Box::new(self.old(*key));
+        let present = Box::new(column(&self.source, PRESENT));
+        Ok(match kind {
+            MergeClauseKind::Matched => vec![Expr::IsNotNull(key), Expr::IsNotNull(present)],
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => {
+                vec![Expr::IsNull(key)]
+            }
+            MergeClauseKind::NotMatchedBySource => vec![Expr::IsNull(present)],
+        })
+    }
+
+    fn old(&self, place: usize) -> Expr {
+        column(&self.label, self.def.column_name(place))
+    }
+
+    /// What a clause makes of the columns, by their positions; nothing: what they are.
+    fn row(&self, kind: MergeClauseKind, action: MergeAction) -> Result<Vec<Option<Expr>>, Error> {
+        let inserts = matches!(
+            kind,
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget
+        );
+        match action {
+            MergeAction::Insert(insert) if inserts => self.inserted(insert),
+            MergeAction::Update(update) if !inserts => {
+                if update.update_predicate.is_some() || update.delete_predicate.is_some() {
+                    return Err(invalid(
+                        "UPDATE … WHERE in MERGE is not supported: write WHEN MATCHED AND condition",
+                    ));
+                }
+                assigned(&self.def, update.assignments)
+            }
+            MergeAction::Delete { .. } if !inserts => {
+                Ok(vec![None; self.def.schema.fields().len()])
+            }
+            other => Err(invalid(format!(
+                "WHEN {kind} cannot be followed by {other}: rows that are not there are inserted, others \
+                 are updated or deleted"
+            ))),
+        }
+    }
+
+    fn inserted(&self, insert: MergeInsertExpr) -> Result<Vec<Option<Expr>>, Error> {
+        let def = &self.def;
+        if insert.insert_predicate.is_some() {
+            return Err(invalid(
+                "INSERT … WHERE in MERGE is not supported: write WHEN NOT MATCHED AND condition",
+            ));
+        }
+        let MergeInsertKind::Values(values) = insert.kind else {
+            return Err(invalid(
+                "INSERT ROW in MERGE is not supported: write INSERT (columns) VALUES (…)",
+            ));
+        };
+        let mut rows = values.rows.into_iter().map(|row| row.content);
+        let (Some(values), None) = (rows.next(), rows.next()) else {
+            return Err(invalid("INSERT in MERGE takes one row of values"));
+        };
+        let columns = match insert.columns.is_empty() {
+            true => match values.len() == writable_columns(def).len() {
+                true => writable_columns(def),
+                false => def.visible_columns(),
+            },
+            false => {
+                let names = insert.columns.iter();
+                names
+                    .map(|name| listed_column(def, name))
+                    .collect::<Result<_, _>>()?
+            }
+        };
+        if columns.len() != values.len() {
+            return Err(invalid(format!(
+                "INSERT in MERGE has {} values for {} columns",
+                values.len(),
+                columns.len()
+            )));
+        }
+        // What is not listed has its default, and a hidden key is made.
+        let mut row: Vec<Option<Expr>> = vec![None; def.schema.fields().len()];
+        for column in self.given() {
+            if let Some(place) = row.get_mut(column) {
+                *place = Some(default_of(def, column)?);
+            }
+        }
+        for (column, value) in columns.into_iter().zip(values) {
+            let value = match (is_generated(def, column), is_default(&value)) {
+                (true, true) => continue,
+                (true, false) => return Err(generated_error(def, column)),
+                (false, true) => default_of(def, column)?,
+                (false, false) => value,
+            };
+            if let Some(place) = row.get_mut(column) {
+                *place = Some(value);
+            }
+        }
+        Ok(row)
+    }
+}
+
+/// The rows to write, and those to remove; the number of the clause is cut off.
+fn split(batch: &RecordBatch, actions: &[Action]) -> Result<(RecordBatch, RecordBatch), Error> {
+    let clauses = batch.column(0).as_primitive::<Int64Type>();
+    let all: Vec<usize> = (1..batch.num_columns()).collect();
+    let rows = batch.project(&all).map_err(from_arrow)?;
+    let of = |wanted: Action| {
+        let chosen = clauses.iter().map(|clause| {
+            let place = clause.and_then(|clause| usize::try_from(clause).ok());
+            let action = place.and_then(|place| actions.get(place.checked_sub(1)?));
+            Some(action == Some(&wanted))
+        });
+        let chosen: BooleanArray = chosen.collect();
+        filter_record_batch(&rows, &chosen).map_err(from_arrow)
+    };
+    Ok((of(Action::Write)?, of(Action::Remove)?))
+}
