@@ -31,6 +31,7 @@ mod joining;
 mod objects;
 mod opening;
 mod runtime;
+mod session;
 mod settings;
 mod upkeep;
 mod views;
@@ -48,4 +49,5 @@ pub use netabase_store::{
     BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
     OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth, StoreStats,
 };
+pub use session::Session;
 pub use settings::Settings;

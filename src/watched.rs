@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
-use netabase_sql::{BulkSink, Cluster, ShardSource, WriteReceipt};
+use netabase_sql::{BulkSink, Cluster, ShardSource, TableWrite, WriteReceipt};
 use netabase_store::{Change, Error, TableDef};
 
 tokio::task_local! {
@@ -53,6 +53,10 @@ impl Cluster for WatchedCluster {
         parts: Vec<(u32, RecordBatch)>,
     ) -> Result<WriteReceipt, Error> {
         self.0.write(def, change, parts).await
+    }
+
+    async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
+        self.0.write_together(writes).await
     }
 
     fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {

@@ -14,7 +14,10 @@ use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use libp2p::PeerId;
-use netabase_sql::{Cluster, ShardRef, ShardSource, SourceStatistics, WriteReceipt, next_revision};
+use netabase_sql::{
+    Cluster, ShardRef, ShardSource, SourceStatistics, TableWrite, WriteReceipt, next_revision,
+    write_here,
+};
 use netabase_store::{Change, Error, ErrorKind, ShardBatch, Stamp, TableDef};
 
 use crate::counters::add;
@@ -334,6 +337,29 @@ impl Cluster for NetworkCluster {
         let mut dropped = TableDef::clone(&def);
         dropped.dropped = Some(self.shared.store.clock().now());
         self.store_definition(dropped).await.map(|_| ())
+    }
+
+    /// Every shard takes its part as a whole; then tables that stay here take effect together.
+    async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
+        let (here, spread): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| write.def.local);
+        let mut receipts = Vec::with_capacity(here.len() + spread.len());
+        for write in spread {
+            receipts.push(self.write(write.def, write.change, write.parts).await?);
+        }
+        if !here.is_empty() {
+            let store = self.shared.store.clone();
+            let me = self.shared.me.as_str().into();
+            let work = move || write_here(&store, &me, here);
+            let written = tokio::task::spawn_blocking(work).await.map_err(|e| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("a write was interrupted: {e}"),
+                )
+            })??;
+            receipts.extend(written);
+        }
+        Ok(receipts)
     }
 
     async fn write(

@@ -154,6 +154,17 @@ pub struct WriteReceipt {
     pub bytes: u64,
 }
 
+/// Rows of one table that are written together with others.
+#[derive(Debug, Clone)]
+pub struct TableWrite {
+    /// The table.
+    pub def: Arc<TableDef>,
+    /// What is done with the rows.
+    pub change: Change,
+    /// The rows by shard.
+    pub parts: Vec<(u32, RecordBatch)>,
+}
+
 /// Takes many rows of one table. None of them is visible before `finish`; dropping it leaves nothing.
 pub trait BulkSink: Send {
     /// Takes rows with all columns of the table, in any order. May block.
@@ -206,6 +217,20 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         change: Change,
         parts: Vec<(u32, RecordBatch)>,
     ) -> Result<WriteReceipt, Error>;
+
+    /// Applies the writes of a transaction. Where one store holds everything, they take effect together
+    /// or not at all; by default they are written one after the other, each shard as a whole.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), and `Capacity` for more than can take effect together: then
+    /// nothing was written.
+    async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
+        let mut receipts = Vec::with_capacity(writes.len());
+        for write in writes {
+            receipts.push(self.write(write.def, write.change, write.parts).await?);
+        }
+        Ok(receipts)
+    }
 
     /// A way to load many rows at once, where there is one: without it they are written in chunks.
     ///

@@ -20,15 +20,17 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectType, Statement as SqlSta
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
-use crate::cluster::{BulkSink, Cluster, WriteReceipt};
+use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::error::{error_from_datafusion, invalid};
+use crate::local::blocking;
 use crate::memory::{QueryPool, QuerySettings};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::settings::EngineSettings;
 use crate::table_checker::check_tables as check_statement;
+use crate::transaction::{self, Transaction};
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
@@ -48,6 +50,7 @@ struct Inner {
     own_settings: QuerySettings,
     /// Held while rows are looked at and written that must have values that no other has.
     unique: Arc<tokio::sync::Mutex<()>>,
+    transaction: Transaction,
 }
 
 impl fmt::Debug for Engine {
@@ -97,6 +100,7 @@ impl Engine {
                 settings,
                 own_settings,
                 unique: Arc::default(),
+                transaction: Transaction::default(),
             }),
         })
     }
@@ -203,28 +207,77 @@ impl Engine {
         &self,
         def: &Arc<TableDef>,
     ) -> Result<Option<Box<dyn BulkSink>>, Error> {
-        match def.options.rules.unique.is_empty() {
+        // Whether rows are unique is found out with all of them in hand, and a transaction keeps them.
+        match def.options.rules.unique.is_empty() && !self.transaction().is_open() {
             true => self.cluster().bulk_sink(def),
-            // Whether they are unique is found out with all rows in hand.
             false => Ok(None),
         }
     }
 
-    /// Writes what was checked, table by table.
+    /// Writes what was checked, table by table; or keeps it until the open transaction is committed.
     pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
-        let mut receipts = Vec::with_capacity(changes.len());
-        let unique = changes.iter().any(CheckedRows::is_unique);
-        let _alone = match unique {
-            true => Some(self.inner.unique.lock().await),
-            false => None,
-        };
-        for rows in changes.iter().filter(|rows| rows.is_unique()) {
-            dml::check_unique(self, rows.def(), rows.batches()).await?;
+        let _alone = self.check_unique(&changes).await?;
+        if self.transaction().is_open() {
+            return transaction::keep(self, changes).await;
         }
+        let mut receipts = Vec::with_capacity(changes.len());
         for rows in changes {
             receipts.push(rows.write(self.cluster(), &mut |_, _| {}).await?);
         }
         Ok(sum_receipts(receipts))
+    }
+
+    /// Writes what was checked, all at once where that can be promised.
+    pub(crate) async fn write_together(
+        &self,
+        changes: Vec<CheckedRows>,
+    ) -> Result<WriteReceipt, Error> {
+        let _alone = self.check_unique(&changes).await?;
+        let split = move || changes.into_iter().map(CheckedRows::into_write).collect();
+        let writes: Vec<TableWrite> = blocking(split).await?;
+        let receipts = self.cluster().write_together(writes).await?;
+        Ok(sum_receipts(receipts))
+    }
+
+    /// Looks whether values are unique that must be; nobody else writes such rows while the guard lives.
+    async fn check_unique(
+        &self,
+        changes: &[CheckedRows],
+    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Error> {
+        if !changes.iter().any(CheckedRows::is_unique) {
+            return Ok(None);
+        }
+        let alone = self.inner.unique.lock().await;
+        for rows in changes.iter().filter(|rows| rows.is_unique()) {
+            dml::check_unique(self, rows.def(), rows.batches()).await?;
+        }
+        Ok(Some(alone))
+    }
+
+    /// The session's transaction.
+    pub(crate) fn transaction(&self) -> &Transaction {
+        &self.inner.transaction
+    }
+
+    /// Another session over the same tables: with settings, prepared statements and a transaction of
+    /// its own. Memory of queries is shared.
+    #[must_use]
+    pub fn session(&self) -> Engine {
+        let inner = &self.inner;
+        let state = SessionStateBuilder::new_from_existing(inner.context.state())
+            .with_session_id(inner.store.clock().now().to_string())
+            .build();
+        Engine {
+            inner: Arc::new(Inner {
+                context: SessionContext::new_with_state(state),
+                store: inner.store.clone(),
+                cluster: Arc::clone(&inner.cluster),
+                settings: inner.settings.clone(),
+                own_settings: inner.own_settings.clone(),
+                unique: Arc::clone(&inner.unique),
+                transaction: Transaction::default(),
+            }),
+        }
     }
 
     pub(crate) fn deadline(&self) -> Deadline {
@@ -258,6 +311,9 @@ impl Engine {
     }
 
     async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
+        if self.transaction().is_open() {
+            statement::check_in_transaction(&inner)?;
+        }
         match &inner {
             SqlStatement::CreateTable(_)
             | SqlStatement::CreateIndex(_)
@@ -294,6 +350,11 @@ impl Engine {
             | SqlStatement::Delete(_)
             | SqlStatement::Merge(_)
             | SqlStatement::Truncate(_) => return dml::run(self, inner).await,
+            SqlStatement::StartTransaction { .. }
+            | SqlStatement::Commit { .. }
+            | SqlStatement::Rollback { .. }
+            | SqlStatement::Savepoint { .. }
+            | SqlStatement::ReleaseSavepoint { .. } => return transaction::run(self, inner).await,
             SqlStatement::Set(set) => statement::check_set(set)?,
             SqlStatement::Copy { .. } => return copy::copy_statement(self, inner).await,
             SqlStatement::Query(_)

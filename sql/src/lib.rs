@@ -55,6 +55,7 @@ mod shard_scan;
 mod statement;
 mod system;
 mod table_checker;
+mod transaction;
 mod types;
 mod upkeep;
 mod views;
@@ -62,7 +63,8 @@ mod write;
 
 pub use block::{Block, BlockRows, Zone};
 pub use cluster::{
-    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt,
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, TableWrite,
+    WriteReceipt,
 };
 pub use colocate::{ByShardExec, CoLocate};
 pub use copy::{CopyFormat, CopyOptions};
@@ -73,7 +75,7 @@ pub use error::{error_from_datafusion, error_to_datafusion};
 pub use estimate::Estimates;
 pub use index_answer::IndexAnswer;
 pub use layout::{ColumnSummary, Layout};
-pub use local::{LocalCluster, LocalSource, next_revision};
+pub use local::{LocalCluster, LocalSource, next_revision, write_here};
 pub use lookup::IndexMetrics;
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};

@@ -22,9 +22,10 @@ use parking_lot::Mutex;
 
 use crate::block::is_ordered;
 use crate::cluster::{
-    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, WriteReceipt,
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, TableWrite,
+    WriteReceipt,
 };
-use crate::error::{conflict, interrupted, not_found};
+use crate::error::{capacity, conflict, interrupted, not_found};
 use crate::estimate::Estimates;
 use crate::index_answer::IndexAnswer;
 use crate::index_rows;
@@ -72,6 +73,51 @@ impl LocalCluster {
             estimates: Estimates::default(),
         }
     }
+}
+
+/// What a write of these rows to one store reaches, once it is done.
+fn receipt_of(me: &Author, parts: &[(u32, RecordBatch)]) -> WriteReceipt {
+    let mut shards: Vec<u32> = parts.iter().map(|(shard, _)| *shard).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    WriteReceipt {
+        rows: parts.iter().map(|(_, rows)| rows.num_rows() as u64).sum(),
+        shards: shards.len(),
+        peers: vec![me.to_string()],
+        replicas: 1,
+        bytes: 0,
+    }
+}
+
+/// Writes to this store alone, all together or nothing: one entry of its log. Blocks.
+///
+/// # Errors
+/// `Capacity` for more than one entry holds; whatever the store refuses.
+pub fn write_here(
+    store: &Store,
+    me: &Author,
+    writes: Vec<TableWrite>,
+) -> Result<Vec<WriteReceipt>, Error> {
+    let receipts = writes.iter().map(|write| receipt_of(me, &write.parts));
+    let receipts = receipts.collect();
+    let stamp = Stamp {
+        version: store.clock().now(),
+        author: Arc::clone(me),
+    };
+    let mut frame = Vec::new();
+    for write in writes {
+        let TableWrite { def, change, parts } = write;
+        frame.extend(frames(&def, change, &stamp, parts).into_iter().flatten());
+    }
+    let bytes: usize = frame.iter().map(|batch| logical_bytes(&batch.rows)).sum();
+    if bytes > FRAME_BYTES {
+        return Err(capacity(format!(
+            "the transaction has {bytes} bytes of rows, but at most {FRAME_BYTES} can take effect \
+             together; nothing was written: COMMIT more often"
+        )));
+    }
+    store.write(frame)?;
+    Ok(receipts)
 }
 
 /// Runs a store call where it may block.
@@ -164,16 +210,7 @@ impl Cluster for LocalCluster {
         change: Change,
         parts: Vec<(u32, RecordBatch)>,
     ) -> Result<WriteReceipt, Error> {
-        let mut shards: Vec<u32> = parts.iter().map(|(shard, _)| *shard).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        let receipt = WriteReceipt {
-            rows: parts.iter().map(|(_, rows)| rows.num_rows() as u64).sum(),
-            shards: shards.len(),
-            peers: vec![self.me.to_string()],
-            replicas: 1,
-            bytes: 0,
-        };
+        let receipt = receipt_of(&self.me, &parts);
         let store = self.store.clone();
         let author = Arc::clone(&self.me);
         blocking(move || {
@@ -187,6 +224,11 @@ impl Cluster for LocalCluster {
             Ok(receipt)
         })
         .await
+    }
+
+    async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
+        let (store, me) = (self.store.clone(), Arc::clone(&self.me));
+        blocking(move || write_here(&store, &me, writes)).await
     }
 
     fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {

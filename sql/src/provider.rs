@@ -25,6 +25,7 @@ use crate::cluster::{Cluster, ScanRequest};
 use crate::error::error_to_datafusion;
 use crate::output::{ScanInfo, ScanLog};
 use crate::shard_scan::ShardScan;
+use crate::transaction::{Changes, overlay};
 
 /// One table of the store: its visible columns, under the names that they have now.
 #[derive(Debug)]
@@ -178,7 +179,12 @@ impl TableProvider for ShardTable {
             fetch: limit,
             answer: None,
         };
-        self.named(ShardScan::new(request, source)?.into_exec(), wanted)
+        let scan = |request| Ok(ShardScan::new(request, source)?.into_exec());
+        let read = match state.config().get_extension::<Changes>() {
+            Some(changes) => overlay(&changes, request, scan)?,
+            None => scan(request)?,
+        };
+        self.named(read, wanted)
     }
 }
 

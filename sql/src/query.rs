@@ -109,6 +109,9 @@ async fn start(
 fn state_with_log(engine: &Engine, log: &Arc<ScanLog>) -> SessionState {
     let mut state = engine.context().state();
     state.config_mut().set_extension(Arc::clone(log));
+    if let Some(changes) = engine.transaction().changes() {
+        state.config_mut().set_extension(changes);
+    }
     state.mark_start_execution();
     state
 }

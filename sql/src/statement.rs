@@ -296,14 +296,6 @@ pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
 /// The refusal of a statement that nobody runs.
 pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
     let (what, way_out) = match statement {
-        SqlStatement::StartTransaction { .. }
-        | SqlStatement::Commit { .. }
-        | SqlStatement::Rollback { .. }
-        | SqlStatement::Savepoint { .. }
-        | SqlStatement::ReleaseSavepoint { .. } => (
-            "a transaction",
-            "every statement stands alone; write related rows in one INSERT",
-        ),
         SqlStatement::CreateFunction(_) => ("CREATE FUNCTION", "write the expression in the query"),
         SqlStatement::CreateSchema { .. } | SqlStatement::CreateDatabase { .. } => {
             ("CREATE SCHEMA", "all tables are in the schema \"public\"")
@@ -321,6 +313,22 @@ pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
         }
     };
     refused(what, way_out)
+}
+
+/// Refuses what cannot be taken back.
+pub(crate) fn check_in_transaction(statement: &SqlStatement) -> Result<(), Error> {
+    match statement {
+        SqlStatement::CreateTable(_)
+        | SqlStatement::CreateView(_)
+        | SqlStatement::CreateIndex(_)
+        | SqlStatement::AlterTable(_)
+        | SqlStatement::Comment { .. }
+        | SqlStatement::Drop { .. } => Err(invalid(
+            "definitions cannot be changed inside a transaction, because they take effect at once on \
+             every peer: COMMIT or ROLLBACK first",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The refusal of CREATE EXTERNAL TABLE.

@@ -19,7 +19,7 @@ use hashbrown::{HashMap, HashSet};
 use netabase_store::arrow_row::Rows;
 use netabase_store::{Change, Error, KeyEncoder, TableDef};
 
-use crate::cluster::{Cluster, WriteReceipt};
+use crate::cluster::{Cluster, TableWrite, WriteReceipt};
 use crate::error::{conflict, from_arrow, interrupted, invalid};
 
 /// Bytes of rows handed to the cluster at once.
@@ -135,6 +135,11 @@ impl CheckedRows {
         &self.def
     }
 
+    /// What is done with the rows.
+    pub(crate) fn change(&self) -> Change {
+        self.change
+    }
+
     /// The rows, or keys.
     pub(crate) fn batches(&self) -> &[RecordBatch] {
         &self.batches
@@ -172,6 +177,15 @@ impl CheckedRows {
             progress(sum.rows, total);
         }
         Ok(sum.into_receipt())
+    }
+
+    /// The rows by shard, for one write.
+    pub(crate) fn into_write(self) -> Result<TableWrite, Error> {
+        Ok(TableWrite {
+            parts: split(&self.def, &self.batches)?,
+            def: self.def,
+            change: self.change,
+        })
     }
 
     /// Groups the batches into chunks of about `CHUNK_BYTES`.

@@ -18,4 +18,5 @@ mod scan;
 mod scripts;
 mod statistics;
 mod tpch;
+mod transactions;
 mod upkeep;
