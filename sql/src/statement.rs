@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use netabase_store::Error;
 
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use crate::ddl;
 use crate::error::{error_from_datafusion, invalid};
 use crate::system::SYSTEM_SCHEMA;
 use crate::upkeep::{self, Parsed};
@@ -142,6 +143,9 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     if let Some(ours) = upkeep::parse(parser)? {
         return Ok(ours);
     }
+    if let Some(create) = ddl::parse_create_table(parser)? {
+        return Ok(Parsed::Sql(create));
+    }
     let is_copy = is_keyword(&parser.parser.peek_token().token, Keyword::COPY)
         && !is_keyword(&parser.parser.peek_nth_token(1).token, Keyword::INTO);
     if !is_copy {
@@ -161,6 +165,12 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     }
     let statement = Statement::Statement(Box::new(statement));
     Ok(Parsed::Sql(statement))
+}
+
+/// Whether a token is this word, without quotes.
+pub(crate) fn is_word(token: &Token, wanted: &str) -> bool {
+    matches!(token, Token::Word(word)
+        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }
 
 fn is_keyword(token: &Token, keyword: Keyword) -> bool {

@@ -8,14 +8,13 @@ use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::Token;
 use netabase_store::Error;
 
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, not_found};
 use crate::local::blocking;
 use crate::output::Output;
-use crate::statement::{TableName, table_name};
+use crate::statement::{TableName, is_word, table_name};
 
 /// A statement of any kind.
 #[derive(Debug)]
@@ -52,11 +51,6 @@ pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> 
         .and_then(|()| parser.parse_object_name(false))
         .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
     Ok(Some(made(name)))
-}
-
-fn is_word(token: &Token, wanted: &str) -> bool {
-    matches!(token, Token::Word(word)
-        if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }
 
 /// Makes a checkpoint of this peer's store.

@@ -53,3 +53,106 @@ async fn updates_and_deletes_reach_the_rows_of_every_peer() {
     }
     close(peers).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn definitions_and_whole_statements_reach_every_peer() {
+    let peers = peers(3, "statements", |b| b).await;
+    let create = "CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT NOT NULL DEFAULT 7, \
+                  twice BIGINT GENERATED ALWAYS AS (v * 2) STORED, CHECK (v < 1000)) WITH (replicas = 2)";
+    peers[0].sql(create).await.unwrap();
+    let insert = "INSERT INTO t (k) SELECT value FROM generate_series(1, 100)";
+    assert_eq!(written(&peers[1], insert).await, 100);
+    assert!(
+        peers[2]
+            .sql("INSERT INTO t (k, v) VALUES (500, 1000)")
+            .await
+            .is_err()
+    );
+    // Fifty keys are there and fifty are new; the ones that are there take what both say.
+    let upsert = "INSERT INTO t (k, v) SELECT value, 1 FROM generate_series(51, 150) \
+                  ON CONFLICT (k) DO UPDATE SET v = t.v + excluded.v";
+    assert_eq!(written(&peers[2], upsert).await, 100);
+    let merge = "MERGE INTO t USING (SELECT value AS k FROM generate_series(101, 200)) AS s ON t.k = s.k \
+                 WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (k, v) VALUES (s.k, 3)";
+    assert_eq!(written(&peers[0], merge).await, 100);
+    let k = (1..=100).sum::<i64>() + (151..=200).sum::<i64>();
+    let v = 50 * 7 + 50 * 8 + 50 * 3;
+    for peer in &peers {
+        assert_eq!(sums(peer).await, [150, k, v]);
+    }
+    let returned = peers[1]
+        .sql("DELETE FROM t WHERE k = 151 RETURNING twice")
+        .await
+        .unwrap();
+    let returned = returned.collect().await.unwrap();
+    assert_eq!(
+        returned.batches()[0]
+            .column(0)
+            .as_primitive::<Int64Type>()
+            .value(0),
+        6
+    );
+    // A view and an altered table are known to all of them, at once or a moment later.
+    peers[0]
+        .sql("CREATE VIEW big AS SELECT k, v FROM t WHERE v > 7")
+        .await
+        .unwrap();
+    peers[0]
+        .sql("ALTER TABLE t ADD COLUMN note TEXT DEFAULT 'none'")
+        .await
+        .unwrap();
+    for peer in &peers {
+        let text = "SELECT count(*), count(note), (SELECT count(*) FROM big) FROM t";
+        let rows = eventually(peer, text).await;
+        assert_eq!(rows, [149, 149, 50]);
+    }
+    let session = peers[2].session();
+    session
+        .script("BEGIN; UPDATE t SET v = 0; DELETE FROM t WHERE k < 51")
+        .await
+        .unwrap();
+    assert_eq!(sums(&peers[2]).await[0], 149);
+    let own = session
+        .sql("SELECT count(*), sum(v), max(v) FROM t")
+        .await
+        .unwrap();
+    let own = own.collect().await.unwrap();
+    let own = own
+        .batches()
+        .iter()
+        .find(|rows| rows.num_rows() > 0)
+        .unwrap();
+    let own = [0, 1, 2].map(|column| own.column(column).as_primitive::<Int64Type>().value(0));
+    assert_eq!(own, [99, 0, 0]);
+    session.sql("COMMIT").await.unwrap();
+    for peer in &peers {
+        let [rows, _, v] = sums(peer).await;
+        assert_eq!((rows, v), (99, 0));
+    }
+    close(peers).await;
+}
+
+/// Three numbers of a query, as soon as it can be asked.
+async fn eventually(peer: &Netabase, text: &str) -> [i64; 3] {
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let failed = match peer.sql(text).await {
+            Ok(answer) => match answer.collect().await {
+                Ok(rows) => {
+                    let rows = rows
+                        .batches()
+                        .iter()
+                        .find(|rows| rows.num_rows() > 0)
+                        .cloned();
+                    let rows = rows.unwrap();
+                    let number = |place| rows.column(place).as_primitive::<Int64Type>().value(0);
+                    return [0, 1, 2].map(number);
+                }
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        assert!(std::time::Instant::now() < limit, "{failed}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

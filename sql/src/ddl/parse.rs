@@ -1,0 +1,64 @@
+//! What is ours in the grammar of CREATE TABLE: `LOCAL`, and `SHARD BY (column, …)`.
+//!
+//! Invariant: both become what the options `local` and `shard_by` say, and are refused with them if they
+//! are given twice.
+
+use datafusion::common::DataFusionError;
+use datafusion::sql::parser::{DFParser, Statement};
+use datafusion::sql::sqlparser::ast::{
+    CreateTable, CreateTableOptions, Expr, Ident, SqlOption, Statement as SqlStatement, Value,
+};
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{IsOptional, Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::Token;
+use netabase_store::Error;
+
+use crate::error::error_from_datafusion;
+use crate::statement::{ident_of, is_word};
+
+/// Reads CREATE [LOCAL] TABLE, if that comes next.
+pub(crate) fn parse_create_table(parser: &mut DFParser<'_>) -> Result<Option<Statement>, Error> {
+    let parser = &mut parser.parser;
+    let is = |parser: &Parser<'_>, place: usize, word: &str| {
+        is_word(&parser.peek_nth_token(place).token, word)
+    };
+    let local = is(parser, 1, "local");
+    if !is(parser, 0, "create") || !is(parser, 1 + usize::from(local), "table") {
+        return Ok(None);
+    }
+    for _ in 0..2 + usize::from(local) {
+        parser.next_token();
+    }
+    let create =
+        read(parser, local).map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+    let statement = SqlStatement::CreateTable(create);
+    Ok(Some(Statement::Statement(Box::new(statement))))
+}
+
+fn read(parser: &mut Parser<'_>, local: bool) -> Result<CreateTable, ParserError> {
+    let mut create = parser.parse_create_table(false, false, local.then_some(false), false)?;
+    if !is_word(&parser.peek_token().token, "shard") {
+        return Ok(create);
+    }
+    parser.next_token();
+    parser.expect_keyword(Keyword::BY)?;
+    let columns = parser.parse_parenthesized_column_list(IsOptional::Mandatory, false)?;
+    let names: Vec<String> = columns.iter().map(ident_of).collect();
+    let mut options = match create.table_options {
+        CreateTableOptions::With(options) => options,
+        _ => Vec::new(),
+    };
+    options.push(SqlOption::KeyValue {
+        key: Ident::new("shard_by"),
+        value: Expr::Value(Value::SingleQuotedString(names.join(", ")).with_empty_span()),
+    });
+    options.extend(parser.parse_options(Keyword::WITH)?);
+    create.table_options = CreateTableOptions::With(options);
+    if create.query.is_none() && parser.peek_token().token != Token::SemiColon {
+        create.query = match parser.parse_keyword(Keyword::AS) {
+            true => Some(parser.parse_query()?),
+            false => None,
+        };
+    }
+    Ok(create)
+}
