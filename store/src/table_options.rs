@@ -248,9 +248,11 @@ impl TableDef {
         renamed.unwrap_or_else(|| field.map_or("", |field| field.name()))
     }
 
-    /// Whether another live table keeps this one from its name.
+    /// Whether another live table keeps this one from its name: all do but one of the same owner whose
+    /// place it takes.
     pub fn is_kept_out_by(&self, known: &Self) -> bool {
-        known.id != self.id && self.options.rules.replaces != Some(known.id)
+        let replaces = self.options.rules.replaces == Some(known.id) && self.owner == known.owner;
+        known.id != self.id && !replaces
     }
 
     /// The position of a visible column by its name.
