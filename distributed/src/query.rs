@@ -31,7 +31,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use http::HeaderMap;
 use libp2p::PeerId;
-use netabase_sql::error_to_datafusion;
+use netabase_sql::{error_to_datafusion, register_functions};
 use netabase_store::{Error, ErrorKind};
 use url::Url;
 
@@ -453,7 +453,7 @@ async fn session(shared: &Arc<Shared>, ctx: WorkerQueryContext) -> Result<Sessio
     let builder = common(shared, ctx.builder)?;
     let Some(from) = ctx.headers.get(PEER_HEADER) else {
         // No connection, no header: this peer's own query, whose plan never left memory.
-        return Ok(builder.build());
+        return with_functions(builder);
     };
     let from = from.to_str().unwrap_or_default();
     let result = async {
@@ -471,7 +471,14 @@ async fn session(shared: &Arc<Shared>, ctx: WorkerQueryContext) -> Result<Sessio
         config.set_extension(Arc::new(plan));
     }
     add(&shared.meters.tasks_run, 1);
-    Ok(builder.build())
+    with_functions(builder)
+}
+
+/// Plans name the functions that every peer has.
+fn with_functions(builder: SessionStateBuilder) -> Result<SessionState> {
+    let mut state = builder.build();
+    register_functions(&mut state)?;
+    Ok(state)
 }
 
 fn plan_hash(headers: &HeaderMap) -> Result<Hash> {

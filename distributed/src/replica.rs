@@ -65,7 +65,9 @@ fn scan_context() -> Result<Arc<TaskContext>, Error> {
     static CONTEXT: OnceLock<Arc<TaskContext>> = OnceLock::new();
     if CONTEXT.get().is_none() {
         let runtime = fence::runtime().map_err(netabase_sql::error_from_datafusion)?;
-        let session = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let mut session = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let registered = netabase_sql::register_functions(&mut session);
+        registered.map_err(netabase_sql::error_from_datafusion)?;
         let _ = CONTEXT.set(session.task_ctx());
     }
     let context = CONTEXT.get().cloned();

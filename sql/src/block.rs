@@ -47,6 +47,22 @@ pub trait Block: Debug + Send + Sync {
     /// When the values cannot be read.
     fn column(&self, column: usize) -> Result<ArrayRef, DataFusionError>;
 
+    /// The versions of all rows, live or not, as `UInt64`.
+    ///
+    /// # Errors
+    /// When they cannot be read, or rows of this kind have none.
+    fn versions(&self) -> Result<ArrayRef, DataFusionError> {
+        exec_err!("these rows have no versions")
+    }
+
+    /// The authors of all rows, live or not, as texts.
+    ///
+    /// # Errors
+    /// When they cannot be read, or rows of this kind have none.
+    fn authors(&self) -> Result<ArrayRef, DataFusionError> {
+        exec_err!("these rows have no authors")
+    }
+
     /// What is known about the values of one column.
     fn zone(&self, column: usize) -> Option<Zone>;
 
@@ -93,6 +109,14 @@ impl Block for MemoryBlock {
             .ok_or_else(|| exec_datafusion_err!("a batch has no column {column}"))
     }
 
+    fn versions(&self) -> Result<ArrayRef, DataFusionError> {
+        Ok(self.0.versions())
+    }
+
+    fn authors(&self) -> Result<ArrayRef, DataFusionError> {
+        Ok(self.0.authors())
+    }
+
     fn zone(&self, _column: usize) -> Option<Zone> {
         None
     }
@@ -119,6 +143,14 @@ impl Block for SegmentBlock {
         self.view
             .column(self.group, column)
             .map_err(error_to_datafusion)
+    }
+
+    fn versions(&self) -> Result<ArrayRef, DataFusionError> {
+        self.view.versions(self.group).map_err(error_to_datafusion)
+    }
+
+    fn authors(&self) -> Result<ArrayRef, DataFusionError> {
+        self.view.authors(self.group).map_err(error_to_datafusion)
     }
 
     fn zone(&self, column: usize) -> Option<Zone> {

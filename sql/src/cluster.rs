@@ -24,15 +24,19 @@ use netabase_store::{Change, Error, TableDef};
 use crate::index_answer::IndexAnswer;
 use crate::layout::{ColumnSummary, Layout};
 use crate::lookup::IndexMetrics;
+use crate::provenance::with_provenance;
 
 /// What a scan must return, independent of who executes it.
 #[derive(Debug, Clone)]
 pub struct ScanRequest {
     /// The table that is read.
     pub def: Arc<TableDef>,
-    /// Indices into the table's schema, in output order.
+    /// The columns that can be read: the table's, and perhaps `_version`, `_author` and `_expires`
+    /// behind them; see [`ScanRequest::schema_with_provenance`].
+    pub schema: SchemaRef,
+    /// Indices into `schema`, in output order.
     pub projection: Vec<usize>,
-    /// A boolean expression over the whole table schema (column indices of `def.schema`). Every row
+    /// A boolean expression over the whole of `schema`, by its column indices. Every row
     /// is checked against it; a row for which it is not true is not returned.
     pub predicate: Option<Arc<dyn PhysicalExpr>>,
     /// At most this many rows are needed from each partition.
@@ -46,7 +50,13 @@ pub struct ScanRequest {
 impl ScanRequest {
     /// The schema of the batches that answer this request.
     pub fn output_schema(&self) -> Result<SchemaRef, DataFusionError> {
-        Ok(Arc::new(self.def.schema.project(&self.projection)?))
+        Ok(Arc::new(self.schema.project(&self.projection)?))
+    }
+
+    /// The columns of a table, and behind them those that say where a row comes from, as far as the
+    /// table has none of the same name.
+    pub fn schema_with_provenance(def: &TableDef) -> SchemaRef {
+        with_provenance(&def.schema)
     }
 }
 

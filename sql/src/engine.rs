@@ -25,16 +25,19 @@ use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::error::{error_from_datafusion, invalid};
 use crate::local::blocking;
+use crate::functions::register_functions;
 use crate::memory::{QueryPool, QuerySettings};
 use crate::output::Output;
 use crate::query::Deadline;
+use crate::sample::Sampler;
 use crate::settings::EngineSettings;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
+use crate::types::Types;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
-use crate::{ddl, dml, query, runtime, statement, types};
+use crate::{ddl, dml, provenance, query, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -81,13 +84,17 @@ impl Engine {
         let own_settings = QuerySettings::new(pool);
         let mut config = runtime::session_config(&settings);
         config.options_mut().extensions.insert(own_settings.clone());
+        let types = Types::in_queries(config.options());
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
+            .with_type_planner(Arc::new(types))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;
-        let context = SessionContext::new_with_state(builder.build());
+        let mut state = builder.build();
+        extend(&mut state).map_err(error_from_datafusion)?;
+        let context = SessionContext::new_with_state(state);
         let views = Arc::new(Views::default());
         views.set_session(context.state_weak_ref());
         let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster), views);
@@ -402,6 +409,12 @@ impl Engine {
         parsed: Statement,
         deadline: &Deadline,
     ) -> Result<LogicalPlan, Error> {
+        let mut parsed = parsed;
+        let mut shown = None;
+        if provenance::prepare(&mut parsed, self.store())? {
+            provenance::serve(shown.insert(state.clone()));
+        }
+        let state = shown.as_ref().unwrap_or(state);
         let planning = async {
             state
                 .statement_to_plan(parsed)
@@ -458,6 +471,12 @@ impl Engine {
         refuse_writes(&logical)?;
         query::run(self, &logical, deadline).await
     }
+}
+
+/// What SQL has here besides DataFusion's.
+fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
+    register_functions(state)?;
+    state.register_relation_planner(Arc::new(Sampler))
 }
 
 fn check_tables(parsed: &Statement) -> Result<(), Error> {

@@ -14,8 +14,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::buffer::BooleanBuffer;
+use arrow::compute::{concat, take};
 use datafusion::common::{exec_datafusion_err, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
@@ -83,8 +84,39 @@ impl Block for PickedBlock {
         values.ok_or_else(|| exec_datafusion_err!("a segment has no column {column}"))
     }
 
+    fn versions(&self) -> Result<ArrayRef, DataFusionError> {
+        self.of_groups(|group| self.view.versions(group))
+    }
+
+    fn authors(&self) -> Result<ArrayRef, DataFusionError> {
+        self.of_groups(|group| self.view.authors(group))
+    }
+
     fn zone(&self, _column: usize) -> Option<Zone> {
         None
+    }
+}
+
+impl PickedBlock {
+    /// The rows' values out of those of their groups.
+    fn of_groups(
+        &self,
+        values_of: impl Fn(usize) -> Result<ArrayRef, Error>,
+    ) -> Result<ArrayRef, DataFusionError> {
+        // All groups but the last have as many rows as the first.
+        let whole = self.view.group_rows(0).max(1) as u32;
+        let mut parts = Vec::new();
+        for rows in self.rows.chunk_by(|a, b| a / whole == b / whole) {
+            let Some(group) = rows.first().map(|row| row / whole) else {
+                continue;
+            };
+            let values = values_of(group as usize).map_err(error_to_datafusion)?;
+            let places = rows.iter().map(|row| row % whole);
+            let places = UInt32Array::from_iter_values(places);
+            parts.push(take(&values, &places, None)?);
+        }
+        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
+        Ok(concat(&parts)?)
     }
 }
 

@@ -22,8 +22,10 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use netabase_store::TableDef;
 
 use crate::cluster::{Cluster, ScanRequest};
+use crate::declared::without_kinds;
 use crate::error::error_to_datafusion;
 use crate::output::{ScanInfo, ScanLog};
+use crate::provenance::with_provenance;
 use crate::shard_scan::ShardScan;
 use crate::transaction::{Changes, overlay};
 
@@ -33,7 +35,9 @@ pub(crate) struct ShardTable {
     def: Arc<TableDef>,
     cluster: Arc<dyn Cluster>,
     schema: SchemaRef,
-    /// The positions of these columns in the table.
+    /// What can be read under its first names: all columns, and perhaps those of provenance.
+    stored: SchemaRef,
+    /// The positions of these columns in `stored`.
     columns: Vec<usize>,
     renamed: bool,
 }
@@ -41,7 +45,27 @@ pub(crate) struct ShardTable {
 impl ShardTable {
     pub(crate) fn new(def: Arc<TableDef>, cluster: Arc<dyn Cluster>) -> Self {
         let columns = def.visible_columns();
-        Self::of(def, cluster, columns)
+        let stored = without_kinds(&def.schema);
+        Self::of(def, cluster, columns, stored)
+    }
+
+    /// The same with the columns of provenance behind its own.
+    pub(crate) fn with_provenance(&self) -> Self {
+        let stored = with_provenance(&self.def.schema);
+        let own = self.def.schema.fields().len();
+        let mut columns = self.columns.clone();
+        columns.extend((own..stored.fields().len()).filter(|column| {
+            let name = stored.field(*column).name();
+            // A column that was renamed to this name keeps it.
+            self.schema.index_of(name).is_err()
+        }));
+        let (def, cluster) = (Arc::clone(&self.def), Arc::clone(&self.cluster));
+        Self::of(def, cluster, columns, stored)
+    }
+
+    /// Where a column of the table is among those that are seen.
+    pub(crate) fn place_of(&self, column: usize) -> Option<usize> {
+        self.columns.iter().position(|seen| *seen == column)
     }
 
     /// The same with a key that nobody gave.
@@ -49,21 +73,30 @@ impl ShardTable {
         let columns = (0..def.schema.fields().len())
             .filter(|column| !def.is_hidden(*column) || def.primary_key.contains(column))
             .collect();
-        Self::of(def, cluster, columns)
+        let stored = without_kinds(&def.schema);
+        Self::of(def, cluster, columns, stored)
     }
 
-    fn of(def: Arc<TableDef>, cluster: Arc<dyn Cluster>, columns: Vec<usize>) -> Self {
-        let fields = def.schema.fields();
-        let renamed = (0..fields.len()).any(|column| {
+    fn of(
+        def: Arc<TableDef>,
+        cluster: Arc<dyn Cluster>,
+        columns: Vec<usize>,
+        stored: SchemaRef,
+    ) -> Self {
+        let (fields, own) = (stored.fields(), def.schema.fields().len());
+        let renamed = (0..own).any(|column| {
             let field = fields.get(column);
             field.is_some_and(|field| field.name() != def.column_name(column))
         });
         let schema = if !renamed && columns.len() == fields.len() {
-            Arc::clone(&def.schema)
+            Arc::clone(&stored)
         } else {
             let field = |&column: &usize| {
                 let field = fields.get(column)?.as_ref().clone();
-                Some(field.with_name(def.column_name(column)))
+                Some(match column < own {
+                    true => field.with_name(def.column_name(column)),
+                    false => field,
+                })
             };
             Arc::new(Schema::new(
                 columns.iter().filter_map(field).collect::<Vec<_>>(),
@@ -73,6 +106,7 @@ impl ShardTable {
             def,
             cluster,
             schema,
+            stored,
             columns,
             renamed,
         }
@@ -87,7 +121,7 @@ impl ShardTable {
             Expr::Column(column) => {
                 let place = self.schema.index_of(&column.name);
                 let place = place.ok().and_then(|place| self.columns.get(place));
-                let field = place.and_then(|place| self.def.schema.fields().get(*place));
+                let field = place.and_then(|place| self.stored.fields().get(*place));
                 let name = field.map_or(column.name.clone(), |field| field.name().clone());
                 let plain = Column::new_unqualified(name);
                 Ok(Transformed::yes(Expr::Column(plain)))
@@ -159,7 +193,7 @@ impl TableProvider for ShardTable {
         let projection: Vec<usize> = projection.copied().collect();
         let predicate = match self.filter(filters)? {
             Some(filter) => {
-                let schema = DFSchema::try_from(Arc::clone(&self.def.schema))?;
+                let schema = DFSchema::try_from(Arc::clone(&self.stored))?;
                 Some(state.create_physical_expr(filter, &schema)?)
             }
             None => None,
@@ -174,6 +208,7 @@ impl TableProvider for ShardTable {
         let def = Arc::clone(&self.def);
         let request = ScanRequest {
             def,
+            schema: Arc::clone(&self.stored),
             projection,
             predicate,
             fetch: limit,

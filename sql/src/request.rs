@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::ScanRequest;
 use crate::error::{capacity, error_from_datafusion, invalid};
+use crate::provenance::with_provenance;
 
 /// The most bytes that the predicate of one request may take, encoded: 256 KiB.
 pub const MAX_PREDICATE_BYTES: usize = 256 << 10;
@@ -134,17 +135,19 @@ pub fn decode_request(
     if wire.conjuncts.iter().map(Vec::len).sum::<usize>() > MAX_PREDICATE_BYTES {
         return Err(capacity("the filter of a scan request is too large"));
     }
-    let projection = decode_projection(&wire.projection, &def)?;
+    let schema = with_provenance(&def.schema);
+    let projection = decode_projection(&wire.projection, &def, &schema)?;
     let parts = wire
         .conjuncts
         .iter()
-        .map(|part| decode_part(part, &def.schema, ctx));
+        .map(|part| decode_part(part, &schema, ctx));
     let predicate = conjunction_opt(parts.collect::<Result<Vec<_>, Error>>()?);
     let fetch = wire
         .fetch
         .map(|fetch| usize::try_from(fetch).unwrap_or(usize::MAX));
     Ok(ScanRequest {
         def,
+        schema,
         projection,
         predicate,
         fetch,
@@ -152,14 +155,18 @@ pub fn decode_request(
     })
 }
 
-fn decode_projection(indices: &[u32], def: &TableDef) -> Result<Vec<usize>, Error> {
+fn decode_projection(
+    indices: &[u32],
+    def: &TableDef,
+    schema: &Schema,
+) -> Result<Vec<usize>, Error> {
     if indices.len() > MAX_PROJECTION {
         return Err(capacity(format!(
             "a scan request names {} columns",
             indices.len()
         )));
     }
-    let columns = def.schema.fields().len();
+    let columns = schema.fields().len();
     let projection: Vec<usize> = indices.iter().map(|index| *index as usize).collect();
     match projection.iter().find(|index| **index >= columns) {
         Some(index) => Err(invalid(format!(

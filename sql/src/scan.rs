@@ -28,11 +28,12 @@ use datafusion::physical_plan::coop::cooperative;
 use futures::Stream;
 use netabase_store::TableSnapshot;
 
-use crate::block::{BlockRows, blocks_of, slice_of};
+use crate::block::{Block, BlockRows, blocks_of, slice_of};
 use crate::cluster::ScanRequest;
 use crate::filter::Filter;
 use crate::lookup::{IndexMetrics, narrow};
 use crate::owned::owned;
+use crate::provenance::{Provenance, value_of};
 use crate::prune::Pruner;
 
 /// Chunks that one poll may read without finding a row before it lets other tasks run.
@@ -100,7 +101,7 @@ pub fn scan_blocks(
     batch_size: usize,
 ) -> Result<SendableRecordBatchStream, DataFusionError> {
     let batch_size = batch_size.max(1);
-    let table = &request.def.schema;
+    let table = &request.schema;
     let filter = match &request.predicate {
         Some(predicate) => Some(Filter::new(predicate, table)?),
         None => None,
@@ -120,26 +121,56 @@ pub fn scan_blocks(
                 .with_biggest_coalesce_batch_size(Some(batch_size / 2)),
             batch_size,
         },
-        columns: table.fields().len(),
+        columns: Columns::of(request),
         remaining: request.fetch.unwrap_or(usize::MAX),
         input_done: false,
     };
     Ok(Box::pin(cooperative(stream)))
 }
 
+/// What a table's columns are: those that blocks have, and those made of the rows' stamps.
+#[derive(Clone)]
+struct Columns {
+    stored: usize,
+    provenance: Arc<[Provenance]>,
+}
+
+impl Columns {
+    fn of(request: &ScanRequest) -> Self {
+        let stored = request.def.schema.fields().len();
+        let others = request.schema.fields().iter().skip(stored);
+        let provenance = others.map(|field| Provenance::of(&request.def, field.name()));
+        Self {
+            stored,
+            provenance: provenance.collect(),
+        }
+    }
+
+    /// All values of a column in a block.
+    fn read(&self, block: &dyn Block, index: usize) -> Result<ArrayRef, DataFusionError> {
+        let provenance = index.checked_sub(self.stored);
+        match provenance.and_then(|place| self.provenance.get(place)) {
+            Some(column) => value_of(*column, block),
+            None => block.column(index),
+        }
+    }
+}
+
 /// A block that is being read: columns are fetched once, when they are first needed.
 struct OpenBlock {
     part: BlockRows,
     live: Option<BooleanBuffer>,
-    columns: Vec<Option<ArrayRef>>,
+    columns: Columns,
+    read: Vec<Option<ArrayRef>>,
 }
 
 impl OpenBlock {
-    fn new(part: BlockRows, columns: usize) -> Self {
+    fn new(part: BlockRows, columns: Columns) -> Self {
         Self {
             live: part.block.live(),
             part,
-            columns: vec![None; columns],
+            read: vec![None; columns.stored + columns.provenance.len()],
+            columns,
         }
     }
 
@@ -150,11 +181,11 @@ impl OpenBlock {
         offset: usize,
         rows: usize,
     ) -> Result<ArrayRef, DataFusionError> {
-        let known = self.columns.get_mut(index);
+        let known = self.read.get_mut(index);
         let known = known.ok_or_else(|| exec_datafusion_err!("a table has no column {index}"))?;
         let whole = match known {
             Some(whole) => whole,
-            None => known.insert(self.part.block.column(index)?),
+            None => known.insert(self.columns.read(self.part.block.as_ref(), index)?),
         };
         if offset + rows > whole.len() {
             return Err(exec_datafusion_err!(
@@ -216,8 +247,7 @@ struct ScanStream {
     open: Option<OpenBlock>,
     pruner: Option<Pruner>,
     reader: Reader,
-    /// Columns of the table.
-    columns: usize,
+    columns: Columns,
     remaining: usize,
     input_done: bool,
 }
@@ -228,7 +258,7 @@ impl ScanStream {
         if let Some(pruner) = &mut self.pruner {
             pruner.prune(&mut self.waiting);
         }
-        let columns = self.columns;
+        let columns = self.columns.clone();
         let next = self.waiting.pop_front();
         self.open = next.map(|part| OpenBlock::new(part, columns));
     }

@@ -40,7 +40,7 @@ pub(crate) fn estimate(
 ) -> Result<Statistics> {
     let mut statistics = of_table(request, source);
     if let Some(predicate) = &request.predicate {
-        statistics = filtered(statistics, predicate, &request.def.schema)?;
+        statistics = filtered(statistics, predicate, &request.schema)?;
     }
     let partitions = source.partitions().max(1);
     if partition.is_some() {
@@ -61,7 +61,7 @@ pub(crate) fn estimate(
 /// What the source knows, before filter and projection.
 fn of_table(request: &ScanRequest, source: &dyn ShardSource) -> Statistics {
     let known = source.statistics();
-    let mut statistics = Statistics::new_unknown(&request.def.schema);
+    let mut statistics = Statistics::new_unknown(&request.schema);
     let rows = usize::try_from(known.rows).unwrap_or(usize::MAX);
     statistics.num_rows = match known.exact {
         true => Precision::Exact(rows),
@@ -184,7 +184,7 @@ fn at_most(value: Precision<usize>, rows: Precision<usize>) -> Precision<usize> 
 
 /// The part of a table's bytes that the projected columns are expected to take.
 fn projected_bytes(request: &ScanRequest, whole: Precision<usize>) -> Precision<usize> {
-    let fields = request.def.schema.fields();
+    let fields = request.schema.fields();
     let width = |index: usize| {
         let field = fields.get(index);
         field.map_or(0, |field| column_width(field.data_type()) as u128)

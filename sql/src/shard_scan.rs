@@ -164,7 +164,7 @@ impl ShardScan {
                 let index = *request.projection.get(column.index()).ok_or_else(|| {
                     plan_datafusion_err!("the scan of {} has no column {column}", request.def.name)
                 })?;
-                let name = request.def.schema.field(index).name();
+                let name = request.schema.field(index).name();
                 Ok(Transformed::yes(
                     Arc::new(Column::new(name, index)) as Arc<dyn PhysicalExpr>
                 ))

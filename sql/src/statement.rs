@@ -13,12 +13,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use netabase_store::Error;
 
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
 use crate::ddl;
 use crate::error::{error_from_datafusion, invalid};
+use crate::syntax::{self, NetabaseDialect};
 use crate::system::SYSTEM_SCHEMA;
 use crate::upkeep::{self, Parsed};
 
@@ -110,13 +112,20 @@ pub(crate) fn parse_query(text: &str) -> Result<Query, Error> {
 }
 
 fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parsed>, Error> {
-    let dialect = dialect_from_str(dialect)
-        .ok_or_else(|| invalid(format!("the SQL dialect {dialect} is not known")))?;
+    let dialect = match dialect {
+        Dialect::Generic => Some(Box::new(NetabaseDialect) as Box<_>),
+        other => dialect_from_str(other),
+    }
+    .ok_or_else(|| invalid(format!("the SQL dialect {dialect} is not known")))?;
     let builder = DFParserBuilder::new(text).with_dialect(dialect.as_ref());
     let mut parser = builder
         .with_recursion_limit(recursion)
         .build()
         .map_err(error_from_datafusion)?;
+    if let Some(tokens) = syntax::explain_tokens(text, dialect.as_ref())? {
+        let plain = Parser::new(dialect.as_ref()).with_recursion_limit(recursion);
+        parser.parser = plain.with_tokens_with_locations(tokens);
+    }
     let mut statements = Vec::new();
     let mut separated = true;
     loop {
@@ -149,7 +158,8 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     let is_copy = is_keyword(&parser.parser.peek_token().token, Keyword::COPY)
         && !is_keyword(&parser.parser.peek_nth_token(1).token, Keyword::INTO);
     if !is_copy {
-        let statement = parser.parse_statement().map_err(error_from_datafusion)?;
+        let mut statement = parser.parse_statement().map_err(error_from_datafusion)?;
+        syntax::mend(&mut statement)?;
         return Ok(Parsed::Sql(statement));
     }
     parser.parser.next_token();

@@ -4,26 +4,32 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Statement, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Statement, TableFactor, TableSampleKind, Visit, Visitor};
 use netabase_store::Error;
 
 use crate::statement::refuse_given;
 
 /// Refuses what the planner would pass over in silence, anywhere in a statement.
 pub(crate) fn check_tables(statement: &Statement) -> Result<(), Error> {
-    match statement.visit(&mut TableChecker) {
+    let changes = matches!(statement, Statement::Update(_) | Statement::Delete(_) | Statement::Merge(_));
+    match statement.visit(&mut TableChecker { samples: !changes }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct TableChecker;
+struct TableChecker {
+    /// Whether a part of a table may be read. Not where a statement changes one: which of the two
+    /// tables is meant would be left to the reader.
+    samples: bool,
+}
 
 impl Visitor for TableChecker {
     type Break = Error;
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<Error> {
         const WAY_OUT: &str = "choose rows with WHERE";
+        let sampled = |sample: &Option<TableSampleKind>| sample.is_some() && !self.samples;
         let checked = match table {
             TableFactor::Table {
                 args,
@@ -36,7 +42,7 @@ impl Visitor for TableChecker {
             } => refuse_given(
                 "",
                 &[
-                    ("TABLESAMPLE", sample.is_some(), WAY_OUT),
+                    ("TABLESAMPLE", sampled(sample), WAY_OUT),
                     ("FOR … AS OF", version.is_some(), WAY_OUT),
                     ("PARTITION", !partitions.is_empty(), WAY_OUT),
                     ("a path behind a table", json_path.is_some(), WAY_OUT),
@@ -48,7 +54,7 @@ impl Visitor for TableChecker {
                 ],
             ),
             TableFactor::Derived { sample, .. } => {
-                refuse_given("", &[("TABLESAMPLE", sample.is_some(), WAY_OUT)])
+                refuse_given("", &[("TABLESAMPLE", sampled(sample), WAY_OUT)])
             }
             _ => Ok(()),
         };

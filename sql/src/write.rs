@@ -20,6 +20,7 @@ use netabase_store::arrow_row::Rows;
 use netabase_store::{Change, Error, KeyEncoder, TableDef};
 
 use crate::cluster::{Cluster, TableWrite, WriteReceipt};
+use crate::declared;
 use crate::error::{conflict, from_arrow, interrupted, invalid};
 
 /// Bytes of rows handed to the cluster at once.
@@ -307,7 +308,8 @@ fn conform(
         }
         let columns = batch.columns().to_vec();
         let batch = RecordBatch::try_new(Arc::clone(schema), columns).map_err(from_arrow)?;
-        conforming.push(batch);
+        let described = |row| origin.describe(number, row);
+        conforming.push(declared::checked(def, schema, batch, described)?);
     }
     Ok(conforming)
 }

@@ -18,5 +18,6 @@ mod loss;
 mod objects;
 mod oracle;
 mod processes;
+mod provenance;
 mod transports;
 mod upkeep;

@@ -23,6 +23,7 @@ use netabase_store::{Change, Error, ErrorKind, TableDef};
 
 use crate::catalog::live_table;
 use crate::cluster::{BulkSink, WriteReceipt};
+use crate::declared;
 use crate::engine::Engine;
 use crate::error::{capacity, interrupted, invalid, not_found};
 use crate::output::Output;
@@ -171,7 +172,8 @@ async fn bulk_copy(
             Error::new(error.kind(), text)
         };
         parquet::each(open(&path)?, &path, &def, &mut |rows| {
-            sink.push(&rows).map_err(named)
+            let rows = declared::checked(&def, &def.schema, rows, |_| String::new());
+            rows.and_then(|rows| sink.push(&rows)).map_err(named)
         })?;
         sink.finish().map_err(named)
     };

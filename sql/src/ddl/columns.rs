@@ -13,6 +13,7 @@ use netabase_store::{CheckDef, ColumnRules, Error, TableRules};
 use crate::dml::{ROW_ID, ROW_ID_BYTES};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
+use crate::provenance;
 use crate::statement::ident_of;
 
 /// What CREATE TABLE says about columns.
@@ -208,6 +209,7 @@ impl Constraints {
 
     /// All of it, checked.
     pub(crate) fn finish(mut self, table: &str, fields: Vec<Field>) -> Result<Columns, Error> {
+        provenance::refuse_reserved(&fields)?;
         for (index, field) in fields.iter().enumerate() {
             let before = fields.iter().take(index);
             if before.into_iter().any(|other| other.name() == field.name()) {

@@ -24,6 +24,7 @@ use crate::ddl;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
+use crate::provenance;
 use crate::query::Deadline;
 use crate::statement::{check_insert, ident_of};
 
@@ -127,7 +128,9 @@ async fn source(
             .and_then(|row| row.build());
         return Ok((row.map_err(error_from_datafusion)?, Vec::new()));
     };
-    let is_list = matches!(query.body.as_ref(), SetExpr::Values(_)) && query.with.is_none();
+    let is_list = matches!(query.body.as_ref(), SetExpr::Values(_))
+        && query.with.is_none()
+        && !provenance::is_named(&query);
     if !is_list {
         let plan = plan_query(engine, *query, None, deadline).await?;
         let width = plan.schema().fields().len();

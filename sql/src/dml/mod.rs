@@ -20,7 +20,7 @@ mod upsert;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::Column;
 use datafusion::datasource::source_as_provider;
@@ -43,6 +43,7 @@ pub(crate) use self::rewrite::{
 pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
 use crate::cluster::{BulkSink, WriteReceipt};
+use crate::declared;
 use crate::engine::{Engine, refuse_writes};
 use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, invalid};
 use crate::output::{Output, ScanInfo};
@@ -376,7 +377,6 @@ async fn bulk_insert(
     rows: Vec<RecordBatch>,
     mut rest: Rest,
 ) -> Result<WriteReceipt, Error> {
-    let schema = Arc::clone(&def.schema);
     let (batches, mut received) = mpsc::channel::<RecordBatch>(MAX_QUEUED_BATCHES);
     let load = tokio::task::spawn_blocking(move || {
         while let Some(batch) = received.blocking_recv() {
@@ -386,14 +386,14 @@ async fn bulk_insert(
     });
     let mut failed = None;
     for batch in rows {
-        if send(&batches, &schema, batch).await?.is_break() {
+        if send(&batches, def, batch).await?.is_break() {
             break;
         }
     }
     loop {
         match rest.next().await {
             Ok(Some(batch)) => {
-                if send(&batches, &schema, batch).await?.is_break() {
+                if send(&batches, def, batch).await?.is_break() {
                     break;
                 }
             }
@@ -417,18 +417,20 @@ async fn bulk_insert(
 /// Sends rows under the table's own names; breaks when the load has failed and takes no more.
 async fn send(
     to: &mpsc::Sender<RecordBatch>,
-    schema: &SchemaRef,
+    def: &TableDef,
     rows: RecordBatch,
 ) -> Result<ControlFlow<()>, Error> {
     // NOT NULL is checked by the load, whose message is better.
-    let nullable: Vec<Field> = schema
+    let nullable: Vec<Field> = def
+        .schema
         .fields()
         .iter()
         .map(|field| field.as_ref().clone().with_nullable(true))
         .collect();
     let renamed = RecordBatch::try_new(Arc::new(Schema::new(nullable)), rows.columns().to_vec())
         .map_err(from_arrow)?;
-    Ok(match to.send(renamed).await {
+    let checked = declared::checked(def, &def.schema, renamed, |_| String::new())?;
+    Ok(match to.send(checked).await {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     })

@@ -21,6 +21,7 @@ use netabase_store::{Error, TableDef};
 
 use crate::catalog::{CATALOG, KEYED_SCHEMA};
 use crate::error::{error_from_datafusion, invalid, not_found};
+use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
 
@@ -250,10 +251,13 @@ pub(crate) fn writable_columns(def: &TableDef) -> Vec<usize> {
 /// The position of a column by its name. Fails with `NotFound`.
 pub(crate) fn column_of(def: &TableDef, name: &str) -> Result<usize, Error> {
     def.column_named(name).ok_or_else(|| {
-        not_found(format!(
-            "column \"{name}\" does not exist in table \"{}\"",
-            def.name
-        ))
+        let missing = || {
+            not_found(format!(
+                "column \"{name}\" does not exist in table \"{}\"",
+                def.name
+            ))
+        };
+        provenance::unwritable(def, name).unwrap_or_else(missing)
     })
 }
 

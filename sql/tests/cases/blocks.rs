@@ -122,6 +122,7 @@ async fn read(
 ) -> Vec<i64> {
     let request = ScanRequest {
         def: table(),
+        schema: Arc::clone(&table().schema),
         projection: projection.to_vec(),
         predicate,
         fetch,

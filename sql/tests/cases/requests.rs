@@ -28,6 +28,7 @@ async fn request(
     (
         engine,
         ScanRequest {
+            schema: Arc::clone(&def.schema),
             def,
             projection: vec![2, 0],
             predicate,
@@ -148,13 +149,13 @@ async fn columns_that_do_not_exist_are_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 
     let wide = ScanRequest {
-        projection: vec![3],
+        projection: vec![6],
         predicate: None,
         ..request
     };
     let bytes = encode_request(&wide).unwrap();
     let error = decode_request(&bytes, wide.def, &context).unwrap_err();
-    assert!(error.to_string().contains("column 3"), "{error}");
+    assert!(error.to_string().contains("column 6"), "{error}");
 }
 
 #[tokio::test]

@@ -148,6 +148,7 @@ async fn check(case: Case) {
     let projection = case.projection.clone();
     let all = ScanRequest {
         def: Arc::clone(&def),
+        schema: Arc::clone(&def.schema),
         projection,
         predicate,
         fetch: None,
@@ -203,6 +204,7 @@ async fn wrong_slices_and_shards_are_refused() {
     let def = cluster.create_table(table()).await.unwrap();
     let snapshot = store.snapshot(def.id).unwrap();
     let request = ScanRequest {
+        schema: Arc::clone(&def.schema),
         def,
         projection: vec![0],
         predicate: None,
