@@ -11,7 +11,10 @@ use crate::statement::refuse_given;
 
 /// Refuses what the planner would pass over in silence, anywhere in a statement.
 pub(crate) fn check_tables(statement: &Statement) -> Result<(), Error> {
-    let changes = matches!(statement, Statement::Update(_) | Statement::Delete(_) | Statement::Merge(_));
+    let changes = matches!(
+        statement,
+        Statement::Update(_) | Statement::Delete(_) | Statement::Merge(_)
+    );
     match statement.visit(&mut TableChecker { samples: !changes }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

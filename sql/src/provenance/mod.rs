@@ -17,9 +17,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Statement as SqlStatement, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Statement as SqlStatement, Visit, Visitor};
 use netabase_store::{Error, Store, TableDef};
 
 use crate::declared::without_kinds;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
@@ -20,7 +20,7 @@ use netabase_store::TableId;
 
 use super::{Changes, Pending};
 use crate::cluster::ScanRequest;
-use crate::error::error_to_datafusion;
+use crate::error::{error_to_datafusion, invalid};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -94,6 +94,15 @@ fn memory(schema: &SchemaRef, rows: Vec<RecordBatch>) -> Result<Plan> {
 
 /// The transaction's own rows that a request would read.
 fn own_rows(pending: &Pending, request: &ScanRequest) -> Result<Option<Plan>> {
+    if !pending.rows.is_empty() && request.schema.fields().len() > request.def.schema.fields().len()
+    {
+        return Err(error_to_datafusion(invalid(format!(
+            "rows that this transaction has written into table \"{}\" have no _version, _author and \
+             _expires yet: COMMIT first",
+            request.def.name
+        ))));
+    }
+    let schema = request.output_schema()?;
     let mut rows = Vec::with_capacity(pending.rows.len());
     for batch in &pending.rows {
         let batch = match &request.predicate {
@@ -101,12 +110,14 @@ fn own_rows(pending: &Pending, request: &ScanRequest) -> Result<Option<Plan>> {
             None => batch.clone(),
         };
         if batch.num_rows() > 0 {
-            rows.push(batch.project(&request.projection)?);
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let columns = batch.project(&request.projection)?.columns().to_vec();
+            let (schema, options) = (Arc::clone(&schema), &options);
+            rows.push(RecordBatch::try_new_with_options(schema, columns, options)?);
         }
     }
     if rows.is_empty() {
         return Ok(None);
     }
-    let schema = Arc::new(request.def.schema.project(&request.projection)?);
     memory(&schema, rows).map(Some)
 }
