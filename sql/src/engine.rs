@@ -96,7 +96,7 @@ impl Engine {
         extend(&mut state).map_err(error_from_datafusion)?;
         let context = SessionContext::new_with_state(state);
         let views = Arc::new(Views::default());
-        views.set_session(context.state_weak_ref());
+        views.set_session(context.state_weak_ref(), store.clone());
         let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster), views);
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(Engine {

@@ -12,10 +12,11 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
-use netabase_store::ViewDef;
+use netabase_store::{Store, ViewDef};
 use parking_lot::RwLock;
 
 use crate::error::error_to_datafusion;
+use crate::provenance;
 use crate::statement::parse_query;
 
 /// The most views that are behind one another.
@@ -28,18 +29,20 @@ tokio::task_local! {
 
 /// Plans views.
 #[derive(Debug, Default)]
-pub(crate) struct Views(OnceLock<Weak<RwLock<SessionState>>>);
+pub(crate) struct Views(OnceLock<(Weak<RwLock<SessionState>>, Store)>);
 
 impl Views {
     /// Names the session that plans, which did not exist when the catalog was made.
-    pub(crate) fn set_session(&self, state: Weak<RwLock<SessionState>>) {
+    pub(crate) fn set_session(&self, state: Weak<RwLock<SessionState>>, store: Store) {
         // Only the first one counts; there is no other.
-        let _ = self.0.set(state);
+        let _ = self.0.set((state, store));
     }
 
     /// The table that a view looks like.
     pub(crate) async fn table(&self, name: &str, view: &ViewDef) -> Result<Arc<dyn TableProvider>> {
-        let Some(state) = self.0.get().and_then(Weak::upgrade) else {
+        let session = self.0.get();
+        let session = session.and_then(|(state, store)| Some((state.upgrade()?, store)));
+        let Some((state, store)) = session else {
             return exec_err!("view \"{name}\" cannot be planned: the database is closed");
         };
         let depth = DEPTH.try_with(|depth| *depth).unwrap_or(0);
@@ -51,8 +54,12 @@ impl Views {
         }
         let query = parse_query(&view.query).map_err(error_to_datafusion)?;
         let statement = SqlStatement::Query(Box::new(query));
-        let state = state.read().clone();
-        let planning = state.statement_to_plan(Statement::Statement(Box::new(statement)));
+        let mut statement = Statement::Statement(Box::new(statement));
+        let mut state = state.read().clone();
+        if provenance::prepare(&mut statement, store).map_err(error_to_datafusion)? {
+            provenance::serve(&mut state);
+        }
+        let planning = state.statement_to_plan(statement);
         let plan = DEPTH.scope(depth + 1, Box::pin(planning)).await;
         let plan = plan.map_err(|error| error.context(format!("view \"{name}\"")))?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.query.clone()))))

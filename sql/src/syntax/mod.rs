@@ -14,8 +14,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, LimitClause, Query, Select, TableFactor, Value, VisitMut,
-    VisitorMut,
+    AccessExpr, BinaryOperator, Expr, LimitClause, Query, Select, Subscript, TableFactor, Value,
+    VisitMut, VisitorMut,
 };
 use netabase_store::Error;
 
@@ -86,7 +86,7 @@ impl VisitorMut for Mender {
     }
 }
 
-/// `….c` behind a subscript or a value: the planner wants the name as a text. The names that a chain
+/// `….c` behind a subscript or a value: the planner wants `['c']`. The names that a chain
 /// begins with may be a table's and a column's, which it finds out.
 fn name_fields(root: &Expr, chain: &mut [AccessExpr]) {
     let is_name = matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
@@ -98,7 +98,8 @@ fn name_fields(root: &Expr, chain: &mut [AccessExpr]) {
     for access in chain.iter_mut().skip(names) {
         if let AccessExpr::Dot(Expr::Identifier(name)) = access {
             let text = Value::SingleQuotedString(ident_of(name));
-            *access = AccessExpr::Dot(Expr::Value(text.into()));
+            let index = Expr::Value(text.into());
+            *access = AccessExpr::Subscript(Subscript::Index { index });
         }
     }
 }
