@@ -182,8 +182,9 @@ impl Netabase {
         .await
     }
 
-    /// Loads a Parquet or CSV file (by its extension) into a table and tells `progress` how many of
-    /// how many rows are written.
+    /// Loads a file into a table, or all files that match a pattern like `folder/*.parquet`: CSV, JSON,
+    /// Parquet or Arrow, by the extension. Tells `progress` how many of how many rows are written; of
+    /// large files, of about how many.
     ///
     /// # Errors
     /// As [`sql`](Self::sql), and `Io` when the file cannot be read.
@@ -200,6 +201,26 @@ impl Netabase {
                 .engine
                 .copy_from(&table, &path, options, progress)
                 .await
+        })
+        .await
+    }
+
+    /// Writes the rows of a query to a file: CSV, JSON, Parquet or Arrow, by the extension. Tells
+    /// `progress` how many rows the file has so far, and returns how many it has. The file is there
+    /// whole or not at all; one of that name is replaced. `COPY (query) TO 'file'` takes options, too.
+    ///
+    /// # Errors
+    /// As [`sql`](Self::sql), and `Io` when the file cannot be written.
+    pub async fn save(
+        &self,
+        query: &str,
+        path: impl AsRef<Path>,
+        progress: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<u64, Error> {
+        let (query, path) = (query.to_owned(), path.as_ref().to_owned());
+        self.run(move |inner| async move {
+            let options = CopyOptions::default();
+            inner.engine.copy_to(&query, &path, options, progress).await
         })
         .await
     }

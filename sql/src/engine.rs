@@ -16,7 +16,9 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnDef, ObjectType, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{
+    ColumnDef, Ident, ObjectName, ObjectType, Statement as SqlStatement,
+};
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
@@ -184,14 +186,16 @@ impl Engine {
         self.run_plan(logical, self.deadline()).await
     }
 
-    /// Loads a file into a table. Everything is checked before the first row is written; should a
-    /// replica be lost while rows are written, earlier ones stay, and loading again is safe.
-    /// `progress` hears how many rows of how many are written. `COPY table FROM 'file'` is the same.
+    /// Loads a file into a table, or all files that match a pattern like `folder/*.csv`. Everything
+    /// is checked before the first row is visible; should a replica be lost while rows are written,
+    /// earlier ones stay, and loading again is safe. `progress` hears how many rows of how many are
+    /// written; of large files, about how many. `COPY table FROM 'file'` is the same.
     ///
     /// # Errors
-    /// `NotFound` when there is no such table or file, `InvalidInput` when a row or a column does
-    /// not fit (naming line or column), `Conflict` when a key appears twice, `Capacity` when the
-    /// file is larger than `max_insert_bytes` in memory.
+    /// `NotFound` when there is no such table or file, `InvalidInput` when a row, a column or an
+    /// option does not fit (naming line or column) or a file is damaged, `Conflict` when a key appears
+    /// twice, `Capacity` when the rows take more than `max_insert_bytes` and cannot be loaded in
+    /// bounded memory.
     pub async fn copy_from(
         &self,
         table: &str,
@@ -199,7 +203,29 @@ impl Engine {
         options: CopyOptions,
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<WriteReceipt, Error> {
-        copy::copy_from(self, table, path.as_ref(), options, &mut progress).await
+        let name = ObjectName::from(vec![Ident::with_quote('"', table)]);
+        let def = ddl::table_to_write(self, &name)?;
+        copy::copy_from(self, def, (path.as_ref(), options), &mut progress).await
+    }
+
+    /// Writes the rows of a query (`SELECT * FROM t`) to a file, and tells how many there were. A file
+    /// of that name is replaced when all of the new one is on disk, and not touched before.
+    /// `progress` hears how many rows the file has so far. `COPY (query) TO 'file'` is the same.
+    ///
+    /// # Errors
+    /// Those of [`Engine::sql`] for the query; `NotFound` when the folder does not exist,
+    /// `InvalidInput` when an option or a column does not fit the format, `Io` when the file cannot be
+    /// written.
+    pub async fn copy_to(
+        &self,
+        query: &str,
+        path: impl AsRef<Path>,
+        options: CopyOptions,
+        mut progress: impl FnMut(u64) + Send,
+    ) -> Result<u64, Error> {
+        let query = copy::query_of(self.parse(query)?)?;
+        let copied = copy::copy_to(self, query, (path.as_ref(), options), &mut progress).await?;
+        Ok(copied.0)
     }
 
     pub(crate) fn schema_of_columns(
@@ -299,6 +325,7 @@ impl Engine {
     async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
         let parsed = match parsed {
             Parsed::Sql(parsed) => parsed,
+            Parsed::Copy(copy) => return copy::run(self, *copy).await,
             Parsed::Checkpoint => return upkeep::checkpoint(self).await,
             Parsed::Compact(table) => return upkeep::compact(self, &table).await,
             Parsed::Refresh(view) => return ddl::refresh(self, &view).await,
@@ -363,7 +390,6 @@ impl Engine {
             | SqlStatement::Savepoint { .. }
             | SqlStatement::ReleaseSavepoint { .. } => return transaction::run(self, inner).await,
             SqlStatement::Set(set) => statement::check_set(set)?,
-            SqlStatement::Copy { .. } => return copy::copy_statement(self, inner).await,
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
             | SqlStatement::ExplainTable { .. }
@@ -400,6 +426,20 @@ impl Engine {
         let state = self.context().state();
         let logical = self.plan_in(&state, parsed, &deadline).await?;
         self.run_plan(logical, deadline).await
+    }
+
+    /// Plans a query that changes nothing, and says until when it may run.
+    pub(crate) async fn plan_query(
+        &self,
+        query: SqlStatement,
+    ) -> Result<(LogicalPlan, Deadline), Error> {
+        let deadline = self.deadline();
+        let query = Statement::Statement(Box::new(query));
+        check_tables(&query)?;
+        let state = self.context().state();
+        let plan = self.plan_in(&state, query, &deadline).await?;
+        refuse_writes(&plan)?;
+        Ok((plan, deadline))
     }
 
     /// Plans a statement with what a state knows.

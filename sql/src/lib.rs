@@ -10,7 +10,7 @@
 //! key scans, row checks and [`Cluster::write`] calls here.
 //!
 //! Invariants: no statement is half checked (rows are written after all of them passed); no scan
-//! omits or repeats a row; no SQL text opens a file except the one that `COPY … FROM` names.
+//! omits or repeats a row; no SQL text opens a file except those that `COPY` names.
 //!
 //! Not here: the network, placement, durability.
 
@@ -72,7 +72,7 @@ pub use cluster::{
     WriteReceipt,
 };
 pub use colocate::{ByShardExec, CoLocate};
-pub use copy::{CopyFormat, CopyOptions};
+pub use copy::{CopyCompression, CopyFormat, CopyOptions, ForceQuote};
 pub use datafusion;
 pub use ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS, objects_table, table_id};
 pub use engine::Engine;

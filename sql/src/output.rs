@@ -108,19 +108,27 @@ impl Output {
 
     /// One row, `count`: how many rows were written.
     pub(crate) fn written(receipt: WriteReceipt, scans: Vec<ScanInfo>) -> Result<Self, Error> {
+        let counted = Self::counted(receipt.rows, scans)?;
+        Ok(Self {
+            receipt: Some(receipt),
+            ..counted
+        })
+    }
+
+    /// One row, `count`: how many rows a file has now.
+    pub(crate) fn counted(rows: u64, scans: Vec<ScanInfo>) -> Result<Self, Error> {
         let schema = Arc::new(Schema::new(vec![Field::new(
             "count",
             DataType::UInt64,
             false,
         )]));
-        let count = Arc::new(UInt64Array::from(vec![receipt.rows]));
+        let count = Arc::new(UInt64Array::from(vec![rows]));
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![count])
             .map_err(|error| error_from_datafusion(error.into()))?;
-        let stream = in_memory(schema, vec![batch]);
         Ok(Self {
-            stream,
+            stream: in_memory(schema, vec![batch]),
             plan: None,
-            receipt: Some(receipt),
+            receipt: None,
             scans,
         })
     }

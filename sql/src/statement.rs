@@ -5,7 +5,6 @@
 //! Invariant: a statement that is not known here is refused; nothing is passed on by default.
 
 use datafusion::common::config::{ConfigOptions, Dialect};
-use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Delete, FromTable, Ident, Insert, ObjectName, Query, Set, Statement as SqlStatement,
@@ -18,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use netabase_store::Error;
 
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use crate::copy;
 use crate::ddl;
 use crate::error::{error_from_datafusion, invalid};
 use crate::syntax::{self, NetabaseDialect};
@@ -147,7 +147,7 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parse
     }
 }
 
-/// DataFusion's parser reads every COPY as COPY TO; the underlying one knows both.
+/// What DataFusion's parser does not know, or only in part, is read first.
 fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     if let Some(ours) = upkeep::parse(parser)? {
         return Ok(ours);
@@ -155,25 +155,11 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     if let Some(create) = ddl::parse_create_table(parser)? {
         return Ok(Parsed::Sql(create));
     }
-    let is_copy = is_keyword(&parser.parser.peek_token().token, Keyword::COPY)
-        && !is_keyword(&parser.parser.peek_nth_token(1).token, Keyword::INTO);
-    if !is_copy {
-        let mut statement = parser.parse_statement().map_err(error_from_datafusion)?;
-        syntax::mend(&mut statement)?;
-        return Ok(Parsed::Sql(statement));
+    if let Some(copy) = copy::parse(parser)? {
+        return Ok(Parsed::Copy(Box::new(copy)));
     }
-    parser.parser.next_token();
-    let statement = parser
-        .parser
-        .parse_copy()
-        .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
-    if matches!(statement, SqlStatement::Copy { to: true, .. }) {
-        return Err(refused(
-            "COPY … TO",
-            "run the SELECT and write its rows where you need them",
-        ));
-    }
-    let statement = Statement::Statement(Box::new(statement));
+    let mut statement = parser.parse_statement().map_err(error_from_datafusion)?;
+    syntax::mend(&mut statement)?;
     Ok(Parsed::Sql(statement))
 }
 
@@ -183,7 +169,8 @@ pub(crate) fn is_word(token: &Token, wanted: &str) -> bool {
         if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted))
 }
 
-fn is_keyword(token: &Token, keyword: Keyword) -> bool {
+/// Whether a token is this word, and not a name in quotes.
+pub(crate) fn is_keyword(token: &Token, keyword: Keyword) -> bool {
     matches!(token, Token::Word(word) if word.keyword == keyword && word.quote_style.is_none())
 }
 

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use netabase_store::Error;
 
+use crate::copy::CopyStatement;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, not_found};
 use crate::local::blocking;
@@ -21,6 +22,8 @@ use crate::statement::{TableName, is_word, table_name};
 pub(crate) enum Parsed {
     /// One that DataFusion's parser knows.
     Sql(Statement),
+    /// `COPY`, of which it knows a part.
+    Copy(Box<CopyStatement>),
     /// `CHECKPOINT`.
     Checkpoint,
     /// `COMPACT TABLE t`.

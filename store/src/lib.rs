@@ -61,6 +61,7 @@ pub use ids::{Author, Stamp, TableId};
 pub use key::{KeyEncoder, RowKey};
 pub use key_part::KeyPart;
 pub use log::{MAX_FRAME_BYTES, TornTail};
+pub use payload::{MAX_DECODED_BYTES, check_announced};
 pub use row_ref::RowRef;
 pub use segment::{Codec, ColumnSummary, DistinctSketch, KeyRange, OuterRows};
 pub use segment_view::SegmentView;

@@ -19,7 +19,7 @@ use arrow_ipc::writer::{
     DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
     write_message,
 };
-use arrow_ipc::{BodyCompression, CompressionType, MetadataVersion, root_as_message};
+use arrow_ipc::{BodyCompression, CompressionType, Message, MetadataVersion, root_as_message};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -32,9 +32,9 @@ use crate::write::Change;
 const MIN_COMPRESSED_BYTES: usize = 64 << 10;
 /// Highest level of zstd for rows in the log: somebody waits for them.
 const MAX_ZSTD_LEVEL: i32 = 3;
-/// Most bytes of the buffers of a write once they are decompressed. A write has 256 MiB of rows at
-/// most, to which the stream adds bitmaps.
-const MAX_DECODED_BYTES: u64 = 512 << 20;
+/// Most bytes of the buffers of a write, or of a message of a stream, once they are decompressed. A
+/// write has 256 MiB of rows at most, to which the stream adds bitmaps.
+pub const MAX_DECODED_BYTES: u64 = 512 << 20;
 /// Alignment of the buffers in the stream, in bytes; the least that arrow reads without a copy.
 const ALIGNMENT: usize = 8;
 
@@ -200,14 +200,28 @@ fn check_lengths(mut stream: &[u8], budget: &mut u64) -> Result<(), String> {
         let message = root_as_message(&meta).map_err(|error| error.to_string())?;
         let body = usize::try_from(message.bodyLength()).map_err(|error| error.to_string())?;
         let (body, rest) = after.split_at_checked(body).ok_or_else(short)?;
-        let of_dictionary = message.header_as_dictionary_batch();
-        let batch = of_dictionary.and_then(|dictionary| dictionary.data());
-        if let Some(batch) = message.header_as_record_batch().or(batch)
-            && let Some(compression) = batch.compression()
-        {
-            check_compressed(batch, compression, body, budget)?;
-        }
+        check_announced(&message, body, budget)?;
         stream = rest;
+    }
+    Ok(())
+}
+
+/// Fails if the buffers of a message announce more bytes than `budget` allows once they are
+/// decompressed, and takes these from it. `body` is what follows the message.
+///
+/// # Errors
+/// The reason, as text.
+pub fn check_announced(
+    message: &Message<'_>,
+    body: &[u8],
+    budget: &mut u64,
+) -> std::result::Result<(), String> {
+    let of_dictionary = message.header_as_dictionary_batch();
+    let batch = of_dictionary.and_then(|dictionary| dictionary.data());
+    if let Some(batch) = message.header_as_record_batch().or(batch)
+        && let Some(compression) = batch.compression()
+    {
+        check_compressed(batch, compression, body, budget)?;
     }
     Ok(())
 }

@@ -4,17 +4,18 @@
 //! inside quoted fields. A row is reported by the line on which it begins.
 
 use std::io::BufRead;
-use std::path::Path;
 
 use netabase_store::Error;
 
-use super::io_error;
+use super::FilePath;
+use super::files::io_error;
+use super::options::Dialect;
 use crate::error::invalid;
 
 /// The longest row: 64 MiB, what one frame of the store takes.
 pub(super) const MAX_RECORD_BYTES: usize = 64 << 20;
 /// What some editors write before UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One row of text.
 #[derive(Debug, Default)]
@@ -44,30 +45,45 @@ enum State {
     Quoted,
     /// After a quote inside a quoted field: its end, or the first half of an escaped quote.
     QuoteSeen,
+    /// After a character inside a quoted field that escapes, if it is not the quote itself.
+    EscapeSeen,
 }
 
 /// Splits a file into records.
-pub(super) struct Records<'a, R> {
+pub(super) struct Records<R> {
     input: R,
-    path: &'a Path,
+    path: FilePath,
     delimiter: u8,
+    quote: u8,
+    /// What stands before a quote inside of quotes.
+    escape: u8,
+    /// Whether an empty line is a row: of one column, which is empty.
+    blank_rows: bool,
     /// Lines that ended so far.
     lines: u64,
 }
 
-impl<'a, R: BufRead> Records<'a, R> {
+impl<R: BufRead> Records<R> {
     /// Records of `input`, which may begin with a byte order mark.
-    pub(super) fn new(mut input: R, path: &'a Path, delimiter: u8) -> Result<Self, Error> {
-        let buffer = input.fill_buf().map_err(|error| io_error(path, &error))?;
+    pub(super) fn new(mut input: R, path: FilePath, dialect: &Dialect) -> Result<Self, Error> {
+        let buffer = input.fill_buf().map_err(|error| io_error(&path, &error))?;
         if buffer.starts_with(BYTE_ORDER_MARK) {
             input.consume(BYTE_ORDER_MARK.len());
         }
         Ok(Self {
             input,
             path,
-            delimiter,
+            delimiter: dialect.delimiter,
+            quote: dialect.quote,
+            escape: dialect.escape,
+            blank_rows: false,
             lines: 0,
         })
+    }
+
+    /// From here on an empty line is a row of one empty field.
+    pub(super) fn take_blank_rows(&mut self) {
+        self.blank_rows = true;
     }
 
     /// An error that names file and line.
@@ -79,7 +95,7 @@ impl<'a, R: BufRead> Records<'a, R> {
         let buffer = self
             .input
             .fill_buf()
-            .map_err(|error| io_error(self.path, &error))?;
+            .map_err(|error| io_error(&self.path, &error))?;
         Ok(buffer.first().copied())
     }
 
@@ -101,7 +117,8 @@ impl<'a, R: BufRead> Records<'a, R> {
         record.text.clear();
         record.fields.clear();
         record.line = self.lines + 1;
-        if matches!(self.peek()?, None | Some(b'\n' | b'\r')) {
+        let first = self.peek()?;
+        if first.is_none() || (!self.blank_rows && matches!(first, Some(b'\n' | b'\r'))) {
             return match self.skip_empty_lines()? {
                 true => Ok(false),
                 false => Err(self.broken(record.line, "the line is empty")),
@@ -114,17 +131,27 @@ impl<'a, R: BufRead> Records<'a, R> {
                 return self.end_of_file(record, state, quoted);
             };
             match state {
-                State::FieldStart if byte == b'"' => {
+                State::FieldStart if byte == self.quote => {
                     quoted = true;
                     state = State::Quoted;
                     self.input.consume(1);
                 }
                 State::FieldStart => state = State::Unquoted,
                 State::Quoted => state = self.quoted_part(record)?,
-                State::QuoteSeen if byte == b'"' => {
-                    record.text.push(b'"');
+                State::QuoteSeen if byte == self.quote && self.escape == self.quote => {
+                    record.text.push(byte);
                     state = State::Quoted;
                     self.input.consume(1);
+                }
+                State::EscapeSeen => {
+                    // Before anything else than a quote or itself it is a character like others.
+                    if byte != self.quote && byte != self.escape {
+                        record.text.push(self.escape);
+                    } else {
+                        record.text.push(byte);
+                        self.input.consume(1);
+                    }
+                    state = State::Quoted;
                 }
                 State::Unquoted | State::QuoteSeen => {
                     if state == State::Unquoted {
@@ -150,7 +177,7 @@ impl<'a, R: BufRead> Records<'a, R> {
     }
 
     fn end_of_file(&self, record: &mut Record, state: State, quoted: bool) -> Result<bool, Error> {
-        if state == State::Quoted {
+        if matches!(state, State::Quoted | State::EscapeSeen) {
             return Err(self.broken(record.line, "a quoted field never ends"));
         }
         record.fields.push(FieldEnd {
@@ -160,13 +187,17 @@ impl<'a, R: BufRead> Records<'a, R> {
         Ok(true)
     }
 
-    /// Copies what is buffered of a quoted field up to its next quote.
+    /// Copies what is buffered of a quoted field up to its next quote or escape.
     fn quoted_part(&mut self, record: &mut Record) -> Result<State, Error> {
+        let (quote, escape) = (self.quote, self.escape);
         let buffer = self
             .input
             .fill_buf()
-            .map_err(|error| io_error(self.path, &error))?;
-        let end = buffer.iter().position(|byte| *byte == b'"');
+            .map_err(|error| io_error(&self.path, &error))?;
+        let end = buffer
+            .iter()
+            .position(|byte| *byte == quote || *byte == escape);
+        let ended_by = end.and_then(|end| buffer.get(end)).copied();
         let part = buffer
             .get(..end.unwrap_or(buffer.len()))
             .unwrap_or_default();
@@ -174,10 +205,10 @@ impl<'a, R: BufRead> Records<'a, R> {
         self.lines += part.iter().filter(|byte| **byte == b'\n').count() as u64;
         let used = part.len() + usize::from(end.is_some());
         self.input.consume(used);
-        Ok(if end.is_some() {
-            State::QuoteSeen
-        } else {
-            State::Quoted
+        Ok(match ended_by {
+            Some(byte) if byte == quote => State::QuoteSeen,
+            Some(_) => State::EscapeSeen,
+            None => State::Quoted,
         })
     }
 
@@ -187,7 +218,7 @@ impl<'a, R: BufRead> Records<'a, R> {
         let buffer = self
             .input
             .fill_buf()
-            .map_err(|error| io_error(self.path, &error))?;
+            .map_err(|error| io_error(&self.path, &error))?;
         let ends = |byte: &u8| *byte == delimiter || *byte == b'\n' || *byte == b'\r';
         let end = buffer.iter().position(ends).unwrap_or(buffer.len());
         record

@@ -37,6 +37,14 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
     }
 }
 
+/// The same for a query inside another statement.
+pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
+    match query.visit(&mut Mender) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
 struct Mender;
 
 impl VisitorMut for Mender {

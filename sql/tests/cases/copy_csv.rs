@@ -172,19 +172,138 @@ async fn a_header_alone_loads_nothing() {
 async fn options_that_are_not_known_are_refused() {
     let engine = table().await;
     for (options, expected) in [
-        ("WITH (format json)", "csv and parquet"),
-        ("WITH (quote '''')", "QUOTE"),
-        ("WITH (delimiter '\"')", "cannot separate"),
-        ("CSV HEADER", "WITH (format csv"),
+        ("WITH (format xml)", "csv, json, parquet and arrow"),
+        ("WITH (oids)", "OIDS is not supported; there are FORMAT"),
+        ("(delimiter '\"')", "separate fields and be their QUOTE"),
+        ("(delimiter 'ab')", "one ASCII character"),
+        ("(delimiter 'ä')", "one ASCII character"),
+        ("(null ',')", "no field could be it"),
+        ("(header maybe)", "either true or false"),
+        ("(header, header)", "HEADER is given twice"),
+        ("(delim ';', delimiter ';')", "DELIMITER is given twice"),
+        ("(format parquet, delimiter ';')", "for CSV only"),
+        ("(array true)", "ARRAY is for JSON only"),
+        ("(row_group_size 5)", "ROW_GROUP_SIZE is for Parquet only"),
+        ("(force_quote *)", "no effect on COPY FROM"),
+        (
+            "(format parquet, compression zstd)",
+            "no effect on COPY FROM",
+        ),
+        ("(compression snappy)", "none, gzip, zstd"),
+        ("(compression 'rar')", "\"rar\" is not known"),
+        ("(encoding 'latin1')", "UTF-8"),
+        ("WITH", "options in parentheses"),
+        ("CSV HEADER FORCE NOT NULL k", "FORCE NULL is not supported"),
+        ("BINARY", "not \"binary\""),
+        ("STORED AS PARQUET", "STORED is not supported"),
+        ("WHERE k > 1", "WHERE is not supported"),
+        ("(format csv) garbage", "expected the end of the statement"),
     ] {
         let (kind, text) = failure(&engine, &format!("COPY t FROM 'x.csv' {options}")).await;
-        assert_eq!(kind, ErrorKind::InvalidInput);
-        assert!(text.contains(expected), "{text}");
+        assert_eq!(kind, ErrorKind::InvalidInput, "{options}: {text}");
+        assert!(text.contains(expected), "{options}: {text}");
     }
-    let (_, text) = failure(&engine, "COPY t TO 'x.csv'").await;
-    assert!(text.contains("COPY … TO is not supported"), "{text}");
-    let (_, text) = failure(&engine, "COPY t (k) FROM 'x.csv'").await;
-    assert!(text.contains("matched by their names"), "{text}");
+}
+
+#[tokio::test]
+async fn statements_that_do_something_else_are_refused() {
+    let engine = table().await;
+    for (statement, expected) in [
+        ("COPY t FROM STDIN", "STDIN is not supported"),
+        ("COPY t TO STDOUT (FORMAT csv)", "STDOUT is not supported"),
+        ("COPY t FROM PROGRAM 'ls'", "PROGRAM is not supported"),
+        ("COPY t FROM x.csv", "in single quotes"),
+        ("COPY t 'x.csv'", "expected FROM 'file' or TO 'file'"),
+        ("COPY (SELECT 1) FROM 'x.csv'", "loads into a table"),
+        ("COPY t (k, k) FROM 'x.csv'", "listed twice"),
+        ("COPY t (k, nope) FROM 'x.csv'", "no column \"nope\""),
+        ("COPY t (k, k) TO 'x.csv'", "listed twice"),
+        ("COPY information_schema.tables FROM 'x.csv'", "read-only"),
+        ("COPY t FROM 'x.xls'", "the format of x.xls is not clear"),
+        ("COPY t FROM 'x.parquet.gz'", "compressed inside"),
+        ("EXPLAIN COPY t TO 'x.csv'", "inside EXPLAIN"),
+    ] {
+        let (kind, text) = failure(&engine, statement).await;
+        assert_eq!(kind, ErrorKind::InvalidInput, "{statement}: {text}");
+        assert!(text.contains(expected), "{statement}: {text}");
+    }
     let (kind, _) = failure(&engine, "COPY nothing FROM 'x.csv'").await;
     assert_eq!(kind, ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn the_options_of_postgresql_and_duckdb_mean_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for options in [
+        "WITH (FORMAT csv, HEADER false, DELIMITER ';', QUOTE '''', NULL 'NA')",
+        "(FORMAT 'csv', HEADER off, DELIM ';', QUOTE '''', NULLSTR 'NA', ENCODING 'utf-8')",
+        "CSV DELIMITER AS ';' QUOTE '''' NULL AS 'NA' HEADER false",
+        "WITH CSV HEADER 0 QUOTE AS '''' DELIMITER ';' NULL 'NA'",
+    ] {
+        let engine = table().await;
+        let path = write(&folder, "1;NA;'it''s; so';NA;t\n2;2.5;'NA';;f\n");
+        loads(&engine, &path, options).await;
+        let all = rows(&engine, "SELECT k, dep_delay, s FROM t ORDER BY k").await;
+        let expected = [["1", "NULL", "it's; so"], ["2", "2.5", "NA"]];
+        assert_eq!(all, expected, "{options}");
+    }
+}
+
+#[tokio::test]
+async fn a_character_of_its_own_escapes_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = table().await;
+    let path = write(
+        &folder,
+        r#"k,s
+1,"a \" b \\ c \n"
+2,\"plain
+"#,
+    );
+    loads(&engine, &path, r"(ESCAPE '\')").await;
+    let all = rows(&engine, "SELECT s FROM t ORDER BY k").await;
+    assert_eq!(all, [[r#"a " b \ c \n"#], [r#"\"plain"#]]);
+    let path = write(&folder, "k,s\n1,\"a \\");
+    let copy = format!(r"COPY t FROM '{}' (ESCAPE '\')", path.display());
+    let (_, text) = failure(&engine, &copy).await;
+    assert!(text.contains("line 2: a quoted field never ends"), "{text}");
+}
+
+#[tokio::test]
+async fn listed_columns_are_loaded_and_others_skipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = table().await;
+    let path = write(&folder, "x,s,k,dep_delay\nlost,a,1,1.5\n");
+    let (_, text) = fails(&engine, &path).await;
+    assert!(text.contains("no column \"x\""), "{text}");
+    assert!(text.contains("COPY \"t\" (columns) FROM"), "{text}");
+    run(&engine, &format!("COPY t (k, s) FROM '{}'", path.display())).await;
+    let all = rows(&engine, "SELECT k, s, dep_delay FROM t").await;
+    assert_eq!(all, [["1", "a", "NULL"]]);
+    let copy = format!("COPY t (k, ok) FROM '{}'", path.display());
+    let (_, text) = failure(&engine, &copy).await;
+    assert!(text.contains("no column \"ok\"; it has x, s, k"), "{text}");
+    // Without names in the file, they are those of its fields.
+    let path = write(&folder, "b,2\n");
+    let copy = format!("COPY t (s, k) FROM '{}' (HEADER false)", path.display());
+    run(&engine, &copy).await;
+    assert_eq!(rows(&engine, "SELECT s FROM t WHERE k = 2").await, [["b"]]);
+    write(&folder, "b,2,3\n");
+    let (_, text) = failure(&engine, &copy).await;
+    assert!(text.contains("line 1: 3 fields instead of 2"), "{text}");
+}
+
+#[tokio::test]
+async fn an_empty_line_is_a_row_where_one_column_may_be_null() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine();
+    run(&engine, "CREATE TABLE t (k TEXT PRIMARY KEY, v BIGINT)").await;
+    let path = write(&folder, "v\n1\n\n2\n");
+    let copy = format!("COPY t (v) FROM '{}'", path.display());
+    // It has no key, which is needed.
+    let (_, text) = failure(&engine, &copy).await;
+    assert!(text.contains("no column \"k\""), "{text}");
+    let path = write(&folder, "k\na\n\nb\n");
+    let (_, text) = failure(&engine, &format!("COPY t FROM '{}'", path.display())).await;
+    assert!(text.contains("line 3: the line is empty"), "{text}");
 }

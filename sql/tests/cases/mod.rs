@@ -3,7 +3,10 @@
 mod blocks;
 mod colocate;
 mod copy_csv;
+mod copy_files;
+mod copy_json;
 mod copy_parquet;
+mod copy_to;
 mod files;
 mod index_answers;
 mod indexes;

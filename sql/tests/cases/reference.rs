@@ -57,6 +57,11 @@ fn examples(page: &Path) -> Vec<Example> {
     found
 }
 
+/// Examples put their files into /tmp, and the test into a folder of its own.
+fn in_folder(text: &str, folder: &Path) -> String {
+    text.replace("/tmp/", &format!("{}/", folder.display()))
+}
+
 async fn run(engine: &Engine, example: &Example) -> Result<(), String> {
     let ran = match engine.script(&example.sql).await {
         Ok(mut outputs) => outputs.pop().ok_or("no statement")?.collect().await,
@@ -89,8 +94,10 @@ async fn examples_give_what_is_printed_under_them() {
     let (mut failures, mut ran) = (Vec::new(), 0);
     for page in pages {
         let engine = engine();
-        for example in examples(&page) {
+        let files = tempfile::tempdir().unwrap();
+        for mut example in examples(&page) {
             ran += 1;
+            example.sql = in_folder(&example.sql, files.path());
             if let Err(failure) = run(&engine, &example).await {
                 let (page, line) = (page.display(), example.line);
                 failures.push(format!("{page}, line {line}: {failure}"));
