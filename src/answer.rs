@@ -15,7 +15,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::{Stream, StreamExt};
 use netabase_distributed::Node;
-use netabase_sql::{Output, WriteReceipt, error_from_datafusion};
+use netabase_sql::{Output, WriteReceipt, error_from_datafusion, text_batch, text_schema};
 use netabase_store::Error;
 use tokio::sync::mpsc;
 
@@ -235,7 +235,8 @@ impl Stream for AnswerStream {
     }
 }
 
-/// Every row of an answer, in memory. [`Display`](fmt::Display) gives a text table.
+/// Every row of an answer, in memory. [`Display`](fmt::Display) gives a text table, with values as
+/// PostgreSQL prints them.
 #[derive(Debug, Clone)]
 pub struct Batches {
     schema: SchemaRef,
@@ -293,10 +294,12 @@ impl Batches {
 
 impl fmt::Display for Batches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = arrow::util::pretty::pretty_format_batches_with_schema(
-            Arc::clone(&self.schema),
-            &self.batches,
-        );
+        let texts = self.batches.iter().map(text_batch);
+        let table = texts.collect::<Result<Vec<_>, Error>>().and_then(|texts| {
+            let schema = text_schema(&self.schema);
+            arrow::util::pretty::pretty_format_batches_with_schema(schema, &texts)
+                .map_err(|failure| error_from_datafusion(failure.into()))
+        });
         match table {
             Ok(table) => write!(f, "{table}"),
             Err(failure) => write!(f, "(the rows cannot be shown as text: {failure})"),

@@ -44,7 +44,7 @@ pub use coverage::{Coverage, CoverageHandle, TableCoverage};
 pub use database::Netabase;
 pub use datafusion;
 pub use netabase_distributed::{Counters, PeerInfo, Role};
-pub use netabase_sql::{ShardRef, WriteReceipt};
+pub use netabase_sql::{ShardRef, WriteReceipt, text_batch, text_schema};
 pub use netabase_store::{
     BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
     OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth, StoreStats,

@@ -48,14 +48,16 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 async fn csv(mut rows: AnswerStream) -> Result<(), Failure> {
-    let empty = arrow::record_batch::RecordBatch::new_empty(rows.schema());
+    let schema = netabase::text_schema(&rows.schema());
+    let empty = arrow::record_batch::RecordBatch::new_empty(schema);
     let mut writer = CsvBuilder::new()
         .with_header(true)
         .build(BufWriter::new(std::io::stdout()));
     // The header is there even when no row is.
     writer.write(&empty).map_err(unwritable)?;
     while let Some(batch) = rows.next().await {
-        writer.write(&batch?).map_err(unwritable)?;
+        let texts = netabase::text_batch(&batch?)?;
+        writer.write(&texts).map_err(unwritable)?;
     }
     flush(&mut writer.into_inner())
 }

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
-use netabase_store::{Store, TableDef};
+use netabase_store::{Error, ErrorKind, Store, TableDef};
 
+use crate::blame::{Blame, What};
 use crate::cluster::Cluster;
 use crate::provider::ShardTable;
 use crate::system::{SYSTEM_SCHEMA, SystemSchema};
@@ -88,6 +89,12 @@ impl std::fmt::Debug for StoreSchema {
 /// A live table by name.
 pub(crate) fn live_table(store: &Store, name: &str) -> Option<Arc<TableDef>> {
     store.table(name).filter(|def| def.dropped.is_none())
+}
+
+/// There is no such table.
+pub(crate) fn missing_table(name: &str) -> Error {
+    let text = format!("table \"{name}\" does not exist");
+    Blame::error(What::Table, name, (ErrorKind::NotFound, text))
 }
 
 #[async_trait]

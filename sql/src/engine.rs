@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
+use crate::checked::{CheckedArithmetic, register_checked};
 use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
@@ -39,7 +40,7 @@ use crate::types::Types;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
-use crate::{ddl, dml, provenance, query, runtime, statement, types};
+use crate::{ddl, dml, explain, panics, provenance, query, runtime, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -92,6 +93,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_type_planner(Arc::new(types))
+            .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;
         let mut state = builder.build();
@@ -144,7 +146,10 @@ impl Engine {
     pub async fn sql(&self, text: &str) -> Result<Output, Error> {
         let mut statements = self.parse(text)?;
         match (statements.pop(), statements.len()) {
-            (Some(statement), 0) => self.execute(statement).await,
+            (Some(statement), 0) => {
+                let ran = panics::caught(self.execute(statement)).await;
+                ran.map_err(|error| self.explain(error, text, Some(0)))
+            }
             (None, _) => Err(invalid("there is no statement to run")),
             (Some(_), more) => Err(invalid(format!(
                 "one statement was expected, but there are {}: run several with run_script",
@@ -163,11 +168,12 @@ impl Engine {
         let several = statements.len() > 1;
         let mut outputs = Vec::with_capacity(statements.len());
         for (index, statement) in statements.into_iter().enumerate() {
-            let ran = match self.execute(statement).await {
+            let ran = match panics::caught(self.execute(statement)).await {
                 Ok(output) => output.buffered().await,
                 Err(error) => Err(error),
             };
             outputs.push(ran.map_err(|error| {
+                let error = self.explain(error, text, Some(index));
                 if several {
                     Error::new(error.kind(), format!("statement {}: {error}", index + 1))
                 } else {
@@ -319,6 +325,12 @@ impl Engine {
 
     fn parse(&self, text: &str) -> Result<Vec<Parsed>, Error> {
         statement::parse(text, self.context().state().config_options())
+            .map_err(|error| self.explain(error, text, None))
+    }
+
+    /// Adds the place in the text, near names and the page to read, where they are known.
+    fn explain(&self, error: Error, text: &str, statement: Option<usize>) -> Error {
+        explain::explain(error, (text, statement), (self.context(), self.store()))
     }
 
     /// Runs one parsed statement.

@@ -7,12 +7,20 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::num::{ParseFloatError, ParseIntError};
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use netabase_store::{Error, ErrorKind};
+use tokio::task::JoinError;
+
+use crate::blame::{Blame, Place, What};
+use crate::catalog::missing_table;
+use crate::panics;
+use crate::wording::{Said, said};
 
 /// The longest list of column names that an error repeats.
 const MAX_LISTED_FIELDS: usize = 20;
@@ -38,7 +46,7 @@ pub(crate) fn unavailable(text: impl Into<String>) -> Error {
 }
 
 /// A background task of this process was stopped or panicked.
-pub(crate) fn interrupted(error: &tokio::task::JoinError) -> Error {
+pub(crate) fn interrupted(error: &JoinError) -> Error {
     if error.is_panic() {
         return Error::new(
             ErrorKind::Corrupt,
@@ -70,8 +78,9 @@ pub fn error_from_datafusion(error: DataFusionError) -> Error {
             Ok(own) => *own,
             Err(inner) => from_foreign(inner.as_ref()),
         },
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            error_from_datafusion(*inner)
+        DataFusionError::Context(_, inner) => error_from_datafusion(*inner),
+        DataFusionError::Diagnostic(place, inner) => {
+            Blame::at(error_from_datafusion(*inner), place.span)
         }
         DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
             Ok(inner) => error_from_datafusion(inner),
@@ -79,7 +88,7 @@ pub fn error_from_datafusion(error: DataFusionError) -> Error {
         },
         DataFusionError::ArrowError(inner, _) => match *inner {
             ArrowError::ExternalError(inner) => from_generic(inner),
-            other => Error::new(kind_of_arrow(&other), tidy(&other.to_string())),
+            other => in_words(kind_of_arrow(&other), &tidy(&other.to_string())),
         },
         DataFusionError::Collection(errors) => match errors.into_iter().next() {
             Some(first) => error_from_datafusion(first),
@@ -100,14 +109,13 @@ fn from_generic(inner: Box<dyn StdError + Send + Sync>) -> Error {
 fn from_shared(error: &DataFusionError) -> Error {
     match error {
         DataFusionError::External(inner) => from_foreign(inner.as_ref()),
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
-            from_shared(inner)
-        }
+        DataFusionError::Context(_, inner) => from_shared(inner),
+        DataFusionError::Diagnostic(place, inner) => Blame::at(from_shared(inner), place.span),
         DataFusionError::Shared(inner) => from_shared(inner),
         DataFusionError::Collection(errors) if !errors.is_empty() => from_shared(&errors[0]),
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
             ArrowError::ExternalError(inner) => from_foreign(inner.as_ref()),
-            other => Error::new(kind_of_arrow(other), tidy(&other.to_string())),
+            other => in_words(kind_of_arrow(other), &tidy(&other.to_string())),
         },
         other => describe(other),
     }
@@ -118,7 +126,10 @@ fn from_foreign(error: &(dyn StdError + 'static)) -> Error {
     let mut next = Some(error);
     while let Some(current) = next {
         if let Some(own) = current.downcast_ref::<Error>() {
-            return Error::new(own.kind(), own.to_string());
+            return match Blame::of(own) {
+                Some(blame) => Error::because(own.kind(), own.to_string(), blame.clone()),
+                None => Error::new(own.kind(), own.to_string()),
+            };
         }
         if let Some(inner) = current.downcast_ref::<DataFusionError>() {
             return from_shared(inner);
@@ -126,12 +137,20 @@ fn from_foreign(error: &(dyn StdError + 'static)) -> Error {
         if let Some(ArrowError::ExternalError(inner)) = current.downcast_ref::<ArrowError>() {
             return from_foreign(inner.as_ref());
         }
+        if let Some(join) = current.downcast_ref::<JoinError>()
+            && join.is_panic()
+        {
+            return panics::failed(&tidy(&join.to_string()));
+        }
+        if current.is::<ParseIntError>() || current.is::<ParseFloatError>() {
+            return in_words(ErrorKind::InvalidInput, &tidy(&current.to_string()));
+        }
         if current.is::<std::io::Error>() {
             return Error::new(ErrorKind::Io, tidy(&error.to_string()));
         }
         next = current.source();
     }
-    unavailable(tidy(&error.to_string()))
+    in_words(ErrorKind::Unavailable, &tidy(&error.to_string()))
 }
 
 fn kind_of_arrow(error: &ArrowError) -> ErrorKind {
@@ -156,47 +175,125 @@ fn describe(error: &DataFusionError) -> Error {
         _ => ErrorKind::InvalidInput,
     };
     let text = match error {
-        DataFusionError::SchemaError(inner, _) => schema_text(inner),
-        DataFusionError::SQL(inner, _) => return syntax_error(&inner.to_string()),
+        DataFusionError::ExecutionJoin(inner) if inner.is_panic() => {
+            return panics::failed(&tidy(&inner.to_string()));
+        }
+        DataFusionError::SchemaError(inner, _) => return schema_error(inner),
+        DataFusionError::SQL(inner, _) => return syntax_error(inner),
         DataFusionError::Plan(text)
         | DataFusionError::Execution(text)
         | DataFusionError::Configuration(text)
         | DataFusionError::ResourcesExhausted(text) => tidy(text),
         DataFusionError::NotImplemented(text) => format!("not supported: {}", tidy(text)),
-        DataFusionError::Internal(text) => format!("the query engine failed: {}", tidy(text)),
+        DataFusionError::Internal(text) => {
+            let text = tidy(text);
+            match said(&text) {
+                // The engine knows what was wrong after all.
+                known if known.what != What::Other => text,
+                _ => format!("the query engine failed: {text}"),
+            }
+        }
         other => tidy(&other.to_string()),
     };
-    match missing_table(&text) {
-        Some(name) => not_found(format!("table \"{name}\" does not exist")),
-        None => Error::new(kind, text),
+    if let Some(name) = missing_name(&text, "table '", "' not found") {
+        return missing_table(&name);
+    }
+    if let Some(name) = missing_name(&text, "Invalid function '", "'.") {
+        let text = format!("function \"{name}\" does not exist");
+        return Blame::error(What::Function, name, (ErrorKind::InvalidInput, text));
+    }
+    in_words(kind, &text)
+}
+
+/// An error whose text is that of the engine below.
+fn in_words(kind: ErrorKind, text: &str) -> Error {
+    let Said { text, what, name } = said(text);
+    match what {
+        What::Other => Error::new(kind, text),
+        // Whatever the engine thought of it, the statement is wrong.
+        _ => Blame::error(what, name, (ErrorKind::InvalidInput, text)),
     }
 }
 
-fn syntax_error(text: &str) -> Error {
-    let text = text.trim_start_matches("sql parser error: ");
-    invalid(format!("syntax error: {}", tidy(text)))
+/// A text that is no SQL.
+pub(crate) fn syntax_error(error: &ParserError) -> Error {
+    let (ParserError::ParserError(text) | ParserError::TokenizerError(text)) = error else {
+        let text = "the statement is nested too deeply; take it apart, with WITH or with a table";
+        return Blame::error(What::Refused, "", (ErrorKind::InvalidInput, text));
+    };
+    let (text, place) = match text.rsplit_once(" at Line: ") {
+        Some((text, place)) => (text, place_of(place)),
+        None => (text.as_str(), None),
+    };
+    let text = tidy(text);
+    let Some((expected, found)) = text
+        .strip_prefix("Expected: ")
+        .and_then(|rest| rest.split_once(", found: "))
+    else {
+        let error = match text.as_str() {
+            "Unterminated string literal" => "the text between quotes does not end",
+            text if text.starts_with("Expected close delimiter") => {
+                "the name in quotes does not end"
+            }
+            text if text.starts_with("Unexpected EOF while in a multi-line") => {
+                "the comment does not end"
+            }
+            text => text,
+        };
+        let error = format!("syntax error: {error}");
+        return match place {
+            Some(_) => Blame::syntax(place, error),
+            None => Blame::error(What::Refused, "", (ErrorKind::InvalidInput, error)),
+        };
+    };
+    let expected = match expected {
+        "end of statement" => "the end of the statement",
+        "identifier" => "a name",
+        "option" => "an option",
+        "SELECT, VALUES, or a subquery in the query body" => "SELECT, VALUES or a subquery",
+        expected if expected.ends_with(" after DROP") => "TABLE or INDEX after DROP",
+        expected => expected,
+    };
+    Blame::syntax(
+        place,
+        match (expected, found) {
+            ("an SQL statement", word) if word != "EOF" => {
+                format!("syntax error: no statement begins with \"{word}\"")
+            }
+            (_, "EOF") => format!("syntax error: expected {expected}, but the text ends here"),
+            _ => format!("syntax error: expected {expected}, found \"{found}\""),
+        },
+    )
 }
 
-/// One sentence for a schema error, with the suggestion DataFusion makes.
-fn schema_text(error: &SchemaError) -> String {
+/// The numbers in "1, Column: 8".
+fn place_of(text: &str) -> Option<Place> {
+    let (line, column) = text.split_once(", Column: ")?;
+    Some(Place {
+        line: line.trim().parse().ok()?,
+        column: column.trim().parse().ok()?,
+    })
+}
+
+/// A name that is wrong, with the one that it may have been meant to be.
+fn schema_error(error: &SchemaError) -> Error {
     let SchemaError::FieldNotFound {
         field,
         valid_fields,
     } = error
     else {
-        return tidy(&error.to_string());
+        return in_words(ErrorKind::InvalidInput, &tidy(&error.to_string()));
     };
-    let mut text = format!("column \"{}\" does not exist", Plain(&field.flat_name()));
+    let name = Plain(&field.flat_name()).to_string();
+    let mut text = format!("column \"{name}\" does not exist");
     // The suggestion is only part of DataFusion's own text.
     let full = error.to_string();
     let suggested = full
         .split_once("Did you mean '")
         .and_then(|(_, rest)| rest.split_once("'?"));
-    if let Some((name, _)) = suggested {
-        text.push_str(&format!("; did you mean \"{}\"?", Plain(name)));
-        return text;
-    }
-    if !valid_fields.is_empty() {
+    if let Some((near, _)) = suggested {
+        text.push_str(&format!("; did you mean \"{}\"?", Plain(near)));
+    } else if !valid_fields.is_empty() {
         let listed = valid_fields.iter().take(MAX_LISTED_FIELDS);
         let names: Vec<String> = listed.map(|f| Plain(&f.flat_name()).to_string()).collect();
         let more = if valid_fields.len() > MAX_LISTED_FIELDS {
@@ -206,7 +303,7 @@ fn schema_text(error: &SchemaError) -> String {
         };
         text.push_str(&format!("; there are {}{more}", names.join(", ")));
     }
-    text
+    Blame::error(What::Name, name, (ErrorKind::InvalidInput, text))
 }
 
 /// A name without quotes and without the catalog that every table shares.
@@ -220,10 +317,9 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-/// The name in DataFusion's "table 'a.b.c' not found".
-fn missing_table(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("table '")?;
-    let name = rest.strip_suffix("' not found")?;
+/// The name in texts like DataFusion's "table 'a.b.c' not found".
+fn missing_name(text: &str, before: &str, after: &str) -> Option<String> {
+    let (name, _) = text.strip_prefix(before)?.split_once(after)?;
     Some(Plain(name).to_string())
 }
 

@@ -17,8 +17,12 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod blame;
 mod block;
+mod caret;
 mod catalog;
+mod chain;
+mod checked;
 mod cluster;
 mod colocate;
 mod copy;
@@ -30,6 +34,7 @@ mod dml;
 mod engine;
 mod error;
 mod estimate;
+mod explain;
 mod filter;
 mod functions;
 mod index_answer;
@@ -41,9 +46,11 @@ mod like;
 mod local;
 mod lookup;
 mod memory;
+mod near;
 mod one_input;
 mod output;
 mod owned;
+mod panics;
 mod provenance;
 mod provider;
 mod prune;
@@ -56,6 +63,7 @@ mod scan_statistics;
 mod scoped;
 mod settings;
 mod shard_scan;
+mod sql_types;
 mod statement;
 mod syntax;
 mod system;
@@ -63,10 +71,13 @@ mod table_checker;
 mod transaction;
 mod types;
 mod upkeep;
+mod values;
 mod views;
+mod wording;
 mod write;
 
 pub use block::{Block, BlockRows, Zone};
+pub use checked::register_checked;
 pub use cluster::{
     BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, TableWrite,
     WriteReceipt,
@@ -90,3 +101,4 @@ pub use runtime::closed_runtime;
 pub use scan::{Counted, scan_blocks, scan_snapshot, scan_snapshot_counted};
 pub use settings::EngineSettings;
 pub use shard_scan::ShardScan;
+pub use values::{text_batch, text_schema};

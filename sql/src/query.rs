@@ -6,6 +6,7 @@
 //! Invariant: no row that was handed out is ever followed by a second attempt, so that a retry can
 //! neither repeat nor omit a row.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,6 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, unavailable};
 use crate::output::{Output, ScanInfo, ScanLog};
+use crate::panics;
 
 /// The most attempts of one query, whatever the cluster says.
 const MAX_ATTEMPTS: usize = 16;
@@ -163,7 +165,12 @@ impl Stream for Bounded {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        self.rest.poll_next_unpin(cx)
+        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.rest.poll_next_unpin(cx)));
+        polled.unwrap_or_else(|payload| {
+            self.failed = true;
+            let error = error_to_datafusion(panics::error(payload.as_ref()));
+            Poll::Ready(Some(Err(error)))
+        })
     }
 }
 

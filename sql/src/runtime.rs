@@ -67,6 +67,8 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
     let mut config = SessionConfig::new();
     // A timestamp with time zone is an instant; without this its type would lose the zone.
     config.options_mut().execution.time_zone = Some(TIME_ZONE.into());
+    // Errors show their place in the statement.
+    config.options_mut().sql_parser.collect_spans = true;
     // Which joins do so is decided by `join_filter`.
     config
         .options_mut()

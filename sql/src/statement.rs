@@ -14,9 +14,11 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use netabase_store::Error;
+use netabase_store::{Error, ErrorKind};
 
+use crate::blame::{Blame, Place, What};
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use crate::chain;
 use crate::copy;
 use crate::ddl;
 use crate::error::{error_from_datafusion, invalid};
@@ -62,6 +64,15 @@ pub(crate) fn ident_of(ident: &Ident) -> String {
         Some(_) => ident.value.clone(),
         // As DataFusion does it: letters beyond ASCII stay as they are.
         None => ident.value.to_ascii_lowercase(),
+    }
+}
+
+/// The same for a token; `None` unless it is a word.
+pub(crate) fn ident_of_word(token: &Token) -> Option<String> {
+    match token {
+        Token::Word(word) if word.quote_style.is_some() => Some(word.value.clone()),
+        Token::Word(word) => Some(word.value.to_ascii_lowercase()),
+        _ => None,
     }
 }
 
@@ -126,6 +137,7 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parse
         let plain = Parser::new(dialect.as_ref()).with_recursion_limit(recursion);
         parser.parser = plain.with_tokens_with_locations(tokens);
     }
+    chain::check(text, &parser.parser)?;
     let mut statements = Vec::new();
     let mut separated = true;
     loop {
@@ -137,10 +149,10 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parse
             return Ok(statements);
         }
         if !separated {
-            return Err(invalid(format!(
-                "syntax error: expected the end of the statement, found {next} at {}",
-                next.span.start.to_string().trim()
-            )));
+            return Err(Blame::syntax(
+                Place::of(next.span.start),
+                format!("syntax error: expected the end of the statement, found \"{next}\""),
+            ));
         }
         statements.push(parse_one(&mut parser)?);
         separated = false;
@@ -184,7 +196,8 @@ pub(crate) fn refuse_given(prefix: &str, clauses: &[(&str, bool, &str)]) -> Resu
 }
 
 fn refused(what: &str, way_out: &str) -> Error {
-    invalid(format!("{what} is not supported: {way_out}"))
+    let text = format!("{what} is not supported: {way_out}");
+    Blame::error(What::Refused, "", (ErrorKind::InvalidInput, text))
 }
 
 /// Refuses clauses of INSERT that change its meaning.

@@ -4,15 +4,15 @@
 //! No SQL parser knows them, so that they are recognised by their first words. Invariant: what
 //! follows them is an error, as behind any statement.
 
-use datafusion::common::DataFusionError;
 use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use netabase_store::Error;
 
+use crate::catalog::missing_table;
 use crate::copy::CopyStatement;
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, not_found};
+use crate::error::syntax_error;
 use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::{TableName, is_word, table_name};
@@ -52,7 +52,7 @@ pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> 
         .iter()
         .try_for_each(|keyword| parser.expect_keyword(*keyword).map(|_| ()))
         .and_then(|()| parser.parse_object_name(false))
-        .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+        .map_err(|error| syntax_error(&error))?;
     Ok(Some(made(name)))
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn compact(engine: &Engine, name: &ObjectName) -> Result<Output
         TableName::Described => return Err(crate::ddl::read_only()),
     };
     let Some(def) = crate::catalog::live_table(engine.store(), &name) else {
-        return Err(not_found(format!("table \"{name}\" does not exist")));
+        return Err(missing_table(&name));
     };
     let store = engine.store().clone();
     blocking(move || store.compact(def.id)).await?;

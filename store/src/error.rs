@@ -44,6 +44,12 @@ enum Repr {
     #[error("{text}")]
     Plain { kind: ErrorKind, text: String },
     #[error("{text}")]
+    Because {
+        kind: ErrorKind,
+        text: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("{text}")]
     File { file: PathBuf, text: String },
     #[error("{context}: {source}")]
     Io {
@@ -70,10 +76,24 @@ impl Error {
         }))
     }
 
+    /// The same with what the text was made of, for layers above that can say more about it. It is
+    /// found again as the error's source.
+    pub fn because(
+        kind: ErrorKind,
+        text: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self(Box::new(Repr::Because {
+            kind,
+            text: text.into(),
+            source: Box::new(source),
+        }))
+    }
+
     /// What the caller can do about this error.
     pub fn kind(&self) -> ErrorKind {
         match &*self.0 {
-            Repr::Plain { kind, .. } => *kind,
+            Repr::Plain { kind, .. } | Repr::Because { kind, .. } => *kind,
             Repr::Io { .. } => ErrorKind::Io,
             Repr::Arrow { .. } => ErrorKind::InvalidInput,
             Repr::File { .. } | Repr::Log { .. } => ErrorKind::Corrupt,

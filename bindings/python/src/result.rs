@@ -157,10 +157,12 @@ impl ResultSet {
         let mut shown = Vec::new();
         for batch in batches.batches() {
             let rows = left.min(batch.num_rows());
-            shown.push(batch.slice(0, rows));
+            let texts = netabase::text_batch(&batch.slice(0, rows));
+            shown.push(texts.map_err(|error| exception(&error))?);
             left -= rows;
         }
-        let table = pretty_format_batches_with_schema(batches.schema(), &shown)
+        let schema = netabase::text_schema(&batches.schema());
+        let table = pretty_format_batches_with_schema(schema, &shown)
             .map_err(|e| invalid(format!("the rows cannot be shown as text: {e}")))?;
         let hidden = batches.num_rows().saturating_sub(SHOWN_ROWS);
         Ok(match hidden {

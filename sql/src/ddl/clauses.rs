@@ -6,12 +6,24 @@ use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
     CreateTable, CreateTableOptions, Expr as SqlExpr, SqlOption, Value,
 };
-use netabase_store::{Error, TableOptions as StorageOptions};
+use netabase_store::{Error, ErrorKind, TableOptions as StorageOptions};
 
 use super::storage_options::{codec, duration};
 use super::{DEFAULT_REPLICAS, DEFAULT_SHARDS};
+use crate::blame::{Blame, What};
 use crate::error::invalid;
+use crate::near::hint;
 use crate::statement::refuse_given;
+
+/// The names of the options of `WITH (…)`.
+const OPTIONS: [&str; 6] = [
+    "shards",
+    "shard_by",
+    "replicas",
+    "local",
+    "ttl",
+    "compression",
+];
 
 /// The options of `WITH (…)`.
 #[derive(Debug)]
@@ -127,10 +139,16 @@ pub(crate) fn table_options_of(list: &[SqlOption]) -> Result<(TableOptions, Vec<
             "ttl" => parsed.storage.ttl_millis = Some(duration(&name, value)?),
             "compression" => parsed.storage.codec = Some(codec(&name, value)?),
             _ => {
-                return Err(invalid(format!(
+                let text = format!(
                     "table option \"{name}\" does not exist; there are shards, shard_by, replicas, \
-                     local, ttl and compression"
-                )));
+                     local, ttl and compression{}",
+                    hint(&name, OPTIONS)
+                );
+                return Err(Blame::error(
+                    What::Name,
+                    name,
+                    (ErrorKind::InvalidInput, text),
+                ));
             }
         }
         seen.push(name);

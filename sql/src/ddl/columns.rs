@@ -8,11 +8,13 @@ use datafusion::sql::sqlparser::ast::{
     CheckConstraint, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
     GeneratedExpressionMode, Ident, TableConstraint,
 };
-use netabase_store::{CheckDef, ColumnRules, Error, TableRules};
+use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableRules};
 
+use crate::blame::{Blame, What};
 use crate::dml::{ROW_ID, ROW_ID_BYTES};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
+use crate::near::hint;
 use crate::provenance;
 use crate::statement::ident_of;
 
@@ -287,9 +289,11 @@ fn key_of(table: &str, fields: &[Field], names: &[String]) -> Result<Vec<usize>,
     for name in names {
         let found = fields.iter().position(|field| field.name() == name);
         let index = found.ok_or_else(|| {
-            invalid(format!(
-                "PRIMARY KEY names column \"{name}\", which table \"{table}\" does not have"
-            ))
+            let text = format!(
+                "PRIMARY KEY names column \"{name}\", which table \"{table}\" does not have{}",
+                hint(name, fields.iter().map(|field| field.name()))
+            );
+            Blame::error(What::Name, name, (ErrorKind::InvalidInput, text))
         })?;
         if key.contains(&index) {
             return Err(invalid(format!(

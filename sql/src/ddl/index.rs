@@ -9,11 +9,13 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{CreateIndex, Expr as SqlExpr, IndexColumn, ObjectName};
-use netabase_store::{Error, IndexDef, TableDef};
+use netabase_store::{Error, ErrorKind, IndexDef, TableDef};
 
 use super::{table_with_rows, unique};
+use crate::blame::{Blame, What};
 use crate::engine::Engine;
-use crate::error::{conflict, interrupted, invalid, not_found};
+use crate::error::{conflict, interrupted, invalid};
+use crate::near::hint;
 use crate::output::Output;
 use crate::statement::{ident_of, refuse_given};
 
@@ -65,7 +67,7 @@ pub(crate) async fn drop_indexes(
         match table_of(engine, &name) {
             Some(_) => known.push(name),
             None if if_exists => {}
-            None => return Err(not_found(format!("index \"{name}\" does not exist"))),
+            None => return Err(missing_index(engine, &name)),
         }
     }
     for name in known {
@@ -82,6 +84,15 @@ pub(crate) async fn drop_indexes(
         }
     }
     Ok(Output::empty())
+}
+
+/// There is no such index.
+fn missing_index(engine: &Engine, name: &str) -> Error {
+    let tables = engine.store().tables();
+    let live = tables.iter().filter(|def| def.dropped.is_none());
+    let names = live.flat_map(|def| def.options.indexes.iter().map(|index| index.name.as_str()));
+    let text = format!("index \"{name}\" does not exist{}", hint(name, names));
+    Blame::error(What::Name, name, (ErrorKind::NotFound, text))
 }
 
 /// The live table that has an index of this name.
@@ -141,10 +152,21 @@ fn columns_of(def: &TableDef, columns: &[IndexColumn]) -> Result<Vec<u32>, Error
         let name = ident_of(ident);
         let index = def
             .column_named(&name)
-            .ok_or_else(|| invalid(format!("table \"{}\" has no column \"{name}\"", def.name)))?;
+            .ok_or_else(|| no_column(def, &name))?;
         indexed.push(index as u32);
     }
     Ok(indexed)
+}
+
+/// The table has no such column.
+fn no_column(def: &TableDef, name: &str) -> Error {
+    let names = def.schema.fields().iter().map(|field| field.name());
+    let text = format!(
+        "table \"{}\" has no column \"{name}\"{}",
+        def.name,
+        hint(name, names)
+    );
+    Blame::error(What::Name, name, (ErrorKind::InvalidInput, text))
 }
 
 /// Refuses what would otherwise be ignored.

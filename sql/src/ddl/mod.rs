@@ -31,9 +31,10 @@ pub(crate) use self::comment::comment;
 pub(crate) use self::index::{create_index, drop_indexes};
 pub(crate) use self::parse::parse_create_table;
 pub(crate) use self::view::{create_view, drop_views, refresh};
+use crate::catalog::missing_table;
 use crate::dml;
 use crate::engine::Engine;
-use crate::error::{conflict, invalid, not_found};
+use crate::error::{conflict, invalid};
 use crate::output::Output;
 use crate::query::Deadline;
 use crate::statement::{TableName, table_name};
@@ -233,8 +234,9 @@ pub(crate) async fn drop_tables(
 /// The table or view of this name. Fails with `NotFound`.
 pub(crate) fn known_table(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
     match table_name(name)? {
-        TableName::Table(name) => crate::catalog::live_table(engine.store(), &name)
-            .ok_or_else(|| not_found(format!("table \"{name}\" does not exist"))),
+        TableName::Table(name) => {
+            crate::catalog::live_table(engine.store(), &name).ok_or_else(|| missing_table(&name))
+        }
         TableName::Described => Err(read_only()),
     }
 }

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use netabase_store::{Error, TableDef};
 
 use crate::error::{error_from_datafusion, invalid};
+use crate::sql_types::in_sql;
 use crate::write::null_error;
 
 /// Refuses rows for these columns of a table whose values would be changed by a cast.
@@ -41,7 +42,7 @@ pub(crate) fn check_assignments(
                 def,
                 name,
                 target,
-                &format!("{} values", from.data_type()),
+                &format!("{} values", in_sql(&from.data_type().to_string())),
             ));
         }
         if let (LogicalPlan::Values(values), Some(position)) =
@@ -71,9 +72,10 @@ fn is_null(expr: &Expr) -> bool {
 
 fn refused(def: &TableDef, column: &str, target: &DataType, what: &str) -> Error {
     invalid(format!(
-        "column \"{column}\" of table \"{}\" is {target}: {what} would be changed; write the CAST \
-         you want in a SELECT",
-        def.name
+        "column \"{column}\" of table \"{}\" is {}: {what} would be changed; write the CAST you \
+         want in a SELECT",
+        def.name,
+        in_sql(&target.to_string())
     ))
 }
 

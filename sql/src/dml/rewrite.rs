@@ -17,10 +17,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use netabase_store::{Error, TableDef};
+use netabase_store::{Error, ErrorKind, TableDef};
 
+use crate::blame::{Blame, What};
 use crate::catalog::{CATALOG, KEYED_SCHEMA};
-use crate::error::{error_from_datafusion, invalid, not_found};
+use crate::error::{error_from_datafusion, invalid};
+use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
@@ -252,10 +254,13 @@ pub(crate) fn writable_columns(def: &TableDef) -> Vec<usize> {
 pub(crate) fn column_of(def: &TableDef, name: &str) -> Result<usize, Error> {
     def.column_named(name).ok_or_else(|| {
         let missing = || {
-            not_found(format!(
-                "column \"{name}\" does not exist in table \"{}\"",
-                def.name
-            ))
+            let known = def.visible_columns();
+            let text = format!(
+                "column \"{name}\" does not exist in table \"{}\"{}",
+                def.name,
+                hint(name, known.iter().map(|column| def.column_name(*column)))
+            );
+            Blame::error(What::Name, name, (ErrorKind::NotFound, text))
         };
         provenance::unwritable(def, name).unwrap_or_else(missing)
     })

@@ -13,6 +13,8 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::checked::register_checked;
+
 pub(crate) use sample_hash::SampleHash;
 
 /// Gives a session the functions that plans of this engine may name.
@@ -20,6 +22,7 @@ pub(crate) use sample_hash::SampleHash;
 /// # Errors
 /// When the session takes no functions.
 pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
+    register_checked(session)?;
     json::register(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     Ok(())

@@ -1,6 +1,7 @@
 //! One file for each behaviour.
 
 mod blocks;
+mod broken;
 mod colocate;
 mod copy_csv;
 mod copy_files;
@@ -8,6 +9,7 @@ mod copy_json;
 mod copy_parquet;
 mod copy_to;
 mod files;
+mod hostile;
 mod index_answers;
 mod indexes;
 mod limits;

@@ -1,0 +1,213 @@
+//! Arithmetic of integers that fails instead of wrapping around.
+//!
+//! Idea: the last rule of the analyzer, when all types are known, puts functions in the place of
+//! the operators. They are shown as operators, and travel to other peers by their names, which an
+//! option of the operators would not.
+//!
+//! Non-goals: division, casts, decimals and dates, which fail as they are.
+
+use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::Datum;
+use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::physical_expr_common::datum::apply;
+
+/// An operator whose result may be out of range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Operation {
+    Add,
+    Subtract,
+    Multiply,
+}
+
+impl Operation {
+    fn of(operator: Operator) -> Option<Self> {
+        match operator {
+            Operator::Plus => Some(Self::Add),
+            Operator::Minus => Some(Self::Subtract),
+            Operator::Multiply => Some(Self::Multiply),
+            _ => None,
+        }
+    }
+
+    /// The name in plans.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Add => "checked_add",
+            Self::Subtract => "checked_subtract",
+            Self::Multiply => "checked_multiply",
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+        }
+    }
+
+    fn compute(self, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Self::Add => add(left, right),
+            Self::Subtract => sub(left, right),
+            Self::Multiply => mul(left, right),
+        }
+    }
+}
+
+/// The functions, by which sessions find them.
+pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
+    [Operation::Add, Operation::Subtract, Operation::Multiply]
+        .into_iter()
+        .map(|operation| ScalarUDF::new_from_impl(Checked::new(operation)))
+}
+
+/// An operator as a function of two integers of one type.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    operation: Operation,
+    signature: Signature,
+}
+
+impl Checked {
+    fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            signature: Signature::any(2, Volatility::Immutable),
+        }
+    }
+
+    /// As the operator would be shown.
+    fn shown(&self, arguments: &[Expr], show: impl Fn(&Expr) -> String) -> String {
+        let shown: Vec<String> = arguments.iter().map(show).collect();
+        shown.join(&format!(" {} ", self.operation.sign()))
+    }
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &str {
+        self.operation.name()
+    }
+
+    fn display_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(self.shown(args, Expr::to_string))
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(self.shown(args, |argument| argument.schema_name().to_string()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        Ok(arg_types.first().cloned().unwrap_or(DataType::Int64))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let kind = args.arg_fields.first().map(|field| field.data_type());
+        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+        let kind = kind.cloned().unwrap_or(DataType::Int64);
+        Ok(Field::new(self.name(), kind, nullable).into())
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [left, right] = datafusion::common::utils::take_function_args(self.name(), args.args)?;
+        apply(&left, &right, |left, right| {
+            self.operation.compute(left, right)
+        })
+    }
+}
+
+/// Puts checked functions in the place of operators on integers.
+#[derive(Debug)]
+pub(crate) struct CheckedArithmetic;
+
+impl AnalyzerRule for CheckedArithmetic {
+    fn name(&self) -> &str {
+        "checked_arithmetic"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let checked = plan.transform_up_with_subqueries(check_node)?;
+        Ok(checked.data)
+    }
+}
+
+fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        let source = scan.source.schema();
+        let of_source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
+        schema.merge(&of_source);
+    }
+    let names = NamePreserver::new(&plan);
+    let checked = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let checked = expr.transform_up(|expr| check(expr, &schema))?;
+        Ok(checked.update_data(|expr| name.restore(expr)))
+    })?;
+    if checked.transformed {
+        return checked.map_data(LogicalPlan::recompute_schema);
+    }
+    Ok(checked)
+}
+
+fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let operation = Operation::of(op);
+            if let Some(operation) = operation
+                && is_integer(&left, schema)
+                && is_integer(&right, schema)
+            {
+                return Ok(Transformed::yes(call(operation, *left, *right)));
+            }
+            let same = BinaryExpr { left, op, right };
+            Ok(Transformed::no(Expr::BinaryExpr(same)))
+        }
+        Expr::Negative(inner) => {
+            let kind = inner.get_type(schema).ok();
+            match kind.filter(DataType::is_signed_integer) {
+                // The least number has no opposite.
+                Some(kind) => {
+                    let zero = Expr::Literal(ScalarValue::new_zero(&kind)?, None);
+                    let name = Expr::Negative(inner.clone()).schema_name().to_string();
+                    let negative = call(Operation::Subtract, zero, *inner);
+                    Ok(Transformed::yes(negative.alias(name)))
+                }
+                None => Ok(Transformed::no(Expr::Negative(inner))),
+            }
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// What has no type that could be found is left to whoever finds out why.
+fn is_integer(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|kind| kind.is_integer())
+}
+
+fn call(operation: Operation, left: Expr, right: Expr) -> Expr {
+    let function = ScalarUDF::new_from_impl(Checked::new(operation));
+    Expr::ScalarFunction(ScalarFunction::new_udf(function.into(), vec![left, right]))
+}
