@@ -164,6 +164,18 @@ struct Pump {
 
 impl Pump {
     async fn run(self) {
+        let sender = self.sender.clone();
+        let ended = self.output.ended();
+        let error = tokio::select! {
+            biased;
+            () = self.read() => return,
+            error = ended => error,
+        };
+        // Nothing of the statement is held any more. The reader may come late, or never.
+        let _ = sender.send(Err(error)).await;
+    }
+
+    async fn read(self) {
         let mut stream = self.output.stream();
         while let Some(next) = stream.next().await {
             let next = next.map_err(error_from_datafusion);

@@ -53,6 +53,14 @@ impl Netabase {
         Ok(answers.into_iter().map(Answer).collect())
     }
 
+    /// Ends a statement that runs. See [`crate::Netabase::cancel`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cancel(&self, id: u64) -> Result<(), Error> {
+        self.0.cancel(id)
+    }
+
     /// Stores a value. See [`crate::Netabase::put`].
     ///
     /// # Errors

@@ -182,6 +182,16 @@ impl Netabase {
         .await
     }
 
+    /// Ends a statement that runs, whoever asked it: its work stops, and what it holds is freed. A
+    /// statement that has begun to write its rows goes on to its end. `CANCEL QUERY id` is the same;
+    /// the ids are in the table `netabase.queries`.
+    ///
+    /// # Errors
+    /// `NotFound` when no statement with this id is running, `Conflict` when it is writing its rows.
+    pub fn cancel(&self, id: u64) -> Result<(), Error> {
+        self.inner.engine.cancel(id)
+    }
+
     /// Loads a file into a table, or all files that match a pattern like `folder/*.parquet`: CSV, JSON,
     /// Parquet or Arrow, by the extension. Tells `progress` how many of how many rows are written; of
     /// large files, of about how many.

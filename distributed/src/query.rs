@@ -15,7 +15,7 @@ use datafusion::common::{Result, exec_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, PlanType, StringifiedPlan};
+use datafusion::logical_expr::{LogicalPlan, PlanType, StringifiedPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::explain::ExplainExec;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -152,13 +152,15 @@ impl Planner {
 fn stays_here(logical: &LogicalPlan) -> Result<bool> {
     let mut stays = false;
     logical.apply_with_subqueries(|node| {
-        stays |= matches!(
-            node,
+        stays |= match node {
             LogicalPlan::RecursiveQuery(_)
-                | LogicalPlan::Dml(_)
-                | LogicalPlan::Copy(_)
-                | LogicalPlan::Ddl(_)
-        );
+            | LogicalPlan::Dml(_)
+            | LogicalPlan::Copy(_)
+            | LogicalPlan::Ddl(_) => true,
+            // Its rows are computed here, of what this peer holds and does.
+            LogicalPlan::TableScan(scan) => scan.source.table_type() == TableType::View,
+            _ => false,
+        };
         Ok(if stays {
             TreeNodeRecursion::Stop
         } else {

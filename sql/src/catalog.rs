@@ -15,7 +15,7 @@ use netabase_store::{Error, ErrorKind, Store, TableDef};
 use crate::blame::{Blame, What};
 use crate::cluster::Cluster;
 use crate::provider::ShardTable;
-use crate::system::{SYSTEM_SCHEMA, SystemSchema};
+use crate::system::{SYSTEM_SCHEMA, Sources, SystemSchema};
 use crate::views::Views;
 
 /// The only catalog.
@@ -27,37 +27,39 @@ pub(crate) const KEYED_SCHEMA: &str = "public+key";
 /// The read-only schema that describes the others.
 pub(crate) const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// The catalog: the users' schema and the store's own.
+/// The catalog: the users' schema, and those that describe it.
 #[derive(Debug)]
 pub(crate) struct StoreCatalog {
     schema: Arc<StoreSchema>,
     keyed: Arc<StoreSchema>,
     system: Arc<SystemSchema>,
+    standard: Arc<SystemSchema>,
 }
 
 impl StoreCatalog {
-    pub(crate) fn new(store: Store, cluster: Arc<dyn Cluster>, views: Arc<Views>) -> Self {
-        Self {
-            system: Arc::new(SystemSchema::new(store.clone())),
-            keyed: Arc::new(StoreSchema {
-                store: store.clone(),
+    pub(crate) fn new(cluster: Arc<dyn Cluster>, sources: Sources) -> Self {
+        let users = |keyed| {
+            Arc::new(StoreSchema {
+                store: sources.store.clone(),
                 cluster: Arc::clone(&cluster),
-                views: Arc::clone(&views),
-                keyed: true,
-            }),
-            schema: Arc::new(StoreSchema {
-                store,
-                cluster,
-                views,
-                keyed: false,
-            }),
+                views: Arc::clone(&sources.views),
+                keyed,
+            })
+        };
+        Self {
+            system: Arc::new(SystemSchema::own(sources.clone())),
+            standard: Arc::new(SystemSchema::standard(sources.clone())),
+            keyed: users(true),
+            schema: users(false),
         }
     }
 }
 
 impl CatalogProvider for StoreCatalog {
     fn schema_names(&self) -> Vec<String> {
-        vec![SCHEMA.to_string(), SYSTEM_SCHEMA.to_string()]
+        [SCHEMA, SYSTEM_SCHEMA, INFORMATION_SCHEMA]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
@@ -65,6 +67,7 @@ impl CatalogProvider for StoreCatalog {
             SCHEMA => Some(Arc::clone(&self.schema) as Arc<dyn SchemaProvider>),
             KEYED_SCHEMA => Some(Arc::clone(&self.keyed) as Arc<dyn SchemaProvider>),
             SYSTEM_SCHEMA => Some(Arc::clone(&self.system) as Arc<dyn SchemaProvider>),
+            INFORMATION_SCHEMA => Some(Arc::clone(&self.standard) as Arc<dyn SchemaProvider>),
             _ => None,
         }
     }

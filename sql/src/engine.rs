@@ -5,6 +5,7 @@
 //!
 //! Non-goals: several sessions with settings of their own; access rules.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,21 +27,26 @@ use crate::checked::{CheckedArithmetic, register_checked};
 use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
+use crate::deadline::Deadline;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::register_functions;
 use crate::local::blocking;
-use crate::memory::{QueryPool, QuerySettings};
+use crate::memory::QueryPool;
 use crate::output::Output;
-use crate::query::Deadline;
+use crate::own_settings::{self, Defaults, OwnSettings};
+use crate::running::{Running, beginning};
 use crate::sample::Sampler;
 use crate::settings::EngineSettings;
+use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
 use crate::types::Types;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
-use crate::{ddl, dml, explain, panics, provenance, query, runtime, statement, types};
+use crate::{
+    ddl, dml, explain, panics, provenance, query, running, runtime, show, statement, types,
+};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -53,7 +59,8 @@ struct Inner {
     store: Store,
     cluster: Arc<dyn Cluster>,
     settings: EngineSettings,
-    own_settings: QuerySettings,
+    defaults: Defaults,
+    running: Arc<Running>,
     /// Held while rows are looked at and written that must have values that no other has.
     unique: Arc<tokio::sync::Mutex<()>>,
     transaction: Transaction,
@@ -84,9 +91,9 @@ impl Engine {
         let pool = Arc::new(QueryPool::new(settings.memory_limit));
         let runtime = runtime::closed_runtime_with(Arc::clone(&pool) as _, settings.spill_limit)
             .map_err(error_from_datafusion)?;
-        let own_settings = QuerySettings::new(pool);
+        let own_settings = OwnSettings::new(Arc::clone(&pool), &settings);
         let mut config = runtime::session_config(&settings);
-        config.options_mut().extensions.insert(own_settings.clone());
+        config.options_mut().extensions.insert(own_settings);
         let types = Types::in_queries(config.options());
         let builder = SessionStateBuilder::new()
             .with_config(config)
@@ -101,7 +108,18 @@ impl Engine {
         let context = SessionContext::new_with_state(state);
         let views = Arc::new(Views::default());
         views.set_session(context.state_weak_ref(), store.clone());
-        let catalog = StoreCatalog::new(store.clone(), Arc::clone(&cluster), views);
+        let defaults = Defaults::new(context.state_ref().read().config_options(), &settings);
+        let running = Arc::default();
+        let sources = Sources {
+            store: store.clone(),
+            running: Arc::clone(&running),
+            pool,
+            defaults: defaults.clone(),
+            session: context.state_weak_ref(),
+            views,
+            planned: HashMap::new(),
+        };
+        let catalog = StoreCatalog::new(Arc::clone(&cluster), sources);
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -109,7 +127,8 @@ impl Engine {
                 store,
                 cluster,
                 settings,
-                own_settings,
+                defaults,
+                running,
                 unique: Arc::default(),
                 transaction: Transaction::default(),
             }),
@@ -147,7 +166,8 @@ impl Engine {
         let mut statements = self.parse(text)?;
         match (statements.pop(), statements.len()) {
             (Some(statement), 0) => {
-                let ran = panics::caught(self.execute(statement)).await;
+                let work = panics::caught(self.execute(statement));
+                let ran = self.inner.running.track(text, work).await;
                 ran.map_err(|error| self.explain(error, text, Some(0)))
             }
             (None, _) => Err(invalid("there is no statement to run")),
@@ -166,9 +186,17 @@ impl Engine {
     pub async fn script(&self, text: &str) -> Result<Vec<Output>, Error> {
         let statements = self.parse(text)?;
         let several = statements.len() > 1;
+        let running = &self.inner.running;
         let mut outputs = Vec::with_capacity(statements.len());
         for (index, statement) in statements.into_iter().enumerate() {
-            let ran = match panics::caught(self.execute(statement)).await {
+            let own = if several {
+                statement.short()
+            } else {
+                String::new()
+            };
+            let named = if several { own.as_str() } else { text };
+            let work = panics::caught(self.execute(statement));
+            let ran = match running.track(named, work).await {
                 Ok(output) => output.buffered().await,
                 Err(error) => Err(error),
             };
@@ -189,7 +217,19 @@ impl Engine {
     /// # Errors
     /// Those of [`Engine::sql`].
     pub async fn query_plan(&self, logical: LogicalPlan) -> Result<Output, Error> {
-        self.run_plan(logical, self.deadline()).await
+        let text = beginning(logical.display());
+        let run = async { self.run_plan(logical, self.deadline()).await };
+        self.inner.running.track(text, run).await
+    }
+
+    /// Ends a statement that runs: its work stops, and what it holds is freed. A statement that has
+    /// begun to write its rows goes on to its end. `CANCEL QUERY id` is the same; the ids are in
+    /// `netabase.queries`.
+    ///
+    /// # Errors
+    /// `NotFound` when no statement with this id is running, `Conflict` when it is writing its rows.
+    pub fn cancel(&self, id: u64) -> Result<(), Error> {
+        self.inner.running.cancel(id)
     }
 
     /// Loads a file into a table, or all files that match a pattern like `folder/*.csv`. Everything
@@ -211,7 +251,13 @@ impl Engine {
     ) -> Result<WriteReceipt, Error> {
         let name = ObjectName::from(vec![Ident::with_quote('"', table)]);
         let def = ddl::table_to_write(self, &name)?;
-        copy::copy_from(self, def, (path.as_ref(), options), &mut progress).await
+        let path = path.as_ref();
+        let text = format!("COPY {table} FROM '{}'", path.display());
+        let copy = copy::copy_from(self, def, (path, options), &mut progress);
+        let running = &self.inner.running;
+        let receipt = running.track(text, copy).await?;
+        running.counts().add_written(receipt.rows);
+        Ok(receipt)
     }
 
     /// Writes the rows of a query (`SELECT * FROM t`) to a file, and tells how many there were. A file
@@ -229,9 +275,11 @@ impl Engine {
         options: CopyOptions,
         mut progress: impl FnMut(u64) + Send,
     ) -> Result<u64, Error> {
+        let path = path.as_ref();
+        let text = format!("COPY ({query}) TO '{}'", path.display());
         let query = copy::query_of(self.parse(query)?)?;
-        let copied = copy::copy_to(self, query, (path.as_ref(), options), &mut progress).await?;
-        Ok(copied.0)
+        let copy = copy::copy_to(self, query, (path, options), &mut progress);
+        Ok(self.inner.running.track(text, copy).await?.0)
     }
 
     pub(crate) fn schema_of_columns(
@@ -259,6 +307,7 @@ impl Engine {
         if self.transaction().is_open() {
             return transaction::keep(self, changes).await;
         }
+        running::Statement::current().begin_writing()?;
         let mut receipts = Vec::with_capacity(changes.len());
         for rows in changes {
             receipts.push(rows.write(self.cluster(), &mut |_, _| {}).await?);
@@ -274,6 +323,7 @@ impl Engine {
         let _alone = self.check_unique(&changes).await?;
         let split = move || changes.into_iter().map(CheckedRows::into_write).collect();
         let writes: Vec<TableWrite> = blocking(split).await?;
+        running::Statement::current().begin_writing()?;
         let receipts = self.cluster().write_together(writes).await?;
         Ok(sum_receipts(receipts))
     }
@@ -312,15 +362,29 @@ impl Engine {
                 store: inner.store.clone(),
                 cluster: Arc::clone(&inner.cluster),
                 settings: inner.settings.clone(),
-                own_settings: inner.own_settings.clone(),
+                defaults: inner.defaults.clone(),
+                running: Arc::clone(&inner.running),
                 unique: Arc::clone(&inner.unique),
                 transaction: Transaction::default(),
             }),
         }
     }
 
+    /// What settings began with.
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.inner.defaults
+    }
+
+    /// Runs a query of this crate's own.
+    pub(crate) async fn ask(&self, query: &str) -> Result<Output, Error> {
+        match self.parse(query)?.pop() {
+            Some(Parsed::Sql(query)) => self.plan_and_run(query).await,
+            _ => Err(invalid(format!("{query} is not a query"))),
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::after(self.settings().statement_timeout)
+        Deadline::after(OwnSettings::timeout_of(self.context()))
     }
 
     fn parse(&self, text: &str) -> Result<Vec<Parsed>, Error> {
@@ -341,16 +405,17 @@ impl Engine {
             Parsed::Checkpoint => return upkeep::checkpoint(self).await,
             Parsed::Compact(table) => return upkeep::compact(self, &table).await,
             Parsed::Refresh(view) => return ddl::refresh(self, &view).await,
+            Parsed::Cancel(id) => return self.cancel(id).map(|()| Output::empty()),
+            Parsed::Show(show) => return Box::pin(show::run(self, show)).await,
         };
         check_tables(&parsed)?;
         match parsed {
             Statement::Statement(inner) => Box::pin(self.execute_sql(*inner)).await,
             Statement::CreateExternalTable(_) => Err(statement::external_table()),
             Statement::CopyTo(_) => Err(statement::nested_write()),
-            Statement::Reset(ref reset) => {
-                let ResetStatement::Variable(name) = reset;
-                statement::check_variable(&name.to_string())?;
-                self.plan_and_run(parsed).await
+            Statement::Reset(ResetStatement::Variable(name)) => {
+                own_settings::reset_statement(self, &name).await?;
+                Ok(Output::empty())
             }
             Statement::Explain(_) => self.plan_and_run(parsed).await,
         }
@@ -401,15 +466,13 @@ impl Engine {
             | SqlStatement::Rollback { .. }
             | SqlStatement::Savepoint { .. }
             | SqlStatement::ReleaseSavepoint { .. } => return transaction::run(self, inner).await,
-            SqlStatement::Set(set) => statement::check_set(set)?,
+            SqlStatement::Set(set) => {
+                own_settings::set_statement(self, set).await?;
+                return Ok(Output::empty());
+            }
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
             | SqlStatement::ExplainTable { .. }
-            | SqlStatement::ShowTables { .. }
-            | SqlStatement::ShowColumns { .. }
-            | SqlStatement::ShowVariable { .. }
-            | SqlStatement::ShowFunctions { .. }
-            | SqlStatement::ShowCreate { .. }
             | SqlStatement::Prepare { .. }
             | SqlStatement::Execute { .. }
             | SqlStatement::Deallocate { .. } => {}
@@ -497,12 +560,14 @@ impl Engine {
         deadline: Deadline,
     ) -> Result<Output, Error> {
         match &inner {
-            PlanStatement::SetVariable(set) => statement::check_variable(&set.variable)?,
-            PlanStatement::ResetVariable(reset) if QuerySettings::holds(&reset.variable) => {
-                self.inner.own_settings.reset(&reset.variable)?;
+            PlanStatement::SetVariable(set) => {
+                own_settings::change(self, &set.variable, set.value.clone()).await?;
                 return Ok(Output::empty());
             }
-            PlanStatement::ResetVariable(reset) => statement::check_variable(&reset.variable)?,
+            PlanStatement::ResetVariable(reset) => {
+                own_settings::reset(self, &reset.variable).await?;
+                return Ok(Output::empty());
+            }
             PlanStatement::Prepare(prepare) => refuse_writes(&prepare.input)?,
             PlanStatement::Execute(_) | PlanStatement::Deallocate(_) => {}
             other => {

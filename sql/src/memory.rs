@@ -1,4 +1,4 @@
-//! The memory that running queries share, and the setting `netabase.memory_limit` that bounds it.
+//! The memory that running queries share, which the setting `netabase.memory_limit` bounds.
 //!
 //! Idea: one pool for all queries of an engine. Operators that can spill get equal parts of what the
 //! others leave, as in DataFusion's `FairSpillPool`. Two things differ. The limit can be changed while
@@ -13,9 +13,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 
-use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
@@ -23,13 +21,14 @@ use datafusion::execution::memory_pool::{
 use netabase_store::Error;
 use parking_lot::Mutex;
 
-use crate::error::{error_to_datafusion, invalid};
+use crate::error::invalid;
+use crate::quantity::size_text;
 use crate::settings::MIN_MEMORY_LIMIT;
 
-/// What settings of netabase begin with.
-const PREFIX: &str = "netabase";
-/// The setting's name after that.
-const MEMORY_LIMIT: &str = "memory_limit";
+/// The setting that bounds it.
+const MEMORY_LIMIT: &str = "netabase.memory_limit";
+/// The pool's name.
+const POOL: &str = "netabase";
 /// The names of sorts begin with this; each is there together with its merge.
 const SORT: &str = "ExternalSorter";
 /// The names of operators that merge what a sort has spilled begin with this. They outlive the sort.
@@ -39,14 +38,6 @@ const RESERVE: usize = 4;
 /// What a merge may have however small its part is: a sort reserves that much for it
 /// (`sort_spill_reservation_bytes`).
 const MERGE_BYTES: usize = 10 << 20;
-/// Units of sizes, the largest first, and the bytes of each.
-const UNITS: [(&str, u64); 4] = [
-    ("TB", 1 << 40),
-    ("GB", 1 << 30),
-    ("MB", 1 << 20),
-    ("kB", 1 << 10),
-];
-
 /// Memory that operators reserve before they use it.
 #[derive(Debug)]
 pub(crate) struct QueryPool {
@@ -79,6 +70,11 @@ impl QueryPool {
         }
     }
 
+    /// Bytes that all operators hold.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        self.state.lock().reserved()
+    }
+
     pub(crate) fn limit(&self) -> usize {
         self.state.lock().limit
     }
@@ -90,7 +86,7 @@ impl QueryPool {
     pub(crate) fn set_limit(&self, limit: usize) -> Result<(), Error> {
         if limit < MIN_MEMORY_LIMIT {
             return Err(invalid(format!(
-                "{PREFIX}.{MEMORY_LIMIT} is {}, but must be at least {}",
+                "{MEMORY_LIMIT} is {}, but must be at least {}",
                 size_text(limit),
                 size_text(MIN_MEMORY_LIMIT)
             )));
@@ -183,13 +179,13 @@ fn is_other_spiller(consumer: &MemoryConsumer) -> bool {
 
 impl fmt::Display for QueryPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{PREFIX}.{MEMORY_LIMIT} = {}", size_text(self.limit()))
+        write!(f, "{MEMORY_LIMIT} = {}", size_text(self.limit()))
     }
 }
 
 impl MemoryPool for QueryPool {
     fn name(&self) -> &str {
-        PREFIX
+        POOL
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
@@ -226,7 +222,7 @@ impl MemoryPool for QueryPool {
         if additional > available {
             return Err(DataFusionError::ResourcesExhausted(format!(
                 "{} needs {additional} bytes more than the {} it has, and may have {available} of \
-                 {PREFIX}.{MEMORY_LIMIT} = {}: raise it, or ask for less",
+                 {MEMORY_LIMIT} = {}: raise it, or ask for less",
                 reservation.consumer().name(),
                 reservation.size(),
                 size_text(state.limit)
@@ -245,121 +241,10 @@ impl MemoryPool for QueryPool {
     }
 }
 
-/// The settings `netabase.…` of a session, for SET, RESET and SHOW. They are the engine's, so that
-/// copies of them share one value.
-#[derive(Debug, Clone)]
-pub(crate) struct QuerySettings {
-    pool: Arc<QueryPool>,
-    /// What RESET goes back to.
-    opened_with: usize,
-}
-
-impl QuerySettings {
-    pub(crate) fn new(pool: Arc<QueryPool>) -> Self {
-        let opened_with = pool.limit();
-        Self { pool, opened_with }
-    }
-
-    /// Goes back to what the engine was opened with.
-    ///
-    /// # Errors
-    /// `InvalidInput` when there is no such setting.
-    pub(crate) fn reset(&self, name: &str) -> Result<(), Error> {
-        match name
-            .strip_prefix(PREFIX)
-            .and_then(|name| name.strip_prefix('.'))
-        {
-            Some(MEMORY_LIMIT) => self.pool.set_limit(self.opened_with),
-            _ => Err(unknown(name)),
-        }
-    }
-
-    /// Whether a setting is one of these.
-    pub(crate) fn holds(name: &str) -> bool {
-        name.split_once('.')
-            .is_some_and(|(prefix, _)| prefix == PREFIX)
-    }
-}
-
-impl ConfigExtension for QuerySettings {
-    const PREFIX: &'static str = PREFIX;
-}
-
-impl ExtensionOptions for QuerySettings {
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn std::any::Any {
-        self
-    }
-
-    fn cloned(&self) -> Box<dyn ExtensionOptions> {
-        Box::new(self.clone())
-    }
-
-    fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        let set = match key {
-            MEMORY_LIMIT => size(value).and_then(|bytes| self.pool.set_limit(bytes)),
-            _ => Err(unknown(&format!("{PREFIX}.{key}"))),
-        };
-        set.map_err(error_to_datafusion)
-    }
-
-    fn entries(&self) -> Vec<ConfigEntry> {
-        vec![ConfigEntry {
-            key: format!("{PREFIX}.{MEMORY_LIMIT}"),
-            value: Some(size_text(self.pool.limit())),
-            description: "Memory that all queries asked of this peer together use before they spill: \
-                          bytes, or a number with kB, MB, GB or TB (of 1024)",
-        }]
-    }
-}
-
-fn unknown(name: &str) -> Error {
-    invalid(format!(
-        "there is no setting \"{name}\"; there is {PREFIX}.{MEMORY_LIMIT}"
-    ))
-}
-
-/// Reads a size: bytes, or a whole number of a unit.
-fn size(text: &str) -> Result<usize, Error> {
-    let trimmed = text.trim();
-    let digits = trimmed.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = trimmed.get(digits.len()..).unwrap_or_default();
-    let factor = match unit {
-        "" => Some(1),
-        unit => UNITS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-            .map(|(_, factor)| *factor),
-    };
-    let count = digits.trim_end().parse::<u64>().ok();
-    let bytes = count
-        .zip(factor)
-        .and_then(|(count, factor)| count.checked_mul(factor));
-    bytes
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| {
-            invalid(format!(
-                "{PREFIX}.{MEMORY_LIMIT} is written as bytes or with kB, MB, GB or TB, such as \
-                 '512MB', and not '{text}'"
-            ))
-        })
-}
-
-/// Writes a size in the largest unit that divides it.
-fn size_text(bytes: usize) -> String {
-    let bytes = bytes as u64;
-    let whole = |(_, factor): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*factor);
-    match UNITS.iter().find(whole) {
-        Some((name, factor)) => format!("{}{name}", bytes / factor),
-        None => bytes.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     const MB: usize = 1 << 20;
@@ -436,27 +321,5 @@ mod tests {
         pool.set_limit(MIN_MEMORY_LIMIT).unwrap();
         assert!(pool.set_limit(MIN_MEMORY_LIMIT - 1).is_err());
         assert_eq!(pool.limit(), MIN_MEMORY_LIMIT);
-    }
-
-    #[test]
-    fn sizes_are_read_as_they_are_written() {
-        for (text, bytes) in [
-            ("512MB", 512 << 20),
-            ("512 mb", 512 << 20),
-            ("2GB", 2 << 30),
-            ("1048577", 1_048_577),
-            ("20000kB", 20_000 << 10),
-        ] {
-            assert_eq!(size(text).unwrap(), bytes, "{text}");
-            assert_eq!(size(&size_text(bytes)).unwrap(), bytes, "{text}");
-        }
-        for text in ["", "MB", "-1", "1.5GB", "12 parsecs", "99999999999TB", "1é"] {
-            assert!(
-                size(text).unwrap_err().to_string().contains("'512MB'"),
-                "{text}"
-            );
-        }
-        assert_eq!(size_text(512 << 20), "512MB");
-        assert_eq!(size_text(0), "0");
     }
 }

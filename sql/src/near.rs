@@ -67,6 +67,23 @@ pub(crate) fn hints<S: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item =
     }
 }
 
+/// The same as a sentence, where a name may have several parts: the nearest, or one whose last part
+/// is near.
+pub(crate) fn did_you_mean<'a>(
+    given: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    let known: Vec<&str> = known.collect();
+    let last = |name: &'a str| name.rsplit_once('.').map_or(name, |(_, last)| last);
+    let nearest = near(given, &known, 1).into_iter().next().or_else(|| {
+        let part = near(given, known.iter().map(|name| last(name)), 1);
+        let part = part.first()?;
+        let whole = known.iter().find(|name| last(name) == part)?;
+        Some((*whole).to_owned())
+    })?;
+    Some(format!("did you mean \"{nearest}\"?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::{ShardRef, ShardSource, WriteReceipt};
 use crate::error::error_from_datafusion;
+use crate::running::Statement;
 use crate::shard_scan::ShardScan;
 
 /// Which shards of one table a query reads, and from whom.
@@ -80,6 +81,8 @@ pub struct Output {
     plan: Option<Arc<dyn ExecutionPlan>>,
     receipt: Option<WriteReceipt>,
     scans: Vec<ScanInfo>,
+    /// Of a query that runs.
+    statement: Option<Arc<Statement>>,
 }
 
 impl fmt::Debug for Output {
@@ -103,11 +106,13 @@ impl Output {
             plan: Some(plan),
             receipt: None,
             scans,
+            statement: Some(Statement::current()),
         }
     }
 
     /// One row, `count`: how many rows were written.
     pub(crate) fn written(receipt: WriteReceipt, scans: Vec<ScanInfo>) -> Result<Self, Error> {
+        Statement::current().add_written(receipt.rows);
         let counted = Self::counted(receipt.rows, scans)?;
         Ok(Self {
             receipt: Some(receipt),
@@ -130,6 +135,7 @@ impl Output {
             plan: None,
             receipt: None,
             scans,
+            statement: None,
         })
     }
 
@@ -140,11 +146,24 @@ impl Output {
         schema: SchemaRef,
         rows: Vec<RecordBatch>,
     ) -> Self {
+        Statement::current().add_written(receipt.rows);
         Self {
             stream: in_memory(schema, rows),
             plan: None,
             receipt: Some(receipt),
             scans,
+            statement: None,
+        }
+    }
+
+    /// Rows that are known.
+    pub(crate) fn of(batch: RecordBatch) -> Self {
+        Self {
+            stream: in_memory(batch.schema(), vec![batch]),
+            plan: None,
+            receipt: None,
+            scans: Vec::new(),
+            statement: None,
         }
     }
 
@@ -156,6 +175,7 @@ impl Output {
             plan: None,
             receipt: None,
             scans: Vec::new(),
+            statement: None,
         }
     }
 
@@ -167,6 +187,7 @@ impl Output {
             plan,
             receipt,
             scans,
+            ..
         } = self;
         let batches: Vec<RecordBatch> =
             stream.try_collect().await.map_err(error_from_datafusion)?;
@@ -175,6 +196,7 @@ impl Output {
             plan,
             receipt,
             scans,
+            statement: None,
         })
     }
 
@@ -196,6 +218,19 @@ impl Output {
     /// The tables a query reads: every shard and the peer it is read from.
     pub fn scans(&self) -> &[ScanInfo] {
         &self.scans
+    }
+
+    /// Is ready, with the reason, when the statement was cancelled or took too long. Its stream gives
+    /// an error then, and whoever keeps [`plan`](Self::plan) should let it go: operators leave tables
+    /// in it.
+    pub fn ended(&self) -> impl Future<Output = Error> + Send + 'static {
+        let statement = self.statement.clone();
+        async move {
+            match statement {
+                Some(statement) => statement.ended().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// The rows as they come.

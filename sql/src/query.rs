@@ -6,61 +6,25 @@
 //! Invariant: no row that was handed out is ever followed by a second attempt, so that a retry can
 //! neither repeat nor omit a row.
 
-use std::panic::{self, AssertUnwindSafe};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, SessionState};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::StreamExt;
 use netabase_store::Error;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
+use crate::deadline::Deadline;
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, error_to_datafusion, unavailable};
+use crate::error::error_from_datafusion;
+use crate::held::Reader;
+use crate::metered::metered;
 use crate::output::{Output, ScanInfo, ScanLog};
-use crate::panics;
+use crate::running::{Phase, Statement};
 
 /// The most attempts of one query, whatever the cluster says.
 const MAX_ATTEMPTS: usize = 16;
-
-/// When a statement must be done.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
-    at: Instant,
-    timeout: Duration,
-}
-
-impl Deadline {
-    pub(crate) fn after(timeout: Duration) -> Self {
-        let now = Instant::now();
-        // A timeout beyond what the clock can express is as good as a century.
-        let century = Duration::from_secs(100 * 365 * 24 * 3600);
-        let at = now.checked_add(timeout.min(century)).unwrap_or(now);
-        Self { at, timeout }
-    }
-
-    pub(crate) fn error(&self) -> Error {
-        unavailable(format!(
-            "the statement took longer than {:?}; raise statement_timeout, or ask for less",
-            self.timeout
-        ))
-    }
-
-    /// Runs a future until the deadline.
-    pub(crate) async fn bound<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        timeout_at(self.at, work).await.map_err(|_| self.error())?
-    }
-}
 
 /// Plans and starts a query.
 pub(crate) async fn run(
@@ -103,7 +67,10 @@ async fn start(
     let state = state_with_log(engine, &log);
     let plan = state.create_physical_plan(logical).await?;
     let scans = log.complete(&plan);
-    let running = execute_stream(Arc::clone(&plan), state.task_ctx())?;
+    let statement = Statement::current();
+    let context = metered(TaskContext::from(&state), &statement);
+    statement.enter_phase(Phase::Running);
+    let running = execute_stream(Arc::clone(&plan), context)?;
     peek(running, plan, scans, deadline).await
 }
 
@@ -132,50 +99,6 @@ async fn peek(
             break;
         }
     }
-    let stream = Bounded {
-        first,
-        rest: running,
-        deadline,
-        sleep: Box::pin(sleep_until(deadline.at)),
-        failed: false,
-    };
-    Ok(Output::query(Box::pin(stream), plan, scans))
-}
-
-/// A started stream that ends at the deadline.
-struct Bounded {
-    first: Option<RecordBatch>,
-    rest: SendableRecordBatchStream,
-    deadline: Deadline,
-    sleep: Pin<Box<Sleep>>,
-    failed: bool,
-}
-
-impl Stream for Bounded {
-    type Item = Result<RecordBatch, DataFusionError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.failed {
-            return Poll::Ready(None);
-        }
-        if self.sleep.poll_unpin(cx).is_ready() {
-            self.failed = true;
-            return Poll::Ready(Some(Err(error_to_datafusion(self.deadline.error()))));
-        }
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
-        }
-        let polled = panic::catch_unwind(AssertUnwindSafe(|| self.rest.poll_next_unpin(cx)));
-        polled.unwrap_or_else(|payload| {
-            self.failed = true;
-            let error = error_to_datafusion(panics::error(payload.as_ref()));
-            Poll::Ready(Some(Err(error)))
-        })
-    }
-}
-
-impl RecordBatchStream for Bounded {
-    fn schema(&self) -> SchemaRef {
-        self.rest.schema()
-    }
+    let rows = Reader::new(first, running, deadline);
+    Ok(Output::query(Box::pin(rows), plan, scans))
 }

@@ -60,7 +60,7 @@ pub(crate) fn closed_runtime_with(
 }
 
 /// The zone of instants, and of `now()`, unless a session sets another.
-const TIME_ZONE: &str = "UTC";
+pub(crate) const TIME_ZONE: &str = "UTC";
 
 /// The session's defaults.
 pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
@@ -82,5 +82,6 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
         .with_batch_size(settings.batch_size)
         .with_default_catalog_and_schema(CATALOG, SCHEMA)
         .with_create_default_catalog_and_schema(false)
-        .with_information_schema(true)
+        // The catalog has an `information_schema` of its own.
+        .with_information_schema(false)
 }

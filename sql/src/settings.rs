@@ -21,9 +21,9 @@ const DEFAULT_MAX_INSERT_BYTES: usize = 1 << 30;
 /// The smallest useful memory pool: 16 MiB. Below it a single sort cannot reserve its buffers.
 pub(crate) const MIN_MEMORY_LIMIT: usize = 16 << 20;
 /// The most partitions a plan may have.
-const MAX_TARGET_PARTITIONS: usize = 1024;
+pub(crate) const MAX_TARGET_PARTITIONS: usize = 1024;
 /// The most rows a batch may have.
-const MAX_BATCH_SIZE: usize = 1 << 20;
+pub(crate) const MAX_BATCH_SIZE: usize = 1 << 20;
 
 /// Limits of an [`Engine`](crate::Engine). Plain data; see [`EngineSettings::validate`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

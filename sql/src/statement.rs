@@ -7,8 +7,8 @@
 use datafusion::common::config::{ConfigOptions, Dialect};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Delete, FromTable, Ident, Insert, ObjectName, Query, Set, Statement as SqlStatement,
-    TableFactor, TableObject,
+    Delete, FromTable, Ident, Insert, ObjectName, Query, Statement as SqlStatement, TableFactor,
+    TableObject,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -31,7 +31,7 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// How deep the text of a view may be nested.
 const VIEW_RECURSION: usize = 50;
 /// Settings that a statement may not change, and why.
-const PROTECTED_SETTINGS: [(&str, &str); 5] = [
+const PROTECTED_SETTINGS: [(&str, &str); 7] = [
     (
         "datafusion.runtime.",
         "use netabase.memory_limit for the memory of queries; the disk they may use is set when the engine \
@@ -47,6 +47,14 @@ const PROTECTED_SETTINGS: [(&str, &str); 5] = [
         "names are lower case unless quoted",
     ),
     ("distributed.", "how queries are spread over peers is fixed"),
+    (
+        "netabase.spill_limit",
+        "it is set when the engine is opened",
+    ),
+    (
+        "netabase.max_insert_bytes",
+        "it is set when the engine is opened",
+    ),
 ];
 
 /// A table that a statement names.
@@ -290,25 +298,17 @@ fn check_target(name: &ObjectName) -> Result<(), Error> {
     }
 }
 
-/// Refuses to change settings that limit the engine.
-pub(crate) fn check_set(set: &Set) -> Result<(), Error> {
-    match set {
-        Set::SingleAssignment { variable, .. } => check_variable(&variable.to_string()),
-        _ => Err(refused(
-            &set.to_string(),
-            "settings are written SET datafusion.execution.batch_size = 8192",
-        )),
-    }
+/// Why a statement may not change a setting, if so.
+pub(crate) fn protection(name: &str) -> Option<&'static str> {
+    let protected = PROTECTED_SETTINGS.iter();
+    let mut protected = protected.filter(|(prefix, _)| name.starts_with(prefix));
+    protected.next().map(|(_, why)| *why)
 }
 
 /// Refuses to touch settings that limit the engine.
 pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
-    let name = name.replace('"', "").to_lowercase();
-    match PROTECTED_SETTINGS
-        .iter()
-        .find(|(prefix, _)| name.starts_with(prefix))
-    {
-        Some((_, why)) => Err(invalid(format!("\"{name}\" cannot be changed here: {why}"))),
+    match protection(name) {
+        Some(why) => Err(invalid(format!("\"{name}\" cannot be changed here: {why}"))),
         None => Ok(()),
     }
 }

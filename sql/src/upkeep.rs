@@ -15,6 +15,8 @@ use crate::engine::Engine;
 use crate::error::syntax_error;
 use crate::local::blocking;
 use crate::output::Output;
+use crate::running::beginning;
+use crate::show::{self, Show};
 use crate::statement::{TableName, is_word, table_name};
 
 /// A statement of any kind.
@@ -30,12 +32,41 @@ pub(crate) enum Parsed {
     Compact(ObjectName),
     /// `REFRESH MATERIALIZED VIEW v`.
     Refresh(ObjectName),
+    /// `CANCEL QUERY n`.
+    Cancel(u64),
+    /// `SHOW …` or `DESCRIBE …`.
+    Show(Show),
+}
+
+impl Parsed {
+    /// The beginning of its text.
+    pub(crate) fn short(&self) -> String {
+        match self {
+            Self::Sql(statement) => beginning(statement),
+            Self::Checkpoint => "CHECKPOINT".to_owned(),
+            Self::Compact(table) => format!("COMPACT TABLE {table}"),
+            Self::Refresh(view) => format!("REFRESH MATERIALIZED VIEW {view}"),
+            Self::Cancel(id) => format!("CANCEL QUERY {id}"),
+            Self::Show(show) => format!("SHOW … ({show:?})"),
+        }
+    }
 }
 
 /// Reads one of ours, if the next words are that.
 pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> {
+    if let Some(show) = show::parse(parser)? {
+        return Ok(Some(Parsed::Show(show)));
+    }
     let parser = &mut parser.parser;
     let first = parser.peek_token().token;
+    if is_word(&first, "cancel") {
+        parser.next_token();
+        let id = parser
+            .expect_keyword(Keyword::QUERY)
+            .and_then(|_| parser.parse_literal_uint())
+            .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+        return Ok(Some(Parsed::Cancel(id)));
+    }
     if is_word(&first, "checkpoint") {
         parser.next_token();
         return Ok(Some(Parsed::Checkpoint));

@@ -2,7 +2,7 @@
 //!
 //! Idea: arrow's row format turns the key columns into bytes that compare like the columns do.
 //! Invariant: the shard of a key is the same on every machine and in every release; a golden test
-//! pins it. Non-goal: keys are not decoded again; the columns are kept beside them.
+//! pins it. Non-goal: keys are not decoded again but for people; the columns are kept beside them.
 
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
@@ -212,6 +212,20 @@ impl KeyEncoder {
             .map(|column| array_value_to_string(column, row).unwrap_or_else(|_| "?".to_owned()))
             .collect();
         format!("({})", values.join(", "))
+    }
+
+    /// A key that this encoder made, for people, like [`describe`](Self::describe).
+    pub(crate) fn describe_encoded(&self, key: &[u8]) -> String {
+        let parser = self.key.parser();
+        match self.key.convert_rows([parser.parse(key)]) {
+            Ok(columns) => {
+                let values = columns.iter().map(|column| {
+                    array_value_to_string(column, 0).unwrap_or_else(|_| "?".to_owned())
+                });
+                format!("({})", values.collect::<Vec<_>>().join(", "))
+            }
+            Err(_) => "(?)".to_owned(),
+        }
     }
 
     /// The key columns in key order, from a full or a key-only batch.

@@ -70,7 +70,7 @@ pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
     BackupInfo, BackupReport, BackupTable, BackupTarget, BulkLoad, CheckReport, Components,
     MAX_META_KEY, MAX_META_VALUE, OpenReport, Problem, PruneReport, RepairReport, RestoreReport,
-    Store, StoreHealth, StoreStats, TableReader,
+    SegmentInfo, Store, StoreHealth, StoreStats, TableReader,
 };
 pub use table::{
     MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,

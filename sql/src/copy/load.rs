@@ -24,6 +24,7 @@ use crate::cluster::{BulkSink, WriteReceipt};
 use crate::dml::RowRules;
 use crate::engine::Engine;
 use crate::error::{capacity, from_arrow, interrupted, unavailable};
+use crate::running::Statement;
 use crate::write::{CheckedRows, Origin, logical_bytes, null_error};
 
 /// Files of this size together go straight to segments, in bounded memory; smaller ones are read
@@ -46,6 +47,7 @@ struct Job {
     engine: Engine,
     /// Bytes of rows that may be in memory.
     limit: usize,
+    statement: Arc<Statement>,
 }
 
 /// What became of it.
@@ -75,6 +77,7 @@ pub(crate) async fn copy_from(
         schema: nullable(&def.schema),
         engine: engine.clone(),
         limit: engine.settings().max_insert_bytes,
+        statement: Statement::current(),
     };
     let (told, mut heard) = watch::channel((0, 0));
     let mut work = tokio::task::spawn_blocking(move || job.gather(&told));
@@ -85,7 +88,8 @@ pub(crate) async fn copy_from(
     match (&mut work).await.map_err(|error| interrupted(&error))?? {
         Gathered::Rows(rows, origin) => {
             let checked = CheckedRows::check(def, Change::Upsert, rows, origin).await?;
-            if checked.is_unique() {
+            Statement::current().begin_writing()?;
+            if checked.is_unique() || engine.transaction().is_open() {
                 let receipt = engine.apply(vec![checked]).await?;
                 progress(receipt.rows, receipt.rows);
                 return Ok(receipt);
@@ -237,6 +241,7 @@ impl Gathering<'_> {
         let Some(sink) = &mut self.sink else {
             return Ok(());
         };
+        self.job.statement.check()?;
         let described = |row| place.describe(path, row);
         let rows = declared::checked(def, &def.schema, rows.clone(), described)?;
         sink.push(&rows).map_err(|error| in_bulk(path, &error))?;
@@ -247,10 +252,12 @@ impl Gathering<'_> {
     fn finish(self) -> Result<Gathered, Error> {
         match self.sink {
             None => Ok(Gathered::Rows(self.rows, self.origin)),
-            Some(sink) => sink
-                .finish()
-                .map(Gathered::Loaded)
-                .map_err(|error| in_bulk(&self.job.path, &error)),
+            Some(sink) => {
+                self.job.statement.begin_writing()?;
+                let loaded = sink.finish();
+                let loaded = loaded.map_err(|error| in_bulk(&self.job.path, &error));
+                loaded.map(Gathered::Loaded)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod comment;
 mod index;
 mod parse;
 mod replace;
+mod show_create;
 mod storage_options;
 mod unique;
 mod view;
@@ -30,13 +31,14 @@ use self::columns::{Columns, columns_of, columns_of_query};
 pub(crate) use self::comment::comment;
 pub(crate) use self::index::{create_index, drop_indexes};
 pub(crate) use self::parse::parse_create_table;
+pub(crate) use self::show_create::show_create;
 pub(crate) use self::view::{create_view, drop_views, refresh};
 use crate::catalog::missing_table;
+use crate::deadline::Deadline;
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::output::Output;
-use crate::query::Deadline;
 use crate::statement::{TableName, table_name};
 
 /// Shards of a table unless told otherwise.

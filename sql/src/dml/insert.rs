@@ -21,11 +21,11 @@ use super::rewrite::{
 };
 use super::{Target, plan_query, upsert, write_query};
 use crate::ddl;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
 use crate::provenance;
-use crate::query::Deadline;
 use crate::statement::{check_insert, ident_of};
 
 /// `INSERT`.

@@ -43,12 +43,13 @@ pub(crate) use self::rewrite::{
 pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
 use crate::cluster::{BulkSink, WriteReceipt};
+use crate::deadline::Deadline;
 use crate::declared;
 use crate::engine::{Engine, refuse_writes};
 use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, invalid};
 use crate::output::{Output, ScanInfo};
 use crate::provider::ShardTable;
-use crate::query::{Deadline, run as run_query};
+use crate::query::run as run_query;
 use crate::scoped::Scoped;
 use crate::write::{CheckedRows, NoOrigin, difference, logical_bytes, without_duplicates};
 

@@ -21,10 +21,10 @@ use super::rewrite::{
     select, writable_columns,
 };
 use super::{RowRules, Target, collect, named_schema, plan_query, write_rows};
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, from_arrow, interrupted, invalid};
 use crate::output::Output;
-use crate::query::Deadline;
 use crate::scoped::{Scoped, relation};
 use crate::write::{refuse_duplicates, without_duplicates};
 

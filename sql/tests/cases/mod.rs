@@ -2,6 +2,7 @@
 
 mod blocks;
 mod broken;
+mod cancel;
 mod colocate;
 mod copy_csv;
 mod copy_files;
@@ -23,6 +24,7 @@ mod retry;
 mod sample;
 mod scan;
 mod scripts;
+mod show_create;
 mod statistics;
 mod tpch;
 mod transactions;
