@@ -43,6 +43,7 @@ mod held;
 mod index_answer;
 mod index_rows;
 mod index_rule;
+mod interrupt;
 mod join_filter;
 mod layout;
 mod like;

@@ -19,6 +19,7 @@ use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::error_from_datafusion;
 use crate::held::Reader;
+use crate::interrupt::interruptible;
 use crate::metered::metered;
 use crate::output::{Output, ScanInfo, ScanLog};
 use crate::running::{Phase, Statement};
@@ -65,9 +66,10 @@ async fn start(
 ) -> Result<Output, DataFusionError> {
     let log = Arc::new(ScanLog::default());
     let state = state_with_log(engine, &log);
-    let plan = state.create_physical_plan(logical).await?;
-    let scans = log.complete(&plan);
     let statement = Statement::current();
+    let plan = state.create_physical_plan(logical).await?;
+    let plan = interruptible(plan, &statement)?;
+    let scans = log.complete(&plan);
     let context = metered(TaskContext::from(&state), &statement);
     statement.enter_phase(Phase::Running);
     let running = execute_stream(Arc::clone(&plan), context)?;
