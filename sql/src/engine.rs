@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
-use crate::checked::{CheckedArithmetic, register_checked};
+use crate::checked::CheckedArithmetic;
 use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};

@@ -43,6 +43,7 @@ impl Parsed {
     pub(crate) fn short(&self) -> String {
         match self {
             Self::Sql(statement) => beginning(statement),
+            Self::Copy(copy) => beginning(copy),
             Self::Checkpoint => "CHECKPOINT".to_owned(),
             Self::Compact(table) => format!("COMPACT TABLE {table}"),
             Self::Refresh(view) => format!("REFRESH MATERIALIZED VIEW {view}"),
@@ -64,7 +65,7 @@ pub(crate) fn parse(parser: &mut DFParser<'_>) -> Result<Option<Parsed>, Error> 
         let id = parser
             .expect_keyword(Keyword::QUERY)
             .and_then(|_| parser.parse_literal_uint())
-            .map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
+            .map_err(|error| syntax_error(&error))?;
         return Ok(Some(Parsed::Cancel(id)));
     }
     if is_word(&first, "checkpoint") {

@@ -6,6 +6,8 @@
 //!
 //! Invariant: every word has its meaning or is refused, with the words there are.
 
+use std::fmt;
+
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::DFParser;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query};
@@ -31,6 +33,16 @@ pub(crate) struct CopyStatement {
     pub(super) rows: Rows,
     pub(super) file: String,
     pub(super) options: CopyOptions,
+}
+
+impl fmt::Display for CopyStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rows {
+            Rows::Into(table) => write!(f, "COPY {table} FROM '{}'", self.file),
+            Rows::Of(table, _) => write!(f, "COPY {table} TO '{}'", self.file),
+            Rows::OfQuery(query) => write!(f, "COPY ({query}) TO '{}'", self.file),
+        }
+    }
 }
 
 /// Which rows are copied, and whereto.
