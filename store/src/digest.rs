@@ -117,6 +117,10 @@ impl DigestTree {
         self.root.digest()
     }
 
+    pub(crate) fn root_sum(&self) -> DigestSum {
+        self.root
+    }
+
     /// The digest of every leaf.
     pub(crate) fn leaves(&self) -> Vec<Digest> {
         let known = self.leaves.iter().map(|leaf| leaf.digest());

@@ -66,11 +66,11 @@ pub use row_ref::RowRef;
 pub use segment::{Codec, ColumnSummary, DistinctSketch, KeyRange, OuterRows};
 pub use segment_view::SegmentView;
 pub use settings::{BackendKind, Durability, Settings};
-pub use snapshot::{ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
+pub use snapshot::{ShardHead, ShardSnapshot, ShardStats, SnapshotBatch, TableSnapshot};
 pub use store::{
     BackupInfo, BackupReport, BackupTable, BackupTarget, BulkLoad, CheckReport, Components,
-    MAX_META_KEY, MAX_META_VALUE, OpenReport, Problem, PruneReport, RepairReport, RestoreReport,
-    SegmentInfo, Store, StoreHealth, StoreStats, TableReader,
+    MAX_META_KEY, MAX_META_VALUE, OpenReport, PendingWrite, Problem, PruneReport, RepairReport,
+    RestoreReport, SegmentInfo, Store, StoreHealth, StoreStats, TableReader,
 };
 pub use table::{
     MAX_ATTACHMENT, MAX_COLUMNS, MAX_HOLDERS, MAX_NAME, MAX_REPLICAS, MAX_SHARDS,

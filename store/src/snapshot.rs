@@ -124,6 +124,24 @@ pub struct ShardStats {
     pub newest: Version,
 }
 
+/// How much a shard holds, and the digest of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardHead {
+    /// Number of live rows, exactly.
+    pub rows: u64,
+    /// Hash over all current records, tombstones included.
+    pub digest: Digest,
+}
+
+impl ShardHead {
+    pub(crate) fn of(shard: &Shard) -> Self {
+        Self {
+            rows: shard.live(),
+            digest: shard.root(),
+        }
+    }
+}
+
 impl ShardSnapshot {
     pub(crate) fn of(number: u32, shard: &mut Shard, guard: &Arc<SnapshotGuard>) -> Self {
         let rows_of = |seen: &&Seen| seen.segment.meta().change == Change::Upsert;
@@ -131,7 +149,7 @@ impl ShardSnapshot {
         Self {
             shard: number,
             rows: shard.live(),
-            digest: shard.tree().root(),
+            digest: shard.root(),
             newest: shard.newest(),
             batches: shard
                 .freeze(false)
@@ -184,7 +202,7 @@ impl ShardStats {
             shard: number,
             rows: shard.live(),
             bytes: shard.bytes() as u64,
-            digest: shard.tree().root(),
+            digest: shard.root(),
             newest: shard.newest(),
             segments: 0,
             segment_bytes: 0,

@@ -164,6 +164,14 @@ impl Shard {
         tree
     }
 
+    /// The digest of all records, which is the root of `tree`.
+    pub(crate) fn root(&self) -> Digest {
+        let sums = self.memtables().map(|mem| mem.sum().root_sum());
+        let mut root = self.sum.root_sum();
+        sums.for_each(|sum| root.add(sum));
+        root.digest()
+    }
+
     pub(crate) fn newest(&self) -> Version {
         let mems = self.memtables().map(Memtable::newest);
         mems.fold(self.newest, Version::max)

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use futures::channel::oneshot;
+
 use super::bulk::{self, LoadedShard};
 use super::checkpoint::{Capture, CapturedTable};
 use super::core::Core;
@@ -78,20 +80,52 @@ pub(super) struct Outcome {
     pub(super) captured: Option<Capture>,
 }
 
+/// Who waits for an outcome: a thread, or a task of any executor.
+#[derive(Debug)]
+enum Answer {
+    Thread(SyncSender<Result<Outcome>>),
+    Task(oneshot::Sender<Result<Outcome>>),
+}
+
+impl Answer {
+    /// A caller that is gone needs no answer.
+    fn send(self, outcome: Result<Outcome>) {
+        match self {
+            Self::Thread(thread) => drop(thread.send(outcome)),
+            Self::Task(task) => drop(task.send(outcome)),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Request {
     work: Work,
     frame: Option<Frame>,
-    answer: SyncSender<Result<Outcome>>,
+    answer: Answer,
 }
 
 impl Request {
+    /// A request that a thread waits for.
     pub(super) fn new(work: Work, frame: Option<Frame>) -> (Self, Receiver<Result<Outcome>>) {
         let (answer, receiver) = sync_channel(1);
         let request = Self {
             work,
             frame,
-            answer,
+            answer: Answer::Thread(answer),
+        };
+        (request, receiver)
+    }
+
+    /// A request that a task waits for.
+    pub(super) fn of_task(
+        work: Work,
+        frame: Option<Frame>,
+    ) -> (Self, oneshot::Receiver<Result<Outcome>>) {
+        let (answer, receiver) = oneshot::channel();
+        let request = Self {
+            work,
+            frame,
+            answer: Answer::Task(answer),
         };
         (request, receiver)
     }
@@ -207,8 +241,7 @@ impl Committer {
                     Err(Error::new(error.kind(), error.to_string()))
                 }
             };
-            // A caller that is gone needs no answer.
-            let _ = answer.send(outcome);
+            answer.send(outcome);
         }
     }
 
@@ -234,7 +267,7 @@ impl Committer {
                     if let Work::Write { reserved, .. } = request.work {
                         self.core.release(reserved);
                     }
-                    let _ = request.answer.send(Err(error));
+                    request.answer.send(Err(error));
                 }
             }
         }

@@ -39,9 +39,10 @@ mod writing;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 use std::thread::JoinHandle;
 
+use futures::channel::oneshot;
 use parking_lot::Mutex;
 
 pub use self::backup::{
@@ -62,10 +63,14 @@ pub use self::reader::TableReader;
 pub use self::repair::RepairReport;
 pub use self::replay::OpenReport;
 pub(crate) use self::snapshots::SnapshotGuard;
+pub use self::writing::PendingWrite;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::ids::TableId;
 use crate::log::Frame;
+
+/// Where an answer of the writer's thread comes.
+type PendingOutcome = oneshot::Receiver<Result<Outcome>>;
 
 /// Durable storage of tables. A cheap handle: clone it freely. When the last one is dropped, the
 /// store is closed.
@@ -194,6 +199,23 @@ impl Store {
         requests.send(request).map_err(|_| Error::closed())?;
         drop(requests);
         answer.recv().map_err(|_| Error::closed())?
+    }
+}
+
+impl Store {
+    /// Hands work to the writer's thread, and says where its answer comes; `None` if its queue is
+    /// full.
+    fn try_submit(&self, work: Work, frame: Option<Frame>) -> Result<Option<PendingOutcome>> {
+        self.core().check_open()?;
+        let (request, answer) = Request::of_task(work, frame);
+        match self.0.writer.lock().as_ref() {
+            Some(writer) => match writer.requests.try_send(request) {
+                Ok(()) => Ok(Some(answer)),
+                Err(TrySendError::Full(_)) => Ok(None),
+                Err(TrySendError::Disconnected(_)) => Err(Error::closed()),
+            },
+            None => Err(Error::closed()),
+        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! Changing tables and rows.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::channel::oneshot;
+
 use super::Store;
-use super::committer::Work;
+use super::committer::{Outcome, Work};
+use super::core::Core;
 use super::replay::encode;
 use crate::error::{Error, Result};
 use crate::log::{Frame, FrameKind, MAX_FRAME_BYTES};
@@ -20,6 +26,47 @@ const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 const MEMORY_RETRY: Duration = Duration::from_millis(5);
 /// Most bytes of rows in one write before they are encoded; what is larger could not fit a frame.
 const MAX_WRITE_BYTES: usize = 4 * MAX_FRAME_BYTES;
+
+/// A write that is checked and encoded.
+struct Staged {
+    parts: Vec<Part>,
+    frame: Option<Frame>,
+    /// Bytes of memory that it needs.
+    reserved: usize,
+}
+
+impl Staged {
+    fn into_work(self, core: &Core) -> (Work, Option<Frame>) {
+        for part in &self.parts {
+            core.clock.advance(part.stamps.newest());
+        }
+        let work = Work::Write {
+            parts: self.parts,
+            reserved: self.reserved,
+        };
+        (work, self.frame)
+    }
+}
+
+/// A write on its way to the disk, which happens whether or not anybody waits for it.
+#[derive(Debug)]
+#[must_use = "only its outcome says whether the rows are on disk"]
+pub struct PendingWrite(Option<oneshot::Receiver<Result<Outcome>>>);
+
+impl Future for PendingWrite {
+    type Output = Result<Applied>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(outcome) = &mut self.0 else {
+            return Poll::Ready(Ok(Applied::default()));
+        };
+        let outcome = ready!(outcome.poll_unpin(cx));
+        Poll::Ready(match outcome {
+            Ok(outcome) => outcome.map(|outcome| outcome.applied),
+            Err(_) => Err(Error::closed()),
+        })
+    }
+}
 
 impl Store {
     /// Makes a table known, or changes its definition; durable on return. Of two definitions of
@@ -57,11 +104,40 @@ impl Store {
     ///   after a failed sync the store takes no more writes;
     /// - `Unavailable` if the store is closed.
     pub fn write(&self, batches: Vec<ShardBatch>) -> Result<Applied> {
-        let core = self.core();
-        core.check_writable()?;
+        let Some(staged) = self.stage(batches)? else {
+            return Ok(Applied::default());
+        };
+        self.reserve(staged.reserved)?;
+        let (work, frame) = staged.into_work(self.core());
+        Ok(self.submit(work, frame)?.applied)
+    }
+
+    /// Like [`write`](Self::write), for a caller that may not block: the rows are checked and handed
+    /// over at once, and a task of any executor can wait for the rest. `None` if memory, or the place in
+    /// the queue, would have to be waited for; then nothing was done, and `write` does it. It reads
+    /// files only where a key may be in a segment. Fails like `write`.
+    pub fn begin_write(&self, batches: Vec<ShardBatch>) -> Result<Option<PendingWrite>> {
+        let Some(staged) = self.stage(batches)? else {
+            return Ok(Some(PendingWrite(None)));
+        };
+        let (core, reserved) = (self.core(), staged.reserved);
+        if core.reserve(reserved).is_err() {
+            return Ok(None);
+        }
+        let (work, frame) = staged.into_work(core);
+        let outcome = self.try_submit(work, frame);
+        if !matches!(outcome, Ok(Some(_))) {
+            core.release(reserved);
+        }
+        Ok(outcome?.map(|outcome| PendingWrite(Some(outcome))))
+    }
+
+    /// Checks and encodes rows; `None` if there are none.
+    fn stage(&self, batches: Vec<ShardBatch>) -> Result<Option<Staged>> {
+        self.core().check_writable()?;
         let parts = self.prepare(batches)?;
         if parts.is_empty() {
-            return Ok(Applied::default());
+            return Ok(None);
         }
         let bytes: usize = parts.iter().map(|part| part.bytes).sum();
         if bytes > MAX_WRITE_BYTES {
@@ -75,13 +151,11 @@ impl Store {
             None => None,
         };
         let rows: usize = parts.iter().map(|part| part.rows.num_rows()).sum();
-        let reserved = bytes + rows * MAP_BYTES_PER_ROW;
-        self.reserve(reserved)?;
-        for part in &parts {
-            core.clock.advance(part.stamps.newest());
-        }
-        let work = Work::Write { parts, reserved };
-        Ok(self.submit(work, frame)?.applied)
+        Ok(Some(Staged {
+            reserved: bytes + rows * MAP_BYTES_PER_ROW,
+            parts,
+            frame,
+        }))
     }
 
     /// Sets memory aside; while the limit is reached, waits for rows to be moved to segments.
