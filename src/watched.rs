@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
-use netabase_sql::{BulkSink, Cluster, ShardSource, TableWrite, WriteReceipt};
+use netabase_sql::{
+    BulkSink, Cluster, ShardRef, ShardSource, StartedWrite, TableWrite, WriteReceipt,
+};
 use netabase_store::{Change, Error, TableDef};
 
 tokio::task_local! {
@@ -57,6 +59,19 @@ impl Cluster for WatchedCluster {
 
     async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
         self.0.write_together(writes).await
+    }
+
+    fn begin_write(
+        &self,
+        def: &Arc<TableDef>,
+        change: Change,
+        parts: &[(u32, RecordBatch)],
+    ) -> Result<Option<StartedWrite>, Error> {
+        self.0.begin_write(def, change, parts)
+    }
+
+    fn read_here(&self, def: &Arc<TableDef>, shard: u32) -> Result<Option<Vec<ShardRef>>, Error> {
+        self.0.read_here(def, shard)
     }
 
     fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {

@@ -431,6 +431,13 @@ impl Cluster for NetworkCluster {
         Ok(receipt)
     }
 
+    fn read_here(&self, def: &Arc<TableDef>, shard: u32) -> Result<Option<Vec<ShardRef>>, Error> {
+        let source = self.plan_scan(def, 1)?;
+        let mine = |read: &ShardRef| read.shard == shard && read.holder == self.shared.me;
+        let here = source.shards().iter().any(mine);
+        Ok(here.then(|| source.shards().to_vec()))
+    }
+
     fn plan_scan(
         &self,
         def: &Arc<TableDef>,

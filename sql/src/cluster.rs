@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
-use netabase_store::{Change, Error, TableDef};
+use netabase_store::{Change, Error, PendingWrite, TableDef};
 
 use crate::index_answer::IndexAnswer;
 use crate::layout::{ColumnSummary, Layout};
@@ -175,6 +175,30 @@ pub struct TableWrite {
     pub parts: Vec<(u32, RecordBatch)>,
 }
 
+/// A small write that was handed over to the disk.
+#[derive(Debug)]
+#[must_use = "only its outcome says whether the rows are on disk"]
+pub struct StartedWrite {
+    pending: PendingWrite,
+    receipt: WriteReceipt,
+}
+
+impl StartedWrite {
+    /// A write that has this receipt once it is on disk.
+    pub fn new(pending: PendingWrite, receipt: WriteReceipt) -> Self {
+        Self { pending, receipt }
+    }
+
+    /// Waits for the disk, on any executor.
+    ///
+    /// # Errors
+    /// Whatever the store fails with; nothing was written then.
+    pub async fn finish(self) -> Result<WriteReceipt, Error> {
+        self.pending.await?;
+        Ok(self.receipt)
+    }
+}
+
 /// Takes many rows of one table. None of them is visible before `finish`; dropping it leaves nothing.
 pub trait BulkSink: Send {
     /// Takes rows with all columns of the table, in any order. May block.
@@ -240,6 +264,33 @@ pub trait Cluster: Debug + Send + Sync + 'static {
             receipts.push(self.write(write.def, write.change, write.parts).await?);
         }
         Ok(receipts)
+    }
+
+    /// Like `write`, for few rows that concern this peer alone: hands them over without waiting for
+    /// anything. `None` where they concern others, or where something would have to be waited for;
+    /// then nothing was done. Needs no runtime.
+    ///
+    /// # Errors
+    /// Whatever the store refuses.
+    fn begin_write(
+        &self,
+        def: &Arc<TableDef>,
+        change: Change,
+        parts: &[(u32, RecordBatch)],
+    ) -> Result<Option<StartedWrite>, Error> {
+        let _ = (def, change, parts);
+        Ok(None)
+    }
+
+    /// The shards of a table as `plan_scan` names them, if it would read `shard` from this peer's own
+    /// store, so that a row of it may be looked up there; `None` if not. Must not block, and needs no
+    /// runtime.
+    ///
+    /// # Errors
+    /// Those of `plan_scan`.
+    fn read_here(&self, def: &Arc<TableDef>, shard: u32) -> Result<Option<Vec<ShardRef>>, Error> {
+        let _ = (def, shard);
+        Ok(None)
     }
 
     /// A way to load many rows at once, where there is one: without it they are written in chunks.

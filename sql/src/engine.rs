@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -34,6 +35,7 @@ use crate::local::blocking;
 use crate::memory::QueryPool;
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
+use crate::point::PointCache;
 use crate::running::{Running, beginning};
 use crate::sample::Sampler;
 use crate::settings::EngineSettings;
@@ -52,6 +54,10 @@ use crate::{
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// What stands for the parameters of statements that this handle runs.
+    parameters: Option<Arc<[ScalarValue]>>,
+    /// Whether this handle leaves everything to the planner.
+    general: bool,
 }
 
 struct Inner {
@@ -64,6 +70,7 @@ struct Inner {
     /// Held while rows are looked at and written that must have values that no other has.
     unique: Arc<tokio::sync::Mutex<()>>,
     transaction: Transaction,
+    points: PointCache,
 }
 
 impl fmt::Debug for Engine {
@@ -131,7 +138,10 @@ impl Engine {
                 running,
                 unique: Arc::default(),
                 transaction: Transaction::default(),
+                points: PointCache::default(),
             }),
+            parameters: None,
+            general: false,
         })
     }
 
@@ -163,6 +173,16 @@ impl Engine {
     /// tables and files; `Conflict` for names and keys that exist twice; `Capacity` when a limit is
     /// reached; `Unavailable` when rows cannot be reached or the time is up.
     pub async fn sql(&self, text: &str) -> Result<Output, Error> {
+        if let Some(call) = self.point(text)
+            && let Some(output) = call.run(false).await?
+        {
+            return Ok(output);
+        }
+        self.general(text).await
+    }
+
+    /// Like [`sql`](Self::sql), and leaves everything to the planner.
+    pub(crate) async fn general(&self, text: &str) -> Result<Output, Error> {
         let mut statements = self.parse(text)?;
         match (statements.pop(), statements.len()) {
             (Some(statement), 0) => {
@@ -176,6 +196,32 @@ impl Engine {
                 more + 1
             ))),
         }
+    }
+
+    /// A handle that leaves every statement to the planner, to compare with.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without_point_path(&self) -> Engine {
+        Engine {
+            general: true,
+            ..self.clone()
+        }
+    }
+
+    /// A handle whose statements have these values in the place of their parameters.
+    pub(crate) fn with_parameters(&self, values: Vec<ScalarValue>) -> Engine {
+        Engine {
+            parameters: Some(values.into()),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn is_general(&self) -> bool {
+        self.general
+    }
+
+    pub(crate) fn points(&self) -> &PointCache {
+        &self.inner.points
     }
 
     /// Runs statements in order, each to its end. The first failure stops the script; what ran
@@ -366,7 +412,10 @@ impl Engine {
                 running: Arc::clone(&inner.running),
                 unique: Arc::clone(&inner.unique),
                 transaction: Transaction::default(),
+                points: PointCache::default(),
             }),
+            parameters: None,
+            general: self.general,
         }
     }
 
@@ -387,9 +436,12 @@ impl Engine {
         Deadline::after(OwnSettings::timeout_of(self.context()))
     }
 
-    fn parse(&self, text: &str) -> Result<Vec<Parsed>, Error> {
-        statement::parse(text, self.context().state().config_options())
-            .map_err(|error| self.explain(error, text, None))
+    pub(crate) fn parse(&self, text: &str) -> Result<Vec<Parsed>, Error> {
+        let state = self.context().state_ref();
+        // A copy, because long texts take their time.
+        let options = Arc::clone(state.read().config_options());
+        let parsed = statement::parse(text, &options);
+        parsed.map_err(|error| self.explain(error, text, None))
     }
 
     /// Adds the place in the text, near names and the page to read, where they are known.
@@ -531,10 +583,12 @@ impl Engine {
         }
         let state = shown.as_ref().unwrap_or(state);
         let planning = async {
-            state
-                .statement_to_plan(parsed)
-                .await
-                .map_err(error_from_datafusion)
+            let plan = state.statement_to_plan(parsed).await;
+            let plan = plan.and_then(|plan| match &self.parameters {
+                Some(values) => plan.with_param_values(values.to_vec()),
+                None => Ok(plan),
+            });
+            plan.map_err(error_from_datafusion)
         };
         deadline.bound(planning).await
     }

@@ -57,6 +57,8 @@ mod output;
 mod own_settings;
 mod owned;
 mod panics;
+mod point;
+mod prepared;
 mod provenance;
 mod provider;
 mod prune;
@@ -89,8 +91,8 @@ mod write;
 pub use block::{Block, BlockRows, Zone};
 pub use checked::register_checked;
 pub use cluster::{
-    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, TableWrite,
-    WriteReceipt,
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, StartedWrite,
+    TableWrite, WriteReceipt,
 };
 pub use colocate::{ByShardExec, CoLocate};
 pub use copy::{CopyCompression, CopyFormat, CopyOptions, ForceQuote};
@@ -102,10 +104,12 @@ pub use estimate::Estimates;
 pub use functions::register_functions;
 pub use index_answer::IndexAnswer;
 pub use layout::{ColumnSummary, Layout};
-pub use local::{LocalCluster, LocalSource, next_revision, write_here};
+pub use local::{LocalCluster, LocalSource, begin_small_write, next_revision, write_here};
 pub use lookup::IndexMetrics;
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};
+pub use point::PointCall;
+pub use prepared::Prepared;
 pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};
 pub use runtime::closed_runtime;
 pub use scan::{Counted, scan_blocks, scan_snapshot, scan_snapshot_counted};

@@ -16,14 +16,15 @@ use datafusion::common::exec_err;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use netabase_store::{
-    Author, BulkLoad, Change, Error, ShardBatch, Stamp, Store, TableDef, TableSnapshot,
+    Author, BulkLoad, Change, Error, PendingWrite, ShardBatch, Stamp, Store, TableDef,
+    TableSnapshot,
 };
 use parking_lot::Mutex;
 
 use crate::block::is_ordered;
 use crate::cluster::{
-    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, TableWrite,
-    WriteReceipt,
+    BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, StartedWrite,
+    TableWrite, WriteReceipt,
 };
 use crate::error::{capacity, conflict, interrupted, not_found};
 use crate::estimate::Estimates;
@@ -38,6 +39,8 @@ use crate::write::{logical_bytes, split_to};
 /// Bytes of rows in one atomic frame; half of what the store accepts, because the size of the
 /// encoding is an estimate.
 const FRAME_BYTES: usize = 32 << 20;
+/// Bytes of rows that are checked and encoded on a thread that should not block for long.
+const SMALL_WRITE_BYTES: usize = 64 << 10;
 /// Rows below which a further partition costs more than it gains.
 const MIN_PARTITION_ROWS: usize = 4096;
 /// The most partitions of a scan by shards, whatever the table's shards: each costs a task and a
@@ -118,6 +121,24 @@ pub fn write_here(
     }
     store.write(frame)?;
     Ok(receipts)
+}
+
+/// Hands few rows to a store without blocking; `None` if they are not few, or would have to wait.
+///
+/// # Errors
+/// Whatever the store refuses.
+pub fn begin_small_write(
+    store: &Store,
+    parts: &[(u32, RecordBatch)],
+    batch: impl Fn(u32, RecordBatch) -> ShardBatch,
+) -> Result<Option<PendingWrite>, Error> {
+    let bytes: usize = parts.iter().map(|(_, rows)| logical_bytes(rows)).sum();
+    if bytes > SMALL_WRITE_BYTES {
+        return Ok(None);
+    }
+    let parts = parts.iter();
+    let batches = parts.map(|(shard, rows)| batch(*shard, rows.clone()));
+    store.begin_write(batches.collect())
 }
 
 /// Runs a store call where it may block.
@@ -210,6 +231,9 @@ impl Cluster for LocalCluster {
         change: Change,
         parts: Vec<(u32, RecordBatch)>,
     ) -> Result<WriteReceipt, Error> {
+        if let Some(started) = self.begin_write(&def, change, &parts)? {
+            return started.finish().await;
+        }
         let receipt = receipt_of(&self.me, &parts);
         let store = self.store.clone();
         let author = Arc::clone(&self.me);
@@ -229,6 +253,40 @@ impl Cluster for LocalCluster {
     async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
         let (store, me) = (self.store.clone(), Arc::clone(&self.me));
         blocking(move || write_here(&store, &me, writes)).await
+    }
+
+    fn begin_write(
+        &self,
+        def: &Arc<TableDef>,
+        change: Change,
+        parts: &[(u32, RecordBatch)],
+    ) -> Result<Option<StartedWrite>, Error> {
+        let stamp = Stamp {
+            version: self.store.clock().now(),
+            author: Arc::clone(&self.me),
+        };
+        let pending = begin_small_write(&self.store, parts, |shard, rows| ShardBatch {
+            table: def.id,
+            shard,
+            change,
+            stamp: stamp.clone(),
+            rows,
+        })?;
+        Ok(pending.map(|pending| StartedWrite::new(pending, receipt_of(&self.me, parts))))
+    }
+
+    fn read_here(&self, def: &Arc<TableDef>, _shard: u32) -> Result<Option<Vec<ShardRef>>, Error> {
+        let Some(heads) = self.store.shard_heads(def.id)? else {
+            return Ok(Some(self.plan_scan(def, 1)?.shards().to_vec()));
+        };
+        let numbered = (0..).zip(heads);
+        let shards = numbered.map(|(shard, head)| ShardRef {
+            shard,
+            holder: self.me.to_string(),
+            rows: head.rows,
+            digest: head.digest.to_string(),
+        });
+        Ok(Some(shards.collect()))
     }
 
     fn bulk_sink(&self, def: &Arc<TableDef>) -> Result<Option<Box<dyn BulkSink>>, Error> {

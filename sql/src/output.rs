@@ -6,7 +6,7 @@
 //! Non-goals: formatting, paging.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::UInt64Array;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -77,7 +77,7 @@ fn collect_scans(plan: &Arc<dyn ExecutionPlan>, into: &mut Vec<ScanInfo>) {
 ///
 /// A query's stream is already running: its first batch has arrived. Dropping the output stops it.
 pub struct Output {
-    stream: SendableRecordBatchStream,
+    rows: Rows,
     plan: Option<Arc<dyn ExecutionPlan>>,
     receipt: Option<WriteReceipt>,
     scans: Vec<ScanInfo>,
@@ -85,10 +85,39 @@ pub struct Output {
     statement: Option<Arc<Statement>>,
 }
 
+/// The rows of an output.
+enum Rows {
+    Stream(SendableRecordBatchStream),
+    Ready(SchemaRef, Vec<RecordBatch>),
+}
+
+impl Rows {
+    fn schema(&self) -> SchemaRef {
+        match self {
+            Self::Stream(stream) => stream.schema(),
+            Self::Ready(schema, _) => Arc::clone(schema),
+        }
+    }
+
+    fn into_stream(self) -> SendableRecordBatchStream {
+        match self {
+            Self::Stream(stream) => stream,
+            Self::Ready(schema, batches) => in_memory(schema, batches),
+        }
+    }
+
+    async fn collect(self) -> Result<Vec<RecordBatch>, Error> {
+        match self {
+            Self::Stream(stream) => stream.try_collect().await.map_err(error_from_datafusion),
+            Self::Ready(_, batches) => Ok(batches),
+        }
+    }
+}
+
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Output")
-            .field("schema", &self.stream.schema())
+            .field("schema", &self.schema())
             .field("receipt", &self.receipt)
             .field("scans", &self.scans)
             .finish_non_exhaustive()
@@ -102,11 +131,26 @@ impl Output {
         scans: Vec<ScanInfo>,
     ) -> Self {
         Self {
-            stream,
+            rows: Rows::Stream(stream),
             plan: Some(plan),
             receipt: None,
             scans,
             statement: Some(Statement::current()),
+        }
+    }
+
+    /// Rows of a query that are in memory already.
+    pub(crate) fn ready(
+        schema: SchemaRef,
+        batches: Vec<RecordBatch>,
+        scans: Vec<ScanInfo>,
+    ) -> Self {
+        Self {
+            rows: Rows::Ready(schema, batches),
+            plan: None,
+            receipt: None,
+            scans,
+            statement: None,
         }
     }
 
@@ -122,16 +166,12 @@ impl Output {
 
     /// One row, `count`: how many rows a file has now.
     pub(crate) fn counted(rows: u64, scans: Vec<ScanInfo>) -> Result<Self, Error> {
-        let schema = Arc::new(Schema::new(vec![Field::new(
-            "count",
-            DataType::UInt64,
-            false,
-        )]));
+        let schema = count_schema();
         let count = Arc::new(UInt64Array::from(vec![rows]));
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![count])
             .map_err(|error| error_from_datafusion(error.into()))?;
         Ok(Self {
-            stream: in_memory(schema, vec![batch]),
+            rows: Rows::Ready(schema, vec![batch]),
             plan: None,
             receipt: None,
             scans,
@@ -148,7 +188,7 @@ impl Output {
     ) -> Self {
         Statement::current().add_written(receipt.rows);
         Self {
-            stream: in_memory(schema, rows),
+            rows: Rows::Ready(schema, rows),
             plan: None,
             receipt: Some(receipt),
             scans,
@@ -158,51 +198,35 @@ impl Output {
 
     /// Rows that are known.
     pub(crate) fn of(batch: RecordBatch) -> Self {
-        Self {
-            stream: in_memory(batch.schema(), vec![batch]),
-            plan: None,
-            receipt: None,
-            scans: Vec::new(),
-            statement: None,
-        }
+        Self::ready(batch.schema(), vec![batch], Vec::new())
     }
 
     /// No columns and no rows.
     pub(crate) fn empty() -> Self {
-        let stream = in_memory(Arc::new(Schema::empty()), Vec::new());
-        Self {
-            stream,
-            plan: None,
-            receipt: None,
-            scans: Vec::new(),
-            statement: None,
-        }
+        Self::ready(Arc::new(Schema::empty()), Vec::new(), Vec::new())
     }
 
     /// Runs the stream to its end and keeps the rows.
     pub(crate) async fn buffered(self) -> Result<Self, Error> {
         let schema = self.schema();
-        let Self {
-            stream,
-            plan,
-            receipt,
-            scans,
-            ..
-        } = self;
-        let batches: Vec<RecordBatch> =
-            stream.try_collect().await.map_err(error_from_datafusion)?;
+        let batches = self.rows.collect().await?;
         Ok(Self {
-            stream: in_memory(schema, batches),
-            plan,
-            receipt,
-            scans,
+            rows: Rows::Ready(schema, batches),
+            plan: self.plan,
+            receipt: self.receipt,
+            scans: self.scans,
             statement: None,
         })
     }
 
     /// The columns of the result.
     pub fn schema(&self) -> SchemaRef {
-        self.stream.schema()
+        self.rows.schema()
+    }
+
+    /// Whether all rows are in memory, so that nothing has to be waited for.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.rows, Rows::Ready(..))
     }
 
     /// The physical plan of a query; after the stream ended, with its metrics.
@@ -213,6 +237,25 @@ impl Output {
     /// What a write reached; none for queries and definitions.
     pub fn receipt(&self) -> Option<&WriteReceipt> {
         self.receipt.as_ref()
+    }
+
+    /// How rows were looked up without a plan, as text; none if there is a plan, or nothing was read.
+    pub fn lookup(&self) -> Option<String> {
+        let read = self.plan.is_none() && self.receipt.is_none();
+        let scan = self.scans.first().filter(|_| read)?;
+        Some(format!(
+            "PointLookup: table={}, shards={}, rows={}",
+            scan.table,
+            scan.shards.len(),
+            self.ready_rows()
+        ))
+    }
+
+    fn ready_rows(&self) -> usize {
+        match &self.rows {
+            Rows::Stream(_) => 0,
+            Rows::Ready(_, batches) => batches.iter().map(RecordBatch::num_rows).sum(),
+        }
     }
 
     /// The tables a query reads: every shard and the peer it is read from.
@@ -233,9 +276,17 @@ impl Output {
         }
     }
 
+    /// The rows that are in memory already: all of them if [`is_ready`](Self::is_ready), none otherwise.
+    pub fn into_ready(self) -> Vec<RecordBatch> {
+        match self.rows {
+            Rows::Stream(_) => Vec::new(),
+            Rows::Ready(_, batches) => batches,
+        }
+    }
+
     /// The rows as they come.
     pub fn stream(self) -> SendableRecordBatchStream {
-        self.stream
+        self.rows.into_stream()
     }
 
     /// All rows.
@@ -244,11 +295,17 @@ impl Output {
     /// Whatever the query fails with after its first batch; `Unavailable` when the statement's time
     /// is up.
     pub async fn collect(self) -> Result<Vec<RecordBatch>, Error> {
-        self.stream
-            .try_collect()
-            .await
-            .map_err(error_from_datafusion)
+        self.rows.collect().await
     }
+}
+
+/// The schema of the answer to a write.
+fn count_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let count = Field::new("count", DataType::UInt64, false);
+        Arc::new(Schema::new(vec![count]))
+    });
+    Arc::clone(&SCHEMA)
 }
 
 fn in_memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {

@@ -16,6 +16,7 @@ mod indexes;
 mod limits;
 mod objects;
 mod ordered;
+mod point;
 mod provenance;
 mod pushdown;
 mod reference;

@@ -1,0 +1,151 @@
+//! The point path: statements about one key, or one value of an index, without general planning.
+//!
+//! One statement goes through here like this: its text is cut into a shape and literals (`shape`), the
+//! shape is parsed and recognised once (`syntax`) and kept (`cache`), its names are looked up once per
+//! definition of the table (`plan`), and then every call binds values (`fit`) and reads or writes
+//! (`read`, `write`).
+//!
+//! Invariant: an answer is the one that the planner would give: columns, rows, receipt, shards, errors.
+//! Whatever is not certain to be so is left to the planner, before anything was written.
+//!
+//! Non-goals: anything with an expression, a join, a range or an order; EXPLAIN, which shows what the
+//! planner does.
+
+mod cache;
+mod fit;
+mod plan;
+mod read;
+mod shape;
+mod syntax;
+mod write;
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::common::config::Dialect;
+use datafusion::sql::parser::Statement;
+use netabase_store::{Error, ErrorKind};
+
+use crate::engine::Engine;
+use crate::output::Output;
+use crate::statement;
+use crate::upkeep::Parsed;
+
+pub(crate) use self::cache::{Known, PointCache};
+pub(crate) use self::fit::assignable;
+use self::plan::{Action, Plan};
+use self::shape::Shape;
+pub(crate) use self::syntax::place;
+
+/// A statement that takes the point path, with its values.
+#[derive(Debug)]
+#[must_use = "it does nothing until it is run"]
+pub struct PointCall {
+    engine: Engine,
+    plan: Arc<Plan>,
+    values: Vec<ScalarValue>,
+}
+
+impl PointCall {
+    /// Whether it changes rows.
+    pub fn writes(&self) -> bool {
+        matches!(
+            self.plan.action,
+            Action::Insert(_) | Action::Update(_) | Action::Delete(_)
+        )
+    }
+
+    /// Whether it looks for rows by an index. That takes longer than one key.
+    pub fn searches(&self) -> bool {
+        matches!(self.plan.action, Action::Search(_))
+    }
+
+    /// Runs it; `None` if it is better left to the planner, in which case nothing was done. With
+    /// `anywhere`, no runtime is needed: then only rows of this peer are read and written.
+    ///
+    /// # Errors
+    /// Those of [`Engine::sql`].
+    pub async fn run(self, anywhere: bool) -> Result<Option<Output>, Error> {
+        let ran = match &self.plan.action {
+            Action::Read(read) => self.read(read),
+            Action::Search(search) => self.search(search).await,
+            Action::Insert(insert) => self.insert(insert, anywhere).await,
+            Action::Update(update) => self.update(update, anywhere).await,
+            Action::Delete(delete) => self.delete(delete, anywhere).await,
+        };
+        match ran {
+            // The table was dropped a moment ago: the planner says so in its own words.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            ran => ran,
+        }
+    }
+}
+
+impl Engine {
+    /// The call that a text amounts to, if it is one statement that takes the point path.
+    pub fn point(&self, text: &str) -> Option<PointCall> {
+        if !self.takes_points() {
+            return None;
+        }
+        let shape = Shape::of(text)?;
+        let known = match self.points().get(&shape.text) {
+            Some(known) => known,
+            None => {
+                let known = Arc::new(self.recognise(&shape.text, true));
+                self.points().put(&shape.text, &known);
+                known
+            }
+        };
+        let plan = self.plan_of(&known)?;
+        let values = shape.literals.iter().map(|literal| literal.to_scalar());
+        Some(PointCall {
+            engine: self.clone(),
+            plan,
+            values: values.collect::<Option<_>>()?,
+        })
+    }
+
+    /// What there is to know about the syntax of a text; `shape` as in `syntax`.
+    pub(crate) fn recognise(&self, text: &str, shape: bool) -> Known {
+        let state = self.context().state_ref();
+        let options = Arc::clone(state.read().config_options());
+        let parsed = statement::parse(text, &options);
+        let statement = match parsed.ok().as_deref() {
+            Some([Parsed::Sql(Statement::Statement(statement))]) => {
+                syntax::recognise(statement, shape)
+            }
+            _ => None,
+        };
+        Known::new(statement)
+    }
+
+    /// The call of something known with these values.
+    pub(crate) fn point_call(&self, known: &Known, values: &[ScalarValue]) -> Option<PointCall> {
+        if !self.takes_points() {
+            return None;
+        }
+        Some(PointCall {
+            engine: self.clone(),
+            plan: self.plan_of(known)?,
+            values: values.to_vec(),
+        })
+    }
+
+    fn plan_of(&self, known: &Known) -> Option<Arc<Plan>> {
+        let statement = known.statement()?;
+        let def = crate::catalog::live_table(self.store(), &statement.table)?;
+        known.plan(&def, || Plan::of(statement, &def, self.store()))
+    }
+
+    /// Whether the session reads SQL as `shape` does, and rows as they are stored: a transaction has
+    /// others.
+    fn takes_points(&self) -> bool {
+        if self.is_general() || self.transaction().is_open() {
+            return false;
+        }
+        let state = self.context().state_ref();
+        let state = state.read();
+        let parser = &state.config_options().sql_parser;
+        parser.dialect == Dialect::Generic && !parser.parse_float_as_decimal
+    }
+}
