@@ -96,7 +96,9 @@ impl Answer {
     /// `None` for statements that have no plan.
     #[must_use]
     pub fn plan_text(&self) -> Option<String> {
-        let plan = self.output.plan()?;
+        let Some(plan) = self.output.plan() else {
+            return self.output.lookup();
+        };
         Some(match self.database.node() {
             Some(node) => node.explain(plan),
             None => displayable(plan.as_ref()).indent(false).to_string(),
@@ -106,6 +108,16 @@ impl Answer {
     /// The rows, batch by batch, as they arrive. Work goes on only a few batches ahead of the
     /// reader.
     pub fn stream(self) -> AnswerStream {
+        // What is in memory needs no task that hands it over. A plan knows of bytes that moved.
+        if self.output.is_ready() && self.output.plan().is_none() {
+            return AnswerStream {
+                schema: self.schema,
+                source: Source::Ready(self.output.into_ready().into_iter()),
+                coverage: self.coverage,
+                ended: false,
+                _database: self.database,
+            };
+        }
         let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
         let coverage = self.coverage.clone();
         let pump = Pump {
@@ -117,10 +129,12 @@ impl Answer {
         };
         AnswerStream {
             schema: self.schema,
-            receiver,
+            source: Source::Pumped {
+                receiver,
+                _task: self.database.runtime().spawn(pump.run()),
+            },
             coverage: self.coverage,
             ended: false,
-            _task: self.database.runtime().spawn(pump.run()),
             _database: self.database,
         }
     }
@@ -198,14 +212,23 @@ impl Pump {
     }
 }
 
+/// Where rows come from.
+#[derive(Debug)]
+enum Source {
+    Ready(std::vec::IntoIter<RecordBatch>),
+    Pumped {
+        receiver: mpsc::Receiver<Result<RecordBatch, Error>>,
+        _task: Task<()>,
+    },
+}
+
 /// The rows of an answer as they arrive.
 #[derive(Debug)]
 pub struct AnswerStream {
     schema: SchemaRef,
-    receiver: mpsc::Receiver<Result<RecordBatch, Error>>,
+    source: Source,
     coverage: CoverageHandle,
     ended: bool,
-    _task: Task<()>,
     // Keeps the runtime alive for as long as rows are to come.
     _database: Arc<Inner>,
 }
@@ -237,7 +260,19 @@ impl Stream for AnswerStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        let next = std::task::ready!(self.receiver.poll_recv(cx));
+        let receiver = match &mut self.source {
+            Source::Ready(batches) => {
+                let next = batches.find(|batch| batch.num_rows() > 0);
+                match &next {
+                    Some(batch) => self.coverage.add_rows(batch.num_rows()),
+                    None => self.coverage.finish(0),
+                }
+                self.ended = next.is_none();
+                return Poll::Ready(next.map(Ok));
+            }
+            Source::Pumped { receiver, .. } => receiver,
+        };
+        let next = std::task::ready!(receiver.poll_recv(cx));
         self.ended = !matches!(next, Some(Ok(_)));
         Poll::Ready(match next {
             // The task ended without having read everything: `close`, or a panic.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use netabase_distributed::{Counters, Identity, Node, PeerInfo};
-use netabase_sql::{Cluster, CopyOptions, Engine, LocalCluster, WriteReceipt};
+use netabase_sql::{Cluster, CopyOptions, Engine, LocalCluster, PointCall, WriteReceipt};
 use netabase_store::{Error, ErrorKind, OpenReport, Store, StoreHealth, StoreStats};
 use tokio::sync::Mutex;
 
@@ -157,9 +157,13 @@ impl Netabase {
     /// `InvalidInput` for a statement that cannot be run, `NotFound` and `Conflict` about tables and
     /// rows, `Unavailable` when a needed peer cannot be reached in time, `Capacity` at a limit.
     pub async fn sql(&self, text: &str) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let call = self.inner.engine.point(text);
+        if let Some(answer) = self.at_once(call, started).await? {
+            return Ok(answer);
+        }
         let text = text.to_owned();
         self.run(move |inner| async move {
-            let started = Instant::now();
             let (output, retries) = count_retries(inner.engine.sql(&text)).await;
             Ok(Answer::new(inner, output?, started, retries))
         })
@@ -338,6 +342,26 @@ impl Netabase {
             return Err(closed());
         }
         self.inner.runtime.run(work(Arc::clone(&self.inner))).await
+    }
+
+    /// Runs a statement about one key on the caller's thread: handing it to another one, and being
+    /// woken again, would take longer than the work, which is a look-up. Only a disk is waited for, and
+    /// that as any task waits. `None` if it is nothing like that.
+    pub(crate) async fn at_once(
+        &self,
+        call: Option<PointCall>,
+        started: Instant,
+    ) -> Result<Option<Answer>, Error> {
+        // Writing to other peers, and reading more than a row, is the runtime's work.
+        let alone = self.inner.node.is_none();
+        let Some(call) = call.filter(|call| !call.searches() && (alone || !call.writes())) else {
+            return Ok(None);
+        };
+        if self.inner.closed.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        let output = call.run(true).await?;
+        Ok(output.map(|output| Answer::new(Arc::clone(&self.inner), output, started, 0)))
     }
 
     fn networked(&self) -> Result<Node, Error> {

@@ -30,6 +30,7 @@ mod database;
 mod joining;
 mod objects;
 mod opening;
+mod prepared;
 mod runtime;
 mod session;
 mod settings;
@@ -49,5 +50,6 @@ pub use netabase_store::{
     BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
     OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth, StoreStats,
 };
+pub use prepared::{Bound, Prepared};
 pub use session::Session;
 pub use settings::Settings;

@@ -11,6 +11,7 @@ use netabase_store::Error;
 
 use crate::answer::Answer;
 use crate::database::Netabase;
+use crate::prepared::Prepared;
 use crate::watched::count_retries;
 
 /// A session of a database. Clones are the same session.
@@ -39,13 +40,25 @@ impl Session {
     /// # Errors
     /// As [`Netabase::sql`].
     pub async fn sql(&self, text: &str) -> Result<Answer, Error> {
+        let started = Instant::now();
+        let call = self.engine.point(text);
+        if let Some(answer) = self.database.at_once(call, started).await? {
+            return Ok(answer);
+        }
         let (engine, text) = (self.engine.clone(), text.to_owned());
         let work = move |inner| async move {
-            let started = Instant::now();
             let (output, retries) = count_retries(engine.sql(&text)).await;
             Ok(Answer::new(inner, output?, started, retries))
         };
         self.database.run(work).await
+    }
+
+    /// Prepares a statement, as [`Netabase::prepare`] does; it sees this session's transaction.
+    ///
+    /// # Errors
+    /// As [`Netabase::prepare`].
+    pub async fn prepare(&self, text: &str) -> Result<Prepared, Error> {
+        self.database.prepare_in(self.engine.clone(), text).await
     }
 
     /// Runs statements one after the other, as [`Netabase::script`] does.

@@ -17,6 +17,7 @@ mod languages;
 mod loss;
 mod objects;
 mod oracle;
+mod points;
 mod processes;
 mod provenance;
 mod transports;
