@@ -66,14 +66,17 @@ pub(crate) struct Arguments {
 
 /// Each option and who understands it; those not listed here everybody does.
 const OPTIONS: &[(&str, &[&str])] = &[
-    ("--runs", &["spine", "tpch", "store"]),
+    ("--runs", &["spine", "tpch", "store", "point"]),
     ("--sf", &["tpch"]),
-    ("--against", &["tpch", "store"]),
+    ("--against", &["tpch", "store", "point"]),
     ("--queries", &["tpch"]),
     ("--explain", &["tpch"]),
     ("--shards", &["tpch", "tpch-load"]),
-    ("--data", &["tpch", "store", "mixed", "open", "spill"]),
-    ("--rows", &["store", "mixed", "open"]),
+    (
+        "--data",
+        &["tpch", "store", "mixed", "open", "spill", "point"],
+    ),
+    ("--rows", &["store", "mixed", "open", "point"]),
     ("--seconds", &["store"]),
     ("--minutes", &["mixed"]),
     ("--gb", &["spill"]),

@@ -6,6 +6,7 @@
 //! cargo run --release -p netabase-benches -- store
 //! cargo run --release -p netabase-benches -- mixed --minutes 10
 //! cargo run --release -p netabase-benches -- open
+//! cargo run --release -p netabase-benches -- point
 //! cargo run --release -p netabase-benches -- spill --gb 5
 //! ```
 //!
@@ -25,6 +26,7 @@ mod data;
 mod histogram;
 mod mixed;
 mod open;
+mod point;
 mod process;
 mod report;
 mod spill;
@@ -79,6 +81,11 @@ const BENCHMARKS: &[Benchmark] = &[
         name: "open",
         about: Some("opening after a crash, without an index, and what an idle store takes"),
         run: |settings| Box::pin(open::run(settings)),
+    },
+    Benchmark {
+        name: "point",
+        about: Some("statements about one row, and planning: SQLite, DuckDB"),
+        run: |settings| Box::pin(point::run(settings)),
     },
     Benchmark {
         name: "spill",

@@ -101,7 +101,7 @@ fn cell(value: Option<(String, String)>) -> Result<Cell, Failure> {
 }
 
 /// The interpreter of an environment with DuckDB; made when it is missing.
-fn environment(cache: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn environment(cache: &Path) -> Result<PathBuf, Failure> {
     let folder = cache.join("duckdb-venv");
     let python = folder.join("bin").join("python");
     let marker = folder.join("packages");

@@ -21,6 +21,7 @@ use crate::arguments::Settings;
 use crate::contender::Contender;
 use crate::process;
 use answer::Answer;
+pub(crate) use duckdb::environment as duckdb_python;
 pub(crate) use loading::run as load;
 use queries::Query;
 use report::Timed;
