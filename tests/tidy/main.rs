@@ -131,7 +131,8 @@ fn layers_import_only_what_lies_below_them() {
             .iter()
             .flat_map(layers::violations)
             .collect::<Vec<_>>(),
-        "A layer imports only those to its left: store, sql, distributed, netabase, and last \
+        "A layer imports only those to its left: store, sql, distributed, netabase (which alone has \
+         the macros), and last \
          the bindings, console and benches, which see the facade alone (but benches may measure the \
          store by itself). Move the code to the layer that may do this, or hand the thing in as a trait that the lower layer defines \
          (docs/adr/0001). A new crate gets a row in tests/tidy/layers.rs.",

@@ -1,0 +1,11 @@
+use netabase_macros::Record;
+
+#[derive(Record)]
+struct Article {
+    #[record(key)]
+    id: i64,
+    #[record(rename = "")]
+    title: String,
+}
+
+fn main() {}

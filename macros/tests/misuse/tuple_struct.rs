@@ -1,0 +1,6 @@
+use netabase_macros::Record;
+
+#[derive(Record)]
+struct Article(i64, String);
+
+fn main() {}

@@ -1,0 +1,6 @@
+use netabase_macros::Record;
+
+#[derive(Record)]
+struct Article;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use netabase_macros::RecordField;
+
+#[derive(RecordField)]
+enum Kind {}
+
+fn main() {}

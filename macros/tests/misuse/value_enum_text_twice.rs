@@ -1,0 +1,10 @@
+use netabase_macros::RecordField;
+
+#[derive(RecordField)]
+enum Kind {
+    News,
+    #[record(rename = "News")]
+    Journal,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use netabase_macros::RecordField;
+
+#[derive(RecordField)]
+enum Kind {
+    News,
+    Essay { pages: u32 },
+    Letter(String),
+}
+
+fn main() {}
