@@ -308,7 +308,8 @@ fn count_schema() -> SchemaRef {
     Arc::clone(&SCHEMA)
 }
 
-fn in_memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+/// Batches as a stream.
+pub(crate) fn in_memory(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
     Box::pin(RecordBatchStreamAdapter::new(
         schema,
         stream::iter(batches).map(Ok),

@@ -13,6 +13,7 @@ mod insert;
 mod merge;
 mod returning;
 mod rewrite;
+mod rows;
 mod rules;
 mod unique;
 mod upsert;
@@ -151,10 +152,20 @@ pub(crate) async fn write_query(
 ) -> Result<Output, Error> {
     let def = &target.def;
     check_assignments(def, &given, &input)?;
-    let rules = RowRules::of(engine, def)?;
     let output = run_query(engine, &input, deadline).await?;
     let scans = output.scans().to_vec();
-    let mut stream = output.stream();
+    write_stream(engine, target, (output.stream(), given), scans).await
+}
+
+/// Writes rows that have these columns of the table, in this order, as they come.
+async fn write_stream(
+    engine: &Engine,
+    target: Target,
+    (mut stream, given): (SendableRecordBatchStream, Vec<usize>),
+    scans: Vec<ScanInfo>,
+) -> Result<Output, Error> {
+    let def = &target.def;
+    let rules = RowRules::of(engine, def)?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
     while let Some(batch) = next_batch(&mut stream).await? {
         let batch = rules.complete(&given, &batch)?;
