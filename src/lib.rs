@@ -34,6 +34,7 @@ mod prepared;
 mod runtime;
 mod session;
 mod settings;
+mod tables;
 mod upkeep;
 mod views;
 mod watched;

@@ -4,14 +4,13 @@
 //! Invariant: the table appears with the first `put`; before that, every key is missing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use netabase_sql::{ShardRef, WriteReceipt, objects_table};
+use netabase_sql::{WriteReceipt, objects_table};
 use netabase_store::{Change, Error, ErrorKind, KeyEncoder, TableDef};
 
 use crate::database::{Inner, Netabase};
@@ -22,12 +21,6 @@ const TABLE: &str = "objects";
 const KEY: &str = "key";
 /// Column of the values.
 const VALUE: &str = "value";
-/// Attempts to create the table while others do the same.
-const CREATE_ATTEMPTS: u32 = 5;
-/// Wait between them, times attempt and a number of the peer's own.
-const CREATE_PAUSE: Duration = Duration::from_millis(40);
-/// How often it looks.
-const DEFINITION_STEP: Duration = Duration::from_millis(20);
 /// Longest key, in bytes.
 const MAX_KEY: usize = 64 << 10;
 
@@ -41,7 +34,7 @@ impl Netabase {
         check_key(key)?;
         let (key, value) = (key.to_vec(), value.to_vec());
         self.run(move |inner| async move {
-            let def = inner.objects_or_create().await?;
+            let def = inner.table_or_create(TABLE, objects_table).await?;
             let rows = object_row(&def.schema, &key, &value)?;
             inner.write(def, Change::Upsert, &rows).await
         })
@@ -84,37 +77,7 @@ impl Netabase {
 
 impl Inner {
     fn objects(&self) -> Option<Arc<TableDef>> {
-        self.store()
-            .table(TABLE)
-            .filter(|def| def.dropped.is_none())
-    }
-
-    async fn objects_or_create(&self) -> Result<Arc<TableDef>, Error> {
-        let mut attempt = 1;
-        loop {
-            if let Some(def) = self.objects() {
-                return Ok(def);
-            }
-            let (me, now) = (self.cluster().me(), self.store().clock().now());
-            match self.cluster().create_table(objects_table(me, now)).await {
-                // Another peer, or another task of this one, makes it as well: its definition is on
-                // its way, or each refused the other's and one must be first next time.
-                Err(e) if e.kind() == ErrorKind::Conflict && attempt < CREATE_ATTEMPTS => {
-                    let turn = u32::from(me.as_bytes().last().copied().unwrap_or(0));
-                    self.await_objects(CREATE_PAUSE * (attempt + turn % 8))
-                        .await;
-                    attempt += 1;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    async fn await_objects(&self, patience: Duration) {
-        let limit = Instant::now() + patience;
-        while self.objects().is_none() && Instant::now() < limit {
-            tokio::time::sleep(DEFINITION_STEP).await;
-        }
+        self.live_table(TABLE)
     }
 
     async fn write(
@@ -135,24 +98,10 @@ impl Inner {
         if !self.is_read_here(&def, &row)? {
             return self.object_elsewhere(key).await;
         }
-        let inner = Arc::clone(self);
-        let get = move || inner.store().get(def.id, &row);
-        match self.runtime().blocking(get).await? {
+        match self.stored_row(&def, row).await? {
             Some(batch) => bytes_of(batch.column_by_name(VALUE)).map(Some),
             None => Ok(None),
         }
-    }
-
-    /// Whether the shard of this key would be read from this peer's own store.
-    fn is_read_here(&self, def: &Arc<TableDef>, row: &RecordBatch) -> Result<bool, Error> {
-        if self.node().is_none() {
-            return Ok(true);
-        }
-        let shard = KeyEncoder::new(def)?.shard_of_each(row)?.first().copied();
-        let source = self.cluster().plan_scan(def, 1)?;
-        let mine =
-            |read: &ShardRef| Some(read.shard) == shard && read.holder == self.cluster().me();
-        Ok(source.shards().iter().any(mine))
     }
 
     async fn object_elsewhere(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
