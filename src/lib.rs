@@ -35,6 +35,7 @@ mod runtime;
 mod session;
 mod settings;
 mod tables;
+pub mod typed;
 mod upkeep;
 mod views;
 mod watched;
@@ -46,11 +47,19 @@ pub use coverage::{Coverage, CoverageHandle, TableCoverage};
 pub use database::Netabase;
 pub use datafusion;
 pub use netabase_distributed::{Counters, PeerInfo, Role};
+pub use netabase_macros::{Record, RecordField};
 pub use netabase_sql::{ShardRef, WriteReceipt, text_batch, text_schema};
 pub use netabase_store::{
     BackendKind, BackupReport, BackupTarget, CheckReport, Codec, Durability, Error, ErrorKind,
-    OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth, StoreStats,
+    MAX_VALUE_BYTES, OpenReport, Problem, PruneReport, RepairReport, RestoreReport, StoreHealth,
+    StoreStats, ValueCodec,
 };
 pub use prepared::{Bound, Prepared};
 pub use session::Session;
 pub use settings::Settings;
+pub use typed::{ConversionError, Record, RecordField, Table};
+
+/// The examples of the guide, which are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/typed.md")]
+pub struct Guide;

@@ -1,0 +1,427 @@
+//! A table whose rows are records.
+//!
+//! Invariant: what a call does is what the SQL statement of its name does to the same row. Every call
+//! compares the table with the record first, so that neither is read or written as something else.
+//! Non-goal: joins, groups and orders, which are SQL.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
+use netabase_sql::{WriteReceipt, error_from_datafusion};
+use netabase_store::{Error, ErrorKind, KeyEncoder, TableDef};
+
+use super::Record;
+use super::columns::Filter;
+use super::error::ConversionError;
+use super::layout::in_layout;
+use super::rows::Rows;
+use super::shape::{ColumnShape, Shape};
+use crate::answer::Answer;
+use crate::database::{Inner, Netabase};
+use crate::watched::count_retries;
+
+/// The table of a record. Cheap to clone and to make; it holds nothing but the handle.
+pub struct Table<R> {
+    database: Netabase,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R> Clone for Table<R> {
+    fn clone(&self) -> Self {
+        Self {
+            database: self.database.clone(),
+            record: PhantomData,
+        }
+    }
+}
+
+impl<R: Record> fmt::Debug for Table<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&R::shape().table()).finish()
+    }
+}
+
+impl Netabase {
+    /// The table of a record, whether it exists or not; [`Table::create`] makes it.
+    #[must_use]
+    pub fn table<R: Record>(&self) -> Table<R> {
+        Table {
+            database: self.clone(),
+            record: PhantomData,
+        }
+    }
+}
+
+// The futures own what they need: they borrow neither rows nor keys, so that a task may run them
+// whatever these are.
+impl<R: Record> Table<R> {
+    /// `CREATE TABLE IF NOT EXISTS`, with the record's indexes. A table that exists must have the
+    /// record's columns, keys, and the options that the record names; indexes that it lacks are made.
+    ///
+    /// # Errors
+    /// `Conflict` naming the first difference to a table that exists; `InvalidInput` when an index is
+    /// to be added to a table of another peer; what the cluster refuses.
+    pub fn create(&self) -> impl Future<Output = Result<(), Error>> + Send + use<R> {
+        let database = self.database.clone();
+        async move {
+            let work = |inner: Arc<Inner>| async move {
+                let shape = R::shape();
+                refuse_taken_names(&inner, shape)?;
+                let define = |owner: &str, now| shape.definition(owner, now);
+                let def = inner.table_or_create(shape.table(), define).await?;
+                shape.check(&def)?;
+                make_indexes(&inner, shape, &def).await
+            };
+            database.run(work).await
+        }
+    }
+
+    /// `INSERT`: writes a row, in the place of one that has its key already. Done when it is durable
+    /// on every replica.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a row that its validation refuses; `NotFound` when the table does not
+    /// exist, `Conflict` when it has another shape; otherwise as [`Netabase::sql`].
+    pub fn insert(
+        &self,
+        row: &R,
+    ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
+        self.insert_many(std::slice::from_ref(row))
+    }
+
+    /// `INSERT` of many rows. All of them are checked before the first one is written; a key may come
+    /// once. When a replica is lost while they are written, some may be there; inserting them again
+    /// is safe.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), and `Conflict` for a key that comes twice.
+    pub fn insert_many(
+        &self,
+        rows: &[R],
+    ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
+        let (database, batch) = (self.database.clone(), R::to_batch(rows));
+        async move {
+            let batch = batch?;
+            let work = |inner: Arc<Inner>| async move {
+                writable::<R>(&inner)?;
+                let table = R::shape().table();
+                inner.engine().insert_rows(table, batch).await
+            };
+            database.run(work).await
+        }
+    }
+
+    /// Reads the row of a key. From this peer's own store where the key's shard is read there, without
+    /// a plan.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a row that is no record; `NotFound` and `Conflict` as for `insert`;
+    /// `Unavailable` when no holder of the key's shard can be reached.
+    pub fn get(
+        &self,
+        key: R::Key<'_>,
+    ) -> impl Future<Output = Result<Option<R>, Error>> + Send + use<R> {
+        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        async move {
+            let key = key?;
+            let work = |inner: Arc<Inner>| async move {
+                let def = readable::<R>(&inner)?;
+                row_of::<R>(&inner, &def, &key).await
+            };
+            match database.run(work).await? {
+                Some(batch) => Ok(R::from_batch(&batch)?.pop()),
+                None => Ok(None),
+            }
+        }
+    }
+
+    /// `UPDATE` of a whole row: writes it in the place of the one that has its key. Between looking
+    /// and writing, others may write; as everywhere, the later version of a row stays.
+    ///
+    /// # Errors
+    /// `NotFound` when no row has the key; otherwise as [`insert`](Self::insert).
+    pub fn update(
+        &self,
+        row: &R,
+    ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
+        let database = self.database.clone();
+        let (key, batch) = (
+            key_batch::<R>(row.key()),
+            R::to_batch(std::slice::from_ref(row)),
+        );
+        async move {
+            let (key, batch) = (key?, batch?);
+            let work = |inner: Arc<Inner>| async move {
+                let def = writable::<R>(&inner)?;
+                if row_of::<R>(&inner, &def, &key).await?.is_none() {
+                    return Err(no_row(&def, &key));
+                }
+                let table = R::shape().table();
+                inner.engine().insert_rows(table, batch).await
+            };
+            database.run(work).await
+        }
+    }
+
+    /// `DELETE` of the row of a key; says whether there was one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and what a write fails with.
+    pub fn delete(
+        &self,
+        key: R::Key<'_>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send + use<R> {
+        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        async move {
+            let key = key?;
+            let work = |inner: Arc<Inner>| async move {
+                let def = readable::<R>(&inner)?;
+                if row_of::<R>(&inner, &def, &key).await?.is_none() {
+                    return Ok(false);
+                }
+                inner.engine().delete_rows(R::shape().table(), key).await?;
+                Ok(true)
+            };
+            database.run(work).await
+        }
+    }
+
+    /// `SELECT` of every row, as a stream.
+    ///
+    /// # Errors
+    /// `NotFound` and `Conflict` as for `insert`, otherwise as [`Netabase::sql`].
+    pub fn scan(&self) -> impl Future<Output = Result<Rows<R>, Error>> + Send + use<R> {
+        self.select(None)
+    }
+
+    /// `SELECT` of the rows for which a condition holds, as a stream. Indexes answer it as they do
+    /// in SQL.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn filter(
+        &self,
+        filter: Filter<R>,
+    ) -> impl Future<Output = Result<Rows<R>, Error>> + Send + use<R> {
+        self.select(Some(filter.into_expr()))
+    }
+
+    fn select(
+        &self,
+        filter: Option<Expr>,
+    ) -> impl Future<Output = Result<Rows<R>, Error>> + Send + use<R> {
+        let database = self.database.clone();
+        async move {
+            let work = |inner: Arc<Inner>| async move {
+                let def = readable::<R>(&inner)?;
+                let names = R::shape().columns().iter().map(|column| column.name());
+                let known = names.filter(|name| def.column_named(name).is_some());
+                let columns = known.map(ident).collect();
+                answer(inner, &def.name, filter, columns).await
+            };
+            Ok(Rows::new(database.run(work).await?.stream()))
+        }
+    }
+}
+
+/// The definition of the record's table. Fails with `NotFound`.
+fn definition<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
+    let name = R::shape().table();
+    inner.live_table(name).ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            format!("table \"{name}\" does not exist: Table::create makes it from its record"),
+        )
+    })
+}
+
+fn readable<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
+    let def = definition::<R>(inner)?;
+    R::shape().check_readable(&def)?;
+    Ok(def)
+}
+
+fn writable<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
+    let def = definition::<R>(inner)?;
+    R::shape().check_columns(&def)?;
+    Ok(def)
+}
+
+/// A key as one row of the key's columns.
+fn key_batch<R: Record>(key: R::Key<'_>) -> Result<RecordBatch, ConversionError> {
+    let shape = R::shape();
+    let columns = R::key_columns(key)?;
+    let fields = shape.key_columns().filter_map(|column| {
+        let index = shape.schema().index_of(column.name()).ok()?;
+        shape.schema().fields().get(index).cloned()
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| ConversionError::of_table(shape.table(), error.to_string()))
+}
+
+/// A key in the layout of its table.
+fn stored_key(def: &TableDef, key: &RecordBatch) -> Result<RecordBatch, Error> {
+    let schema = def.key_schema();
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(key.num_columns());
+    for (column, field) in key.columns().iter().zip(schema.fields()) {
+        let column = in_layout(column, field.data_type());
+        let misfit = |misfit| ConversionError::of_column(&def.name, field.name(), misfit);
+        columns.push(column.map_err(misfit)?);
+    }
+    RecordBatch::try_new(schema, columns)
+        .map_err(|error| ConversionError::of_table(&def.name, error.to_string()).into())
+}
+
+/// The row of a key, with the columns that the record has.
+async fn row_of<R: Record>(
+    inner: &Arc<Inner>,
+    def: &Arc<TableDef>,
+    key: &RecordBatch,
+) -> Result<Option<RecordBatch>, Error> {
+    let key = stored_key(def, key)?;
+    let wanted = R::shape().columns().iter().map(ColumnShape::name);
+    let known: Vec<usize> = wanted.filter_map(|name| def.column_named(name)).collect();
+    // A view has no rows of its own, and a transaction has some that are not stored yet.
+    let stored = def.options.rules.view.is_none() && !inner.engine().in_transaction();
+    if stored && inner.is_read_here(def, &key)? {
+        let row = inner.stored_row(def, key).await?;
+        return row.map(|row| named(def, &row, &known)).transpose();
+    }
+    let mut filter = lit(true);
+    for (column, place) in key.columns().iter().zip(&def.primary_key) {
+        let value = ScalarValue::try_from_array(column, 0).map_err(error_from_datafusion)?;
+        filter = filter.and(ident(def.column_name(*place)).eq(lit(value)));
+    }
+    let columns = known.iter().map(|place| ident(def.column_name(*place)));
+    let answer = answer(
+        Arc::clone(inner),
+        &def.name,
+        Some(filter),
+        columns.collect(),
+    )
+    .await?;
+    let batches = answer.collect().await?.into_batches();
+    Ok(batches.into_iter().find(|batch| batch.num_rows() > 0))
+}
+
+/// Some columns of a stored row, under the names that they have now.
+fn named(def: &TableDef, row: &RecordBatch, places: &[usize]) -> Result<RecordBatch, Error> {
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(places.len());
+    let mut fields = Vec::with_capacity(places.len());
+    for place in places {
+        if let Some(column) = row.columns().get(*place) {
+            fields.push(Field::new(
+                def.column_name(*place),
+                column.data_type().clone(),
+                true,
+            ));
+            columns.push(Arc::clone(column));
+        }
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| ConversionError::of_table(&def.name, error.to_string()).into())
+}
+
+/// Starts a query of one table.
+async fn answer(
+    inner: Arc<Inner>,
+    table: &str,
+    filter: Option<Expr>,
+    columns: Vec<Expr>,
+) -> Result<Answer, Error> {
+    let started = Instant::now();
+    let plan = plan(&inner, table, filter, columns).await?;
+    let (output, retries) = count_retries(inner.engine().query_plan(plan)).await;
+    Ok(Answer::new(inner, output?, started, retries))
+}
+
+async fn plan(
+    inner: &Inner,
+    table: &str,
+    filter: Option<Expr>,
+    columns: Vec<Expr>,
+) -> Result<LogicalPlan, Error> {
+    let name = TableReference::bare(table);
+    let provider = inner.engine().context().table_provider(name.clone()).await;
+    let build = |provider| {
+        let scan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
+        let rows = match filter {
+            Some(filter) => scan.filter(filter)?,
+            None => scan,
+        };
+        rows.project(columns)?.build()
+    };
+    provider.and_then(build).map_err(error_from_datafusion)
+}
+
+fn no_row(def: &TableDef, key: &RecordBatch) -> Error {
+    let described = stored_key(def, key)
+        .and_then(|key| Ok(KeyEncoder::new(def)?.describe(&key, 0)))
+        .unwrap_or_default();
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "no row of table \"{}\" has the key {described}: insert it instead",
+            def.name
+        ),
+    )
+}
+
+/// Fails with `Conflict` when another table has an index that is called like one of the record's: SQL
+/// finds an index by its name alone.
+fn refuse_taken_names(inner: &Inner, shape: &Shape) -> Result<(), Error> {
+    for def in inner.store().tables() {
+        let others = def.name != shape.table() && def.dropped.is_none();
+        let mut indexes = shape.indexes().filter(|_| others);
+        let taken = |name: &str| def.options.indexes.iter().any(|index| index.name == name);
+        if let Some((name, _)) = indexes.find(|(name, _)| taken(name)) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "index \"{name}\" of table \"{}\" exists already, on table \"{}\": give the \
+                     record's another name with index = \"…\"",
+                    shape.table(),
+                    def.name
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the record's indexes that a table does not have.
+async fn make_indexes(inner: &Inner, shape: &Shape, def: &TableDef) -> Result<(), Error> {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    for (name, columns) in shape.indexes() {
+        let there = def.options.indexes.iter().find(|index| index.name == name);
+        if let Some(index) = there {
+            let places = index.columns.iter();
+            let there: Vec<&str> = places
+                .map(|place| def.column_name(*place as usize))
+                .collect();
+            if there != columns {
+                return Err(shape.index_differs(name));
+            }
+            continue;
+        }
+        let columns: Vec<String> = columns.into_iter().map(quoted).collect();
+        let statement = format!(
+            "CREATE INDEX {} ON {} ({})",
+            quoted(name),
+            quoted(shape.table()),
+            columns.join(", ")
+        );
+        inner.engine().sql(&statement).await?;
+    }
+    Ok(())
+}
