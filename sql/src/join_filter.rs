@@ -23,6 +23,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::{ExecutionPlan, StatisticsArgs, StatisticsContext};
 
+use crate::filter_names::push_filters;
 use crate::local::LocalSource;
 use crate::shard_scan::ShardScan;
 
@@ -58,7 +59,7 @@ impl PhysicalOptimizerRule for JoinFilters {
     fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {
         let mut without_joins = config.clone();
         without_joins.optimizer.enable_join_dynamic_filter_pushdown = false;
-        let plan = self.others.optimize(plan, &without_joins)?;
+        let plan = push_filters(&self.others, plan, &without_joins)?;
         if !config.optimizer.enable_join_dynamic_filter_pushdown || !runs_here(&plan)? {
             return Ok(plan);
         }
@@ -113,7 +114,7 @@ fn telling(join: &HashJoinExec, config: &ConfigOptions) -> Result<Option<Plan>> 
     let keys = join.on().iter().map(|(_, right)| Arc::clone(right));
     let filter = Arc::new(DynamicFilterPhysicalExpr::new(keys.collect(), lit(true)));
     let filtered = FilterExec::try_new(Arc::clone(&filter) as _, Arc::clone(join.right()))?;
-    let pushed = FilterPushdown::new().optimize(Arc::new(filtered), config)?;
+    let pushed = push_filters(&FilterPushdown::new(), Arc::new(filtered), config)?;
     if pushed.is::<FilterExec>() {
         // Something on the way does not let it pass.
         return Ok(None);

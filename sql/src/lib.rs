@@ -40,6 +40,7 @@ mod explain;
 mod filter;
 mod functions;
 mod held;
+mod filter_names;
 mod index_answer;
 mod index_rows;
 mod index_rule;

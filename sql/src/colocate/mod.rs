@@ -46,6 +46,7 @@ pub use by_shard::ByShardExec;
 
 use crate::decimals::Decimals;
 use crate::defer::Defer;
+use crate::filter_names::NamedFilters;
 use crate::index_rule::IndexAnswers;
 use crate::join_filter::JoinFilters;
 use lie::{covers, lie_of, lies_alike};
@@ -74,6 +75,7 @@ impl CoLocate {
         if let Some(place) = place {
             rules.insert(place + 1, Arc::new(CoLocate));
         }
+        NamedFilters::replace_in(&mut rules);
         // DataFusion's own would let the joins tell that were co-located.
         JoinFilters::replace_in(&mut rules);
         IndexAnswers::insert_into(&mut rules);

@@ -106,6 +106,7 @@ impl PointCall {
         let fetch = self.fetch(&search.limit)?;
         Some(ScanRequest {
             def: Arc::clone(def),
+            schema: Arc::clone(&def.schema),
             projection: search.output.projection.clone(),
             predicate: Some(Arc::new(equal) as Arc<dyn PhysicalExpr>),
             fetch: (fetch != usize::MAX).then_some(fetch),
