@@ -33,6 +33,7 @@ use crate::error::{error_from_datafusion, invalid};
 use crate::functions::register_functions;
 use crate::local::blocking;
 use crate::memory::QueryPool;
+use crate::not_in::NotIn;
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
@@ -107,6 +108,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_type_planner(Arc::new(types))
+            .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;

@@ -53,6 +53,7 @@ mod lookup;
 mod memory;
 mod metered;
 mod near;
+mod not_in;
 mod one_input;
 mod output;
 mod own_settings;
