@@ -1,4 +1,5 @@
-//! TPC-H: the same answers with and without co-location, and the plans that it gives.
+//! TPC-H: the answers of DuckDB and of plain DataFusion, with and without co-location, and the plans
+//! that it gives.
 
 use std::fs;
 use std::path::PathBuf;
@@ -33,10 +34,52 @@ async fn answers_do_not_depend_on_where_rows_lie() {
     for number in 1..=22 {
         let text = query(number);
         let expected = plain_rows(&context, &text).await;
+        compare_with_duckdb(number, &expected);
         for engine in [&off, &on, &collecting] {
             let (found, plan) = rows_and_plan(engine, &text).await;
             assert_eq!(found, expected, "query {number}\n{plan}");
         }
+    }
+}
+
+/// Fails unless these are the rows that DuckDB gives to a query.
+fn compare_with_duckdb(number: usize, rows: &[Vec<String>]) {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tpch");
+    let text = fs::read_to_string(folder.join(format!("q{number:02}.tsv"))).unwrap();
+    let cells = |line: &str| line.split('\t').map(str::to_owned).collect();
+    let mut theirs: Vec<Vec<String>> = text.lines().skip(1).map(cells).collect();
+    let mut ours = rows.to_vec();
+    assert_eq!(ours.len(), theirs.len(), "query {number}");
+    // What is not rounded tells the rows of every query apart.
+    let exact = |row: &Vec<String>| -> Vec<String> {
+        let exact = row.iter().filter(|cell| digits_of(cell).is_none());
+        exact.cloned().collect()
+    };
+    ours.sort_by_key(exact);
+    theirs.sort_by_key(exact);
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        let same =
+            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| is_like(a, b));
+        assert!(same, "query {number}: {ours:?}, but DuckDB {theirs:?}");
+    }
+}
+
+/// The digits behind the point of a number that has one.
+fn digits_of(cell: &str) -> Option<i32> {
+    let (_, digits) = cell.split_once('.')?;
+    cell.parse::<f64>().ok()?;
+    i32::try_from(digits.len()).ok()
+}
+
+/// Whether both are the same, up to the last digit of the one that has fewer.
+fn is_like(ours: &str, theirs: &str) -> bool {
+    match (digits_of(ours), digits_of(theirs)) {
+        (Some(a), Some(b)) => {
+            let (ours, theirs): (f64, f64) = (ours.parse().unwrap(), theirs.parse().unwrap());
+            let last = 10f64.powi(-a.min(b));
+            (ours - theirs).abs() <= last.max(ours.abs() * 1e-12)
+        }
+        _ => ours == theirs,
     }
 }
 
