@@ -9,6 +9,8 @@ mod copy_files;
 mod copy_json;
 mod copy_parquet;
 mod copy_to;
+mod data_loss;
+mod differential;
 mod files;
 mod hostile;
 mod index_answers;

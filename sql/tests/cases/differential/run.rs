@@ -1,0 +1,385 @@
+//! Both databases, and what they say to one script.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use netabase_sql::store::{Durability, Settings, Store};
+use netabase_sql::{Engine, EngineSettings, LocalCluster};
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use tempfile::TempDir;
+
+use super::script::{Script, Step};
+use super::tree::{Dialect, Tree};
+
+/// How long a statement may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Relative difference of two floats that are the same.
+const TOLERANCE: f64 = 1e-9;
+/// What our planner says that it cannot do, where SQLite can: nothing is compared then. Each is a
+/// limit of DataFusion; how many statements meet one is bounded.
+const KNOWN_LIMITS: [&str; 3] = [
+    "Physical plan does not support logical expression",
+    "Conflicting ordering requirements in aggregate functions",
+    // Its UNION loses the names of a side that it knows to be empty; the names are the generator's.
+    "column \"o",
+];
+
+/// One value of an answer. Booleans are numbers, as SQLite has it.
+#[derive(Debug, Clone)]
+pub(super) enum Cell {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl Cell {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Int(_) | Self::Real(_) => 1,
+            Self::Text(_) => 2,
+            Self::Blob(_) => 3,
+        }
+    }
+
+    fn number(&self) -> f64 {
+        match self {
+            Self::Int(value) => *value as f64,
+            Self::Real(value) => *value + 0.0,
+            _ => 0.0,
+        }
+    }
+
+    /// An order in which rows without one are compared.
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        match (self, other) {
+            (Self::Int(a), Self::Int(b)) => a.cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Blob(a), Self::Blob(b)) => a.cmp(b),
+            _ => {
+                let numbers = self.number().total_cmp(&other.number());
+                self.kind().cmp(&other.kind()).then(numbers)
+            }
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Real(_), Self::Int(_) | Self::Real(_)) | (Self::Int(_), Self::Real(_)) => {
+                let (a, b) = (self.number(), other.number());
+                a == b || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
+            }
+            _ => self.order(other).is_eq(),
+        }
+    }
+}
+
+/// What a statement did.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Rows(Vec<Vec<Cell>>),
+    Changed(u64),
+    Done,
+    Failed(String),
+    /// It must not end like this, whatever the other does.
+    Broken(String),
+    /// A limit that is known.
+    Limited(String),
+}
+
+impl Outcome {
+    fn class(&self) -> String {
+        match self {
+            Self::Rows(_) => "rows".to_owned(),
+            Self::Changed(_) | Self::Done => "changed".to_owned(),
+            Self::Failed(text) | Self::Broken(text) | Self::Limited(text) => {
+                let words = text.split_whitespace();
+                let plain = |word: &&str| word.chars().all(char::is_alphabetic);
+                let words: Vec<&str> = words.filter(plain).take(6).collect();
+                words.join(" ")
+            }
+        }
+    }
+
+    fn is_like(&mut self, other: &mut Self, ordered: bool) -> bool {
+        match (self, other) {
+            (Self::Rows(a), Self::Rows(b)) => {
+                if !ordered {
+                    a.sort_by(|x, y| order_of_rows(x, y));
+                    b.sort_by(|x, y| order_of_rows(x, y));
+                }
+                let same = |(x, y): (&Vec<Cell>, &Vec<Cell>)| {
+                    x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.is_like(y))
+                };
+                a.len() == b.len() && a.iter().zip(b.iter()).all(same)
+            }
+            (Self::Changed(a), Self::Changed(b)) => a == b,
+            (Self::Done, Self::Done | Self::Changed(_)) => true,
+            (Self::Failed(_), Self::Failed(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+fn order_of_rows(a: &[Cell], b: &[Cell]) -> std::cmp::Ordering {
+    let orders = a.iter().zip(b).map(|(a, b)| a.order(b));
+    orders.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+}
+
+/// A statement that both answer differently.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// Which step of the script.
+    pub(super) step: usize,
+    pub(super) sql: String,
+    pub(super) ours: Outcome,
+    pub(super) sqlite: Outcome,
+}
+
+impl Difference {
+    /// What kind of difference it is: a smaller script shows the same one only if that stays.
+    pub(super) fn class(&self) -> (String, String) {
+        (self.ours.class(), self.sqlite.class())
+    }
+}
+
+/// What a script without a difference met.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tally {
+    pub(super) statements: usize,
+    /// Statements that both refused.
+    pub(super) failed: usize,
+    /// Queries that gave rows.
+    pub(super) filled: usize,
+    /// Statements that a known limit kept from being compared.
+    pub(super) limited: usize,
+}
+
+struct Ours {
+    engine: Engine,
+    dir: TempDir,
+}
+
+fn open(dir: &Path, script: &Script) -> Engine {
+    let store = Store::open(Settings {
+        data_dir: Some(PathBuf::from(dir)),
+        background: false,
+        // Files of the operating system's memory: crashes are tested elsewhere.
+        durability: Durability::Relaxed,
+        ..Settings::default()
+    })
+    .unwrap();
+    let cluster = Arc::new(LocalCluster::new(store.clone(), "me"));
+    let settings = EngineSettings {
+        target_partitions: script.target_partitions,
+        batch_size: script.batch_size,
+        statement_timeout: PATIENCE,
+        ..EngineSettings::default()
+    };
+    Engine::new(store, cluster, settings, Ok).unwrap()
+}
+
+impl Ours {
+    async fn run(&self, text: &str) -> Outcome {
+        let (engine, text) = (self.engine.clone(), text.to_owned());
+        let ran = tokio::spawn(async move {
+            let output = engine.sql(&text).await?;
+            let changed = output.receipt().map(|receipt| receipt.rows);
+            let columns = output.schema().fields().len();
+            Ok::<_, netabase_sql::store::Error>((changed, columns, output.collect().await?))
+        });
+        match ran.await {
+            Ok(Ok((Some(rows), _, _))) => Outcome::Changed(rows),
+            Ok(Ok((None, 0, _))) => Outcome::Done,
+            Ok(Ok((None, _, batches))) => Outcome::Rows(cells(&batches)),
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(panic) => Outcome::Broken(panic.to_string()),
+        }
+    }
+
+    async fn upkeep(&mut self, step: &Step, script: &Script) -> Result<(), String> {
+        let store = self.engine.store();
+        let done = match step {
+            Step::Flush => store.flush_to_segments(),
+            Step::Checkpoint => self.engine.sql("CHECKPOINT").await.map(drop),
+            Step::Compact(table) => {
+                let compact = format!("COMPACT TABLE {table}");
+                match self.engine.sql(&compact).await {
+                    // A smaller script may not have the table.
+                    Err(error) if error.to_string().contains("does not exist") => Ok(()),
+                    done => done.map(drop),
+                }
+            }
+            Step::Reopen => {
+                let closed = store.close();
+                self.engine = open(self.dir.path(), script);
+                closed
+            }
+            Step::Sql(_) | Step::Compare => Ok(()),
+        };
+        done.map_err(|error| error.to_string())
+    }
+}
+
+fn failed(text: String) -> Outcome {
+    if KNOWN_LIMITS.iter().any(|limit| text.contains(limit)) {
+        return Outcome::Limited(text);
+    }
+    // A plan that contradicts itself is a bug, even of a statement that is wrong.
+    match text.to_lowercase().contains("internal error") {
+        true => Outcome::Broken(text),
+        false => Outcome::Failed(text),
+    }
+}
+
+fn cells(batches: &[RecordBatch]) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<Vec<Cell>> = batch.columns().iter().map(|c| column(c.as_ref())).collect();
+        let row = |row: usize| columns.iter().map(|column| column[row].clone()).collect();
+        rows.extend((0..batch.num_rows()).map(row));
+    }
+    rows
+}
+
+fn column(values: &dyn Array) -> Vec<Cell> {
+    let ty = values.data_type();
+    let to = match ty {
+        DataType::Boolean => DataType::Int64,
+        ty if ty.is_integer() => DataType::Int64,
+        ty if ty.is_numeric() => DataType::Float64,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        _ => DataType::Utf8,
+    };
+    let values = cast(values, &to).unwrap();
+    let cell = |row: usize| match &to {
+        _ if values.is_null(row) => Cell::Null,
+        DataType::Int64 => Cell::Int(values.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => Cell::Real(values.as_primitive::<Float64Type>().value(row)),
+        DataType::Binary => Cell::Blob(values.as_binary::<i32>().value(row).to_vec()),
+        _ => Cell::Text(values.as_string::<i32>().value(row).to_owned()),
+    };
+    (0..values.len()).map(cell).collect()
+}
+
+fn sqlite() -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    let minded = "PRAGMA case_sensitive_like = ON";
+    connection.execute_batch(minded).unwrap();
+    connection
+}
+
+fn run_sqlite(connection: &Connection, text: &str) -> Outcome {
+    let ran = || -> rusqlite::Result<Outcome> {
+        let mut statement = connection.prepare(text)?;
+        let columns = statement.column_count();
+        if columns == 0 {
+            return Ok(Outcome::Changed(statement.execute([])? as u64));
+        }
+        let (mut found, mut rows) = (Vec::new(), statement.query([])?);
+        while let Some(row) = rows.next()? {
+            let cells = (0..columns).map(|index| row.get_ref(index).map(sqlite_cell));
+            found.push(cells.collect::<rusqlite::Result<Vec<_>>>()?);
+        }
+        Ok(Outcome::Rows(found))
+    };
+    ran().unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+}
+
+fn sqlite_cell(value: ValueRef<'_>) -> Cell {
+    match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(value) => Cell::Int(value),
+        ValueRef::Real(value) => Cell::Real(value),
+        ValueRef::Text(bytes) => Cell::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Cell::Blob(bytes.to_vec()),
+    }
+}
+
+/// Runs a script against both, up to the first difference.
+pub(super) async fn run(script: &Script) -> Result<Tally, Box<Difference>> {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path(), script);
+    let mut pair = Pair {
+        ours: Ours { engine, dir },
+        sqlite: sqlite(),
+        tally: Tally::default(),
+    };
+    for (number, step) in script.steps.iter().enumerate() {
+        let same = match step {
+            Step::Sql(tree) => pair.statement(tree).await,
+            Step::Compare => pair.tables().await,
+            upkeep => pair.ours.upkeep(upkeep, script).await.map_err(|error| {
+                let broken = Outcome::Broken(error);
+                (format!("{upkeep:?}"), broken, Outcome::Done)
+            }),
+        };
+        same.map_err(|(sql, ours, sqlite)| {
+            Box::new(Difference {
+                step: number,
+                sql,
+                ours,
+                sqlite,
+            })
+        })?;
+    }
+    let _ = pair.ours.engine.store().close();
+    Ok(pair.tally)
+}
+
+type Differing = (String, Outcome, Outcome);
+
+struct Pair {
+    ours: Ours,
+    sqlite: Connection,
+    tally: Tally,
+}
+
+impl Pair {
+    async fn statement(&mut self, tree: &Tree) -> Result<(), Differing> {
+        let text = tree.text(Dialect::Ours);
+        let mut ours = self.ours.run(&text).await;
+        self.tally.statements += 1;
+        if let Outcome::Limited(_) = ours {
+            self.tally.limited += 1;
+            return Ok(());
+        }
+        let mut sqlite = run_sqlite(&self.sqlite, &tree.text(Dialect::Sqlite));
+        if !ours.is_like(&mut sqlite, tree.is_ordered()) {
+            return Err((text, ours, sqlite));
+        }
+        match ours {
+            Outcome::Rows(rows) => self.tally.filled += usize::from(!rows.is_empty()),
+            Outcome::Failed(_) => self.tally.failed += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Compares all rows of all tables.
+    async fn tables(&self) -> Result<(), Differing> {
+        let names = "SELECT name FROM sqlite_master WHERE type = 'table'";
+        let Outcome::Rows(names) = run_sqlite(&self.sqlite, names) else {
+            panic!("SQLite does not know its tables");
+        };
+        for name in names {
+            let [Cell::Text(name)] = name.as_slice() else {
+                continue;
+            };
+            let all = format!("SELECT * FROM {name}");
+            let mut ours = self.ours.run(&all).await;
+            let mut sqlite = run_sqlite(&self.sqlite, &all);
+            if !ours.is_like(&mut sqlite, false) {
+                return Err((all, ours, sqlite));
+            }
+        }
+        Ok(())
+    }
+}
