@@ -160,14 +160,16 @@ impl Question {
         let Some((_, field)) = plan.schema().iter().next() else {
             return Ok(None);
         };
-        if !field.is_nullable() && !one.expr.nullable(outer)? {
+        // A subquery that is tied to the row fails as a NOT IN, with NULLs or without.
+        let tied = !one.subquery.outer_ref_columns.is_empty();
+        if !tied && !field.is_nullable() && !one.expr.nullable(outer)? {
             return Ok(None);
         }
-        let rows = match one.subquery.outer_ref_columns.is_empty() {
-            true => LogicalPlanBuilder::from(plan.clone())
+        let rows = match tied {
+            false => LogicalPlanBuilder::from(plan.clone())
                 .alias(ALIAS)?
                 .build()?,
-            false => plan.clone(),
+            true => plan.clone(),
         };
         let column = Column::from(rows.schema().qualified_field(0));
         let Some(expr) = as_outer(&one.expr, outer, rows.schema())? else {
