@@ -38,13 +38,58 @@ impl Maker<'_> {
                 rows.push(sql!["(", Tree::row(values), ")"]);
             }
         }
+        let rows = Tree::list(", ", rows);
+        let returning = self.returning(table);
+        let columns = listed(table, &columns);
+        if self.dice.percent(30) {
+            let head = format!("INSERT INTO {}{columns}VALUES ", table.name);
+            return sql![head, rows, self.on_conflict(table), returning];
+        }
+        let insert = either("INSERT INTO ", "INSERT OR REPLACE INTO ");
         sql![
-            either("INSERT INTO ", "INSERT OR REPLACE INTO "),
+            insert,
             table.name.clone(),
-            listed(table, &columns),
+            columns,
             "VALUES ",
-            Tree::list(", ", rows)
+            rows,
+            returning
         ]
+    }
+
+    /// What becomes of rows whose keys are there.
+    fn on_conflict(&mut self, table: &Table) -> Tree {
+        if table.rest().is_empty() || self.dice.percent(40) {
+            return sql![" ON CONFLICT DO NOTHING"];
+        }
+        let mut scope = Scope {
+            fields: fields_of(table, &table.name),
+            plain: true,
+            ..Scope::default()
+        };
+        scope.fields.extend(fields_of(table, "excluded"));
+        let mut set = Vec::new();
+        for column in table.rest() {
+            if self.dice.percent(50) || set.is_empty() {
+                let value = self.fitting(&scope, column);
+                set.push(sql![format!("{} = ", column.name), value]);
+            }
+        }
+        let names: Vec<&str> = table.key().map(|column| column.name.as_str()).collect();
+        let filter = match self.dice.percent(25) {
+            true => sql![" WHERE ", self.condition(&scope, 1)].optional(),
+            false => Tree::nothing(),
+        };
+        let head = format!(" ON CONFLICT ({}) DO UPDATE SET ", names.join(", "));
+        sql![head, Tree::list(", ", set), filter]
+    }
+
+    /// The rows that a change made or removed, sometimes.
+    fn returning(&mut self, table: &Table) -> Tree {
+        if !self.dice.percent(20) {
+            return Tree::nothing();
+        }
+        let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+        sql![format!(" RETURNING {}", names.join(", "))].optional()
     }
 
     /// Columns to be written: the key, what may not be NULL, and some others, in any order.
@@ -184,7 +229,7 @@ impl Maker<'_> {
                 };
                 sql![head, set, format!(" FROM {from} WHERE {tie}"), more]
             }
-            None => sql![head, set, self.which(&scope)],
+            None => sql![head, set, self.which(&scope), self.returning(table)],
         }
     }
 
@@ -216,7 +261,7 @@ impl Maker<'_> {
             ..Scope::default()
         };
         let head = format!("DELETE FROM {} AS {alias}", table.name);
-        sql![head, self.which(&scope)]
+        sql![head, self.which(&scope), self.returning(table)]
     }
 
     /// A WHERE of a change, which must not lose rows that it does not name.

@@ -81,8 +81,10 @@ pub(super) struct Maker<'a> {
     pub(super) tables: &'a [Table],
     /// Names that were given out.
     pub(super) names: usize,
-    /// What WITH has named so far.
+    /// Views, and then what WITH has named so far.
     pub(super) named: Vec<Named>,
+    /// How many of them are views.
+    pub(super) views: usize,
 }
 
 /// A query that can be read by its name.

@@ -18,7 +18,7 @@ pub(super) struct Query {
 impl Maker<'_> {
     /// A query as a statement of its own.
     pub(super) fn statement(&mut self) -> Tree {
-        self.named.clear();
+        self.named.truncate(self.views);
         let with = match self.dice.weighted(&[80, 12, 8]) {
             1 => self.with(),
             2 => self.with_recursive(),
@@ -30,6 +30,14 @@ impl Maker<'_> {
             false => Tree::nothing(),
         };
         sql![with, query.tree, order]
+    }
+
+    /// A view, and what it can be read as.
+    pub(super) fn view(&mut self, name: String) -> (Tree, Named) {
+        self.named.truncate(self.views);
+        let Query { tree, columns } = self.query(None, 1);
+        let tree = sql![format!("CREATE VIEW {name} AS "), tree];
+        (tree, Named { name, columns })
     }
 
     fn with(&mut self) -> Tree {

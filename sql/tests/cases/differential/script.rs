@@ -1,7 +1,7 @@
 //! Scripts of statements from a seed.
 
 use super::dice::Dice;
-use super::expr::Maker;
+use super::expr::{Maker, Named};
 use super::schema::Table;
 use super::tree::{Tree, sql};
 
@@ -46,7 +46,9 @@ impl Script {
             dice: Dice::new(seed),
             tables: Vec::new(),
             steps: Vec::new(),
-            indexes: 0,
+            views: Vec::new(),
+            made: 0,
+            open: false,
         };
         let target_partitions = [1, 2, 4][writer.dice.below(3)];
         let batch_size = [3, 64, 8192][writer.dice.below(3)];
@@ -79,8 +81,11 @@ struct Writer {
     dice: Dice,
     tables: Vec<Table>,
     steps: Vec<Step>,
-    /// Indexes that were made so far.
-    indexes: usize,
+    views: Vec<Named>,
+    /// Indexes and views that were made so far.
+    made: usize,
+    /// Whether a transaction is open, in which no definition changes.
+    open: bool,
 }
 
 impl Writer {
@@ -89,7 +94,8 @@ impl Writer {
             dice: &mut self.dice,
             tables: &self.tables,
             names: 0,
-            named: Vec::new(),
+            named: self.views.clone(),
+            views: self.views.len(),
         }
     }
 
@@ -107,29 +113,59 @@ impl Writer {
 
     fn statement(&mut self) {
         let table = self.tables[self.dice.below(self.tables.len())].clone();
-        let kind = self.dice.weighted(&[52, 18, 9, 8, 3, 1, 1, 6]);
-        let tree = match kind {
+        let weights: [usize; 10] = match self.open {
+            true => [40, 22, 12, 12, 0, 0, 1, 3, 10, 0],
+            false => [50, 18, 9, 8, 3, 1, 1, 6, 2, 1],
+        };
+        let tree = match self.dice.weighted(&weights) {
             0 => self.maker().statement(),
             1 => self.maker().insert(&table),
             2 => self.maker().update(&table),
             3 => self.maker().delete(&table),
             4 => self.index(&table),
-            5 => {
-                self.steps
-                    .push(Step::Sql(sql![format!("DROP TABLE {}", table.name)]));
-                let table = Table::random(&mut self.dice, table.name);
-                return self.create(table);
-            }
+            5 => return self.replace(table),
             6 => self.maker().wrong(&table),
-            _ => {
+            7 => {
                 let upkeep = self.upkeep(table.name);
                 return self.steps.push(upkeep);
+            }
+            8 => self.transaction(),
+            _ => {
+                self.made += 1;
+                let name = format!("v{}", self.made);
+                let (tree, view) = self.maker().view(name);
+                self.views.push(view);
+                tree
             }
         };
         self.steps.push(Step::Sql(tree));
     }
 
+    /// Begins a transaction, or ends it.
+    fn transaction(&mut self) -> Tree {
+        self.open = !self.open;
+        match self.open {
+            true => sql!["BEGIN"],
+            false => sql![self.dice.pick(&["COMMIT", "ROLLBACK", "COMMIT"])],
+        }
+    }
+
+    /// Drops a table and makes another one of its name. Views go first: they may read it.
+    fn replace(&mut self, table: Table) {
+        let views = std::mem::take(&mut self.views);
+        let views = views
+            .into_iter()
+            .map(|view| format!("DROP VIEW {}", view.name));
+        let drops = views.chain([format!("DROP TABLE {}", table.name)]);
+        self.steps.extend(drops.map(|drop| Step::Sql(sql![drop])));
+        let table = Table::random(&mut self.dice, table.name);
+        self.create(table);
+    }
+
     fn upkeep(&mut self, table: String) -> Step {
+        if self.open {
+            return Step::Flush;
+        }
         match self.dice.weighted(&[15, 50, 25, 10]) {
             0 => Step::Checkpoint,
             1 => Step::Flush,
@@ -149,8 +185,8 @@ impl Writer {
             let index = table.indexed.remove(0);
             return sql![format!("DROP INDEX i{index}")];
         }
-        self.indexes += 1;
-        table.indexed.push(self.indexes);
+        self.made += 1;
+        table.indexed.push(self.made);
         let first = self.dice.below(table.columns.len());
         let mut names = vec![table.columns[first].name.as_str()];
         if self.dice.percent(30) {
@@ -158,9 +194,6 @@ impl Writer {
             names.push(&table.columns[second].name);
         }
         let (name, columns) = (&table.name, names.join(", "));
-        sql![format!(
-            "CREATE INDEX i{} ON {name} ({columns})",
-            self.indexes
-        )]
+        sql![format!("CREATE INDEX i{} ON {name} ({columns})", self.made)]
     }
 }
