@@ -74,7 +74,11 @@ impl Kept {
 /// A filter, whose conjuncts DataFusion makes joins of.
 fn conjuncts(expr: Expr, outer: &DFSchema) -> Result<Expr> {
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op == Operator::And => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        }) => {
             let left = conjuncts(*left, outer)?;
             let right = conjuncts(*right, outer)?;
             Ok(left.and(right))
