@@ -100,7 +100,7 @@ impl Answer {
             return self.output.lookup();
         };
         Some(match self.database.node() {
-            Some(node) => node.explain(plan),
+            Some(node) => node.explain(&plan),
             None => displayable(plan.as_ref()).indent(false).to_string(),
         })
     }
@@ -122,7 +122,7 @@ impl Answer {
         let coverage = self.coverage.clone();
         let pump = Pump {
             node: self.database.node().cloned(),
-            plan: self.output.plan().cloned(),
+            plan: self.output.plan(),
             output: self.output,
             sender,
             coverage,

@@ -103,10 +103,20 @@ enum Kept {
     As(String),
 }
 
+/// Whether a column holds another kind of text than any.
+pub(crate) fn has_kinds(schema: &Schema) -> bool {
+    let marked = |field: &FieldRef| field.metadata().contains_key(KIND);
+    schema.fields().iter().any(marked)
+}
+
+/// The name of a column's kind in `CREATE TABLE`, if it has one.
+pub(crate) fn kind_name(field: &Field) -> Option<String> {
+    Kind::of(field).map(|kind| kind.to_string())
+}
+
 /// The columns as queries see them.
 pub(crate) fn without_kinds(schema: &SchemaRef) -> SchemaRef {
-    let marked = |field: &FieldRef| field.metadata().contains_key(KIND);
-    if !schema.fields().iter().any(marked) {
+    if !has_kinds(schema) {
         return Arc::clone(schema);
     }
     let fields = schema.fields().iter().map(|field| {

@@ -207,6 +207,10 @@ fn describe(error: &DataFusionError) -> Error {
 
 /// An error whose text is that of the engine below.
 fn in_words(kind: ErrorKind, text: &str) -> Error {
+    // A task of the engine's own that is named in words only.
+    if let Some((_, cause)) = text.split_once(" panicked with message ") {
+        return panics::failed(cause.trim_matches('"'));
+    }
     let Said { text, what, name } = said(text);
     match what {
         What::Other => Error::new(kind, text),

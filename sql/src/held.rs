@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 use parking_lot::Mutex;
@@ -23,9 +24,13 @@ use crate::error::error_to_datafusion;
 use crate::panics;
 use crate::running::{Phase, Statement};
 
+/// The plan of a query that runs, until it is taken away; operators leave tables in it.
+pub(crate) type SharedPlan = Arc<Mutex<Option<Arc<dyn ExecutionPlan>>>>;
+
 /// What a running query holds.
 pub(crate) struct Held {
     stream: Mutex<Option<Parts>>,
+    plan: SharedPlan,
     reader: AtomicWaker,
 }
 
@@ -40,6 +45,8 @@ impl Held {
         // Whoever polls looks at the statement afterwards.
         let taken = self.stream.try_lock().and_then(|mut held| held.take());
         drop(taken);
+        let plan = self.plan.lock().take();
+        drop(plan);
         self.reader.wake();
     }
 }
@@ -58,11 +65,12 @@ impl Reader {
     pub(crate) fn new(
         first: Option<RecordBatch>,
         rest: SendableRecordBatchStream,
-        deadline: Deadline,
+        (plan, deadline): (&SharedPlan, Deadline),
     ) -> Self {
         let schema = rest.schema();
         let held = Arc::new(Held {
             stream: Mutex::new(Some(Parts { first, rest })),
+            plan: Arc::clone(plan),
             reader: AtomicWaker::new(),
         });
         let statement = Statement::current();

@@ -25,27 +25,28 @@ pub(crate) fn near<S: AsRef<str>>(
     }
     let wanted = wanted.to_lowercase();
     let limit = (wanted.chars().count() / LETTERS_PER_DIFFERENCE).max(1);
-    let mut ranked: Vec<(usize, String)> = Vec::new();
+    let mut ranked: Vec<(usize, usize, String)> = Vec::new();
     for name in known {
         let name = name.as_ref();
         if name.len() > MAX_COMPARED {
             continue;
         }
         let folded = name.to_lowercase();
-        let mut differences = damerau_levenshtein(&wanted, &folded);
+        let letters = damerau_levenshtein(&wanted, &folded);
+        let mut differences = letters;
         let begins = wanted.chars().count() >= MIN_PREFIX && folded.starts_with(&wanted);
         if begins || folded.replace('_', "") == wanted.replace('_', "") {
             differences = differences.min(limit);
         }
         // A word of which nothing is left is another word.
         if differences <= limit && differences < wanted.chars().count() {
-            ranked.push((differences, name.to_owned()));
+            ranked.push((differences, letters, name.to_owned()));
         }
     }
     ranked.sort();
     ranked.dedup();
     ranked.truncate(most);
-    ranked.into_iter().map(|(_, name)| name).collect()
+    ranked.into_iter().map(|(_, _, name)| name).collect()
 }
 
 /// `; did you mean "x"?`, or nothing.

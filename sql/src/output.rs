@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::cluster::{ShardRef, ShardSource, WriteReceipt};
 use crate::error::error_from_datafusion;
+use crate::held::SharedPlan;
 use crate::running::Statement;
 use crate::shard_scan::ShardScan;
 
@@ -78,7 +79,7 @@ fn collect_scans(plan: &Arc<dyn ExecutionPlan>, into: &mut Vec<ScanInfo>) {
 /// A query's stream is already running: its first batch has arrived. Dropping the output stops it.
 pub struct Output {
     rows: Rows,
-    plan: Option<Arc<dyn ExecutionPlan>>,
+    plan: Option<SharedPlan>,
     receipt: Option<WriteReceipt>,
     scans: Vec<ScanInfo>,
     /// Of a query that runs.
@@ -127,7 +128,7 @@ impl fmt::Debug for Output {
 impl Output {
     pub(crate) fn query(
         stream: SendableRecordBatchStream,
-        plan: Arc<dyn ExecutionPlan>,
+        plan: SharedPlan,
         scans: Vec<ScanInfo>,
     ) -> Self {
         Self {
@@ -229,9 +230,10 @@ impl Output {
         matches!(self.rows, Rows::Ready(..))
     }
 
-    /// The physical plan of a query; after the stream ended, with its metrics.
-    pub fn plan(&self) -> Option<&Arc<dyn ExecutionPlan>> {
-        self.plan.as_ref()
+    /// The physical plan of a query; after the stream ended, with its metrics. None once the statement
+    /// was cancelled or took too long.
+    pub fn plan(&self) -> Option<Arc<dyn ExecutionPlan>> {
+        self.plan.as_ref().and_then(|plan| plan.lock().clone())
     }
 
     /// What a write reached; none for queries and definitions.

@@ -14,11 +14,12 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use netabase_store::Error;
+use parking_lot::Mutex;
 
 use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::error_from_datafusion;
-use crate::held::Reader;
+use crate::held::{Reader, SharedPlan};
 use crate::interrupt::interruptible;
 use crate::metered::metered;
 use crate::output::{Output, ScanInfo, ScanLog};
@@ -101,6 +102,7 @@ async fn peek(
             break;
         }
     }
-    let rows = Reader::new(first, running, deadline);
+    let plan = SharedPlan::new(Mutex::new(Some(plan)));
+    let rows = Reader::new(first, running, (&plan, deadline));
     Ok(Output::query(Box::pin(rows), plan, scans))
 }

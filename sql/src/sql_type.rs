@@ -8,6 +8,8 @@ use datafusion::sql::sqlparser::keywords::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
+use crate::declared::kind_name;
+
 /// The most digits of a `Decimal128`; DECIMAL with more is a `Decimal256`.
 const MAX_DECIMAL128_DIGITS: u8 = 38;
 /// Words that begin something else than a column where one is defined or selected.
@@ -102,6 +104,11 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
         DataType::LargeBinary | DataType::BinaryView => "BYTEA".to_owned(),
         other => sql_type(other).unwrap_or_else(|| other.to_string()),
     }
+}
+
+/// The name of a column's type for people.
+pub(crate) fn column_type(field: &Field) -> String {
+    kind_name(field).unwrap_or_else(|| type_name(field.data_type()))
 }
 
 /// A name as it is written in a statement: quoted where it would be read as something else.

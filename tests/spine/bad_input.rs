@@ -73,9 +73,9 @@ async fn statements() {
         &["\"t\""],
     );
     says(
-        db.sql("CREATE TABLE u (k BIGINT)").await,
+        db.sql("CREATE TABLE u (k BIGINT, PRIMARY KEY (x))").await,
         InvalidInput,
-        &["PRIMARY KEY"],
+        &["PRIMARY KEY", "\"x\""],
     );
     for peer in &peers {
         assert!(count(peer, "t").await.contains("rows=2"));

@@ -102,7 +102,7 @@ async fn definitions_and_whole_statements_reach_every_peer() {
         .await
         .unwrap();
     for peer in &peers {
-        let text = "SELECT count(*), count(note), (SELECT count(*) FROM big) FROM t";
+        let text = "SELECT count(*) AS a, count(note) AS b, (SELECT count(*) FROM big) AS c FROM t";
         let rows = eventually(peer, text).await;
         assert_eq!(rows, [149, 149, 50]);
     }

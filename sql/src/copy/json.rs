@@ -17,6 +17,7 @@ use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
 use netabase_store::{Error, TableDef};
+use serde::de::IgnoredAny;
 
 use super::columns::{Matched, unknown_column};
 use super::files::{Text, io_error};
@@ -80,18 +81,34 @@ impl JsonReader {
         while self.places.len() < ROWS_PER_BATCH && self.pending.len() < BYTES_PER_BATCH {
             let start = self.pending.len();
             match self.objects.next(&mut self.pending) {
-                Ok(Some(line)) => self.places.push((start..self.pending.len(), line)),
+                Ok(Some(line)) => match self.check(start, line) {
+                    Ok(()) => self.places.push((start..self.pending.len(), line)),
+                    Err(error) => return self.fail(start, error),
+                },
                 Ok(None) => {
                     self.done = true;
                     return;
                 }
-                Err(error) => {
-                    // A broken value further up is the better answer.
-                    self.pending.truncate(start);
-                    self.failed = Some(error);
-                    self.done = true;
-                    return;
-                }
+                Err(error) => return self.fail(start, error),
+            }
+        }
+    }
+
+    /// Ends reading before an object, if nothing further up is broken: that is the better answer.
+    fn fail(&mut self, start: usize, error: Error) {
+        self.pending.truncate(start);
+        self.failed = Some(error);
+        self.done = true;
+    }
+
+    /// Fails unless what is pending from here on is JSON: arrow's reader minds no commas.
+    fn check(&self, start: usize, line: u64) -> Result<(), Error> {
+        let object = self.pending.get(start..).unwrap_or_default();
+        match serde_json::from_slice::<IgnoredAny>(object) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let error = ArrowError::JsonError(error.to_string());
+                Err(self.broken(line, &error))
             }
         }
     }

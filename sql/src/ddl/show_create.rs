@@ -14,6 +14,7 @@ use netabase_store::{Error, TableDef, TableOptions};
 
 use super::{columns_of, shard_key, table_options};
 use crate::catalog::{SCHEMA, live_table};
+use crate::declared::kind_name;
 use crate::describe::{ColumnFacts, has_key, plain_view, visible_columns};
 use crate::engine::Engine;
 use crate::error::{from_arrow, invalid, not_found};
@@ -122,7 +123,8 @@ fn column_of(
     facts: &ColumnFacts,
     key: Option<usize>,
 ) -> Result<String, Error> {
-    let Some(data_type) = sql_type(field.data_type()) else {
+    let kind = kind_name(field);
+    let Some(data_type) = kind.or_else(|| sql_type(field.data_type())) else {
         return Err(invalid(format!(
             "table \"{}\" is not made by a statement: its column \"{}\" has the Arrow type {}, \
              which SQL has no name for",

@@ -12,6 +12,7 @@ use netabase_store::{ColumnRules, KeyPart, RowKey, Store, TableDef, TableReader,
 use super::PointCall;
 use super::fit::{comparable, key_part};
 use super::syntax::{self, Equal, Operand, PointStatement, negated};
+use crate::declared;
 use datafusion::common::ScalarValue;
 
 /// What to do with which table.
@@ -121,7 +122,8 @@ fn is_plain(def: &TableDef) -> bool {
     } = &def.options.rules;
     let given = |column: &ColumnRules| column.default.is_none() && column.generated.is_none();
     let free = checks.is_empty() && unique.is_empty() && frozen_until.is_none();
-    is_read_plainly(def) && free && columns.iter().all(given)
+    let kinds = declared::has_kinds(&def.schema);
+    is_read_plainly(def) && free && !kinds && columns.iter().all(given)
 }
 
 impl Plan {

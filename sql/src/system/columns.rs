@@ -8,7 +8,7 @@ use super::rows::{Kind, Row, SystemTable, column, optional};
 use super::{Sources, schemas};
 use crate::catalog::SCHEMA;
 use crate::describe::{ColumnFacts, comment_of};
-use crate::sql_type::type_name;
+use crate::sql_type::column_type;
 
 pub(super) const COLUMNS: SystemTable = SystemTable {
     name: "columns",
@@ -79,7 +79,7 @@ fn row(
         table.into(),
         field.name().as_str().into(),
         (index + 1).into(),
-        type_name(field.data_type()).into(),
+        column_type(field).into(),
         field.data_type().to_string().into(),
         field.is_nullable().into(),
         key_position.into(),

@@ -11,7 +11,7 @@ use super::rows::{Kind, Row, SystemTable, Value, column, optional};
 use super::{Sources, names, schemas};
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
 use crate::describe::{ColumnFacts, has_key, plain_view};
-use crate::sql_type::type_name;
+use crate::sql_type::column_type;
 use crate::system::SYSTEM_SCHEMA;
 
 /// What `is_…` columns say.
@@ -228,7 +228,7 @@ fn column_row(
         (index + 1).into(),
         facts.default.into(),
         yes_or_no(field.is_nullable()),
-        type_name(field.data_type()).into(),
+        column_type(field).into(),
         Value::Null,
         octets(field.data_type()).into(),
         precision.into(),

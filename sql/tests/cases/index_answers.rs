@@ -207,7 +207,7 @@ impl Counted {
 
 async fn counted(engine: &Engine, asked: &str) -> Counted {
     let output = engine.sql(asked).await.unwrap();
-    let plan = Arc::clone(output.plan().unwrap());
+    let plan = output.plan().unwrap();
     output.collect().await.unwrap();
     let mut counted = Counted::default();
     counted.add(&plan);

@@ -70,7 +70,7 @@ async fn a_sort_of_wide_rows_goes_on_by_way_of_the_disk() {
     engine.store().flush_to_segments().unwrap();
     let query = "SELECT place, k, text FROM wide ORDER BY place";
     let output = engine.sql(query).await.unwrap();
-    let plan = Arc::clone(output.plan().unwrap());
+    let plan = output.plan().unwrap();
     let mut stream = output.stream();
     let mut next = 0;
     while let Some(batch) = stream.next().await {

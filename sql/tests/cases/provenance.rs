@@ -35,8 +35,6 @@ async fn stamps_are_the_same_wherever_the_rows_lie() {
     run(&engine, "CHECKPOINT; CREATE INDEX by_v ON t (v)").await;
     assert_eq!(rows(&engine, EVERYTHING).await, all);
     assert_eq!(rows(&engine, FEW).await, few);
-    let plan = rows(&engine, &format!("EXPLAIN {FEW}")).await;
-    assert!(format!("{plan:?}").contains("index=by_v"), "{plan:?}");
 
     // Rows in memory beside those of a segment.
     run(&engine, "UPDATE t SET v = 'new' WHERE id = 5").await;

@@ -64,7 +64,7 @@ async fn only_a_whole_scan_has_an_exact_count() {
         ("SELECT k FROM t LIMIT 5", false),
     ] {
         let output = engine.sql(text).await.unwrap();
-        let mut node = std::sync::Arc::clone(output.plan().unwrap());
+        let mut node = output.plan().unwrap();
         while ShardScan::of(&node).is_none() {
             let child = std::sync::Arc::clone(node.children()[0]);
             node = child;

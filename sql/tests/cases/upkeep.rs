@@ -70,7 +70,7 @@ async fn what_is_wrong_with_them_is_told() {
         ("COMPACT", ErrorKind::InvalidInput, "TABLE"),
         ("COMPACT t", ErrorKind::InvalidInput, "TABLE"),
         ("COMPACT TABLE t u", ErrorKind::InvalidInput, "u"),
-        ("COMPACT TABLE", ErrorKind::InvalidInput, "identifier"),
+        ("COMPACT TABLE", ErrorKind::InvalidInput, "expected a name"),
         ("COMPACT TABLE nowhere", ErrorKind::NotFound, "nowhere"),
         (
             "COMPACT TABLE netabase.tables",

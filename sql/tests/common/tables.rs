@@ -149,7 +149,7 @@ pub(crate) async fn plain_rows(context: &SessionContext, query: &str) -> Vec<Vec
 /// The rows of a query, sorted, and its plan.
 pub(crate) async fn rows_and_plan(engine: &Engine, query: &str) -> (Vec<Vec<String>>, String) {
     let output = engine.sql(query).await.unwrap();
-    let plan = Arc::clone(output.plan().unwrap());
+    let plan = output.plan().unwrap();
     let mut rows = text_of(&output.collect().await.unwrap());
     rows.sort();
     let plan = datafusion::physical_plan::displayable(plan.as_ref());

@@ -42,7 +42,9 @@ impl Maker<'_> {
         let Some((a, b)) = pair else {
             return sql![" CROSS JOIN ", right].optional();
         };
-        if once && a.ends_with(".k") && b.ends_with(".k") && self.dice.percent(25) {
+        // RIGHT and FULL JOIN take no USING here: its column would be NULL where the left side is.
+        let names_both = kind == " JOIN " || kind == " LEFT JOIN ";
+        if names_both && once && a.ends_with(".k") && b.ends_with(".k") && self.dice.percent(25) {
             return sql![kind, right, " USING (k)"].optional();
         }
         if self.dice.percent(6) {
