@@ -75,7 +75,7 @@ impl Parts<'_> {
         let key = self.key();
         let key_columns = self.key_columns();
         let to_batch = self.to_batch();
-        let from_batch = self.from_batch();
+        let from_batch = self.reading();
         quote! {
             #[automatically_derived]
             impl #netabase::typed::Record for #record {
@@ -265,7 +265,7 @@ impl Parts<'_> {
         }
     }
 
-    fn from_batch(&self) -> TokenStream {
+    fn reading(&self) -> TokenStream {
         let netabase = &self.netabase;
         let columns: Vec<&FieldModel> = self.model.columns().collect();
         let names: Vec<Ident> = variables(columns.len());

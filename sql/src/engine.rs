@@ -18,9 +18,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{
-    ColumnDef, Ident, ObjectName, ObjectType, Statement as SqlStatement,
-};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
@@ -479,74 +477,37 @@ impl Engine {
         if self.transaction().is_open() {
             statement::check_in_transaction(&inner)?;
         }
-        match &inner {
+        match inner {
             SqlStatement::CreateTable(_)
             | SqlStatement::CreateIndex(_)
             | SqlStatement::CreateView(_)
             | SqlStatement::AlterTable(_)
-            | SqlStatement::Comment { .. } => {}
-            SqlStatement::Drop {
-                object_type: ObjectType::Table,
-                names,
-                if_exists,
-                ..
-            } => {
-                return ddl::drop_tables(self, names, *if_exists).await;
-            }
-            SqlStatement::Drop {
-                object_type: ObjectType::Index,
-                names,
-                if_exists,
-                ..
-            } => {
-                return ddl::drop_indexes(self, names, *if_exists).await;
-            }
-            SqlStatement::Drop {
-                object_type: object_type @ (ObjectType::View | ObjectType::MaterializedView),
-                names,
-                if_exists,
-                ..
-            } => {
-                let materialized = *object_type == ObjectType::MaterializedView;
-                return ddl::drop_views(self, names, (materialized, *if_exists)).await;
-            }
+            | SqlStatement::Comment { .. }
+            | SqlStatement::Drop { .. } => ddl::run(self, inner).await,
             SqlStatement::Insert(_)
             | SqlStatement::Update(_)
             | SqlStatement::Delete(_)
             | SqlStatement::Merge(_)
-            | SqlStatement::Truncate(_) => return dml::run(self, inner).await,
+            | SqlStatement::Truncate(_) => dml::run(self, inner).await,
             SqlStatement::StartTransaction { .. }
             | SqlStatement::Commit { .. }
             | SqlStatement::Rollback { .. }
             | SqlStatement::Savepoint { .. }
-            | SqlStatement::ReleaseSavepoint { .. } => return transaction::run(self, inner).await,
+            | SqlStatement::ReleaseSavepoint { .. } => transaction::run(self, inner).await,
             SqlStatement::Set(set) => {
-                own_settings::set_statement(self, set).await?;
-                return Ok(Output::empty());
+                own_settings::set_statement(self, &set).await?;
+                Ok(Output::empty())
             }
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
             | SqlStatement::ExplainTable { .. }
             | SqlStatement::Prepare { .. }
             | SqlStatement::Execute { .. }
-            | SqlStatement::Deallocate { .. } => {}
-            other => return Err(statement::unsupported(other)),
-        }
-        match inner {
-            SqlStatement::CreateTable(create) => ddl::create_table(self, create).await,
-            SqlStatement::CreateIndex(create) => ddl::create_index(self, create).await,
-            SqlStatement::CreateView(create) => ddl::create_view(self, create).await,
-            SqlStatement::AlterTable(alter) => ddl::alter_table(self, alter).await,
-            SqlStatement::Comment {
-                object_type,
-                object_name,
-                comment,
-                if_exists,
-            } => ddl::comment(self, (object_type, &object_name), comment, if_exists).await,
-            other => {
-                self.plan_and_run(Statement::Statement(Box::new(other)))
-                    .await
+            | SqlStatement::Deallocate { .. } => {
+                let statement = Statement::Statement(Box::new(inner));
+                self.plan_and_run(statement).await
             }
+            other => Err(statement::unsupported(&other)),
         }
     }
 

@@ -106,19 +106,16 @@ impl<R, T: RecordField> Column<R, T> {
 /// What only texts have.
 impl<R, T: RecordField<Plain = String>> Column<R, T> {
     /// Begins with a text. An index over the column answers this.
-    #[must_use]
     pub fn starts_with(self, text: &str) -> Filter<R> {
         self.like(&format!("{}%", literally(text)))
     }
 
     /// Has a text somewhere in it.
-    #[must_use]
     pub fn contains(self, text: &str) -> Filter<R> {
         self.like(&format!("%{}%", literally(text)))
     }
 
     /// Matches a pattern of SQL: `%` is any text, `_` any character, and `\` makes the next one plain.
-    #[must_use]
     pub fn like(self, pattern: &str) -> Filter<R> {
         Filter::from_expr(self.expr().like(text_literal(pattern)))
     }
@@ -127,13 +124,11 @@ impl<R, T: RecordField<Plain = String>> Column<R, T> {
 /// What only columns have that may be NULL.
 impl<R, T: RecordField> Column<R, Option<T>> {
     /// Has no value.
-    #[must_use]
     pub fn is_null(self) -> Filter<R> {
         Filter::from_expr(self.expr().is_null())
     }
 
     /// Has a value.
-    #[must_use]
     pub fn is_not_null(self) -> Filter<R> {
         Filter::from_expr(self.expr().is_not_null())
     }

@@ -14,6 +14,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use super::error::Misfit;
 use super::field::{KeyField, RecordField, wrong_type};
 
+/// The entries of a map that was read.
+type Owned<K, V> = Vec<(K, V)>;
+
 impl<T: RecordField> RecordField for Vec<T> {
     type Plain = Self;
 
@@ -195,7 +198,7 @@ fn write_map<K: KeyField, V: RecordField>(
 
 fn read_map<K: KeyField, V: RecordField, M: RecordField>(
     column: &ArrayRef,
-) -> Result<Vec<Option<Vec<(K, V)>>>, Misfit> {
+) -> Result<Vec<Option<Owned<K, V>>>, Misfit> {
     let map = column.as_map_opt();
     let map = map.ok_or_else(|| wrong_type::<M>(column))?;
     let parts = Parts::of(map.value_offsets());

@@ -22,17 +22,20 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::ast::{CreateTable, ObjectName};
+use datafusion::sql::sqlparser::ast::{
+    CreateTable, ObjectName, ObjectType, Statement as SqlStatement,
+};
 use netabase_store::{Author, Error, ErrorKind, TableDef, TableId, Version};
 
-pub(crate) use self::alter::alter_table;
+use self::alter::alter_table;
 use self::clauses::{TableOptions, refuse_clauses, shard_key, table_options};
 use self::columns::{Columns, columns_of, columns_of_query};
-pub(crate) use self::comment::comment;
-pub(crate) use self::index::{create_index, drop_indexes};
+use self::comment::comment;
+use self::index::{create_index, drop_indexes};
 pub(crate) use self::parse::parse_create_table;
 pub(crate) use self::show_create::show_create;
-pub(crate) use self::view::{create_view, drop_views, refresh};
+pub(crate) use self::view::refresh;
+use self::view::{create_view, drop_views};
 use crate::catalog::missing_table;
 use crate::deadline::Deadline;
 use crate::dml;
@@ -81,11 +84,46 @@ pub fn objects_table(owner: &str, created: Version) -> TableDef {
     }
 }
 
+/// Runs a statement that changes definitions.
+pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Output, Error> {
+    match statement {
+        SqlStatement::CreateTable(create) => create_table(engine, create).await,
+        SqlStatement::CreateIndex(create) => create_index(engine, create).await,
+        SqlStatement::CreateView(create) => create_view(engine, create).await,
+        SqlStatement::AlterTable(alter) => alter_table(engine, alter).await,
+        SqlStatement::Comment {
+            object_type,
+            object_name,
+            comment: text,
+            if_exists,
+        } => comment(engine, (object_type, &object_name), text, if_exists).await,
+        SqlStatement::Drop {
+            object_type: ObjectType::Table,
+            names,
+            if_exists,
+            ..
+        } => drop_tables(engine, &names, if_exists).await,
+        SqlStatement::Drop {
+            object_type: ObjectType::Index,
+            names,
+            if_exists,
+            ..
+        } => drop_indexes(engine, &names, if_exists).await,
+        SqlStatement::Drop {
+            object_type: object_type @ (ObjectType::View | ObjectType::MaterializedView),
+            names,
+            if_exists,
+            ..
+        } => {
+            let materialized = object_type == ObjectType::MaterializedView;
+            drop_views(engine, &names, (materialized, if_exists)).await
+        }
+        other => Err(crate::statement::unsupported(&other)),
+    }
+}
+
 /// `CREATE TABLE`, perhaps from a query.
-pub(crate) async fn create_table(
-    engine: &Engine,
-    mut statement: CreateTable,
-) -> Result<Output, Error> {
+async fn create_table(engine: &Engine, mut statement: CreateTable) -> Result<Output, Error> {
     refuse_clauses(&statement)?;
     let name = new_name(&statement.name)?;
     let mut options = table_options(&statement.table_options)?;
@@ -214,7 +252,7 @@ pub(crate) fn check_rules(engine: &Engine, def: &Arc<TableDef>) -> Result<(), Er
 }
 
 /// `DROP TABLE`: all names are checked before the first table goes.
-pub(crate) async fn drop_tables(
+async fn drop_tables(
     engine: &Engine,
     names: &[ObjectName],
     if_exists: bool,

@@ -63,7 +63,7 @@ const ENDLESS: [(&str, &str); 9] = [
 
 /// The joins that compare each pair of rows work on without looking up while they find none: they end
 /// with the pairs of two batches only.
-const WITHOUT_LOOKING_UP: [&str; 2] = ["cross join", "join with an inequality"];
+const WITHOUT_LOOKING_UP: [&str; 3] = ["cross join", "join with an inequality", "a slow function"];
 
 /// The others.
 fn yielding() -> impl Iterator<Item = (&'static str, &'static str)> {

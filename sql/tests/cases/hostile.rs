@@ -1,6 +1,8 @@
 //! Statements that want too much: every one of them ends, as an error or with the right answer, and
 //! the engine goes on.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -293,7 +293,7 @@ async fn writes_agree_for_all_types() {
             format!("INSERT INTO t (k, m, k) VALUES ({a}, 1, {a})"),
             format!("INSERT INTO t (k, nothing) VALUES ({a}, 1)"),
             format!("INSERT INTO t (k) VALUES ({a})"),
-            format!("INSERT INTO t (m) VALUES (1)"),
+            "INSERT INTO t (m) VALUES (1)".to_owned(),
             format!("INSERT INTO t (k, m) VALUES ({a})"),
             format!("INSERT INTO t VALUES ({a})"),
             format!("UPDATE t SET k = {a} WHERE k = {a}"),

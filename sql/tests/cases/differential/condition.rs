@@ -10,7 +10,7 @@ use super::tree::{Role, Tree, Type, sql};
 
 const COMPARISONS: [&str; 6] = [" = ", " <> ", " < ", " <= ", " > ", " >= "];
 const PATTERNS: [&str; 11] = [
-    "a%", "%b", "%a%", "_", "__%", "a_c", "", "%", "k1%", "é%", "ab",
+    "a%", "%b", "%a%", "_", "__%", "a_c", "", "%", "k1%", "日%", "ab",
 ];
 
 impl Maker<'_> {

@@ -9,6 +9,8 @@
 //! `NETABASE_DIFFERENTIAL_STATEMENTS` says how many statements are run, `NETABASE_DIFFERENTIAL_SEED`
 //! which script is the first.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 mod aggregate;
 mod change;
 mod condition;

@@ -122,7 +122,7 @@ pub(super) fn key_literal(dice: &mut Dice, ty: Type) -> String {
         Type::Int => number.to_string(),
         Type::Real => format!("{number}.5"),
         Type::Text => match number % 8 {
-            0 => format!("'é{number}'"),
+            0 => format!("'日{number}'"),
             1 => format!("'K {number}'"),
             _ => format!("'k{number}'"),
         },
@@ -204,7 +204,7 @@ const TAME_TEXTS: [&str; 12] = [
 
 // Without a backslash, which is LIKE's escape for us and nothing to SQLite.
 const WILD_TEXTS: [&str; 10] = [
-    "é",
+    "日",
     "É",
     "日本",
     "ab",
