@@ -1,6 +1,6 @@
-//! How long a row of operators may be.
+//! How long a row of operators may be, and how deep parentheses.
 //!
-//! Idea: the parser bounds what is nested by parentheses, but `1 + 1 + 1 + …` nests by itself, one
+//! Idea: parentheses in one another are counted, and `1 + 1 + 1 + …` nests by itself, one
 //! level for each operator, and whoever walks such a tree needs as much stack as it is deep. The
 //! tokens tell how deep it will be before it is built.
 //!
@@ -19,8 +19,11 @@ const MAX_OPERATORS: usize = 250;
 const MAX_CONDITIONS: usize = 3000;
 /// `UNION`, `EXCEPT`, `INTERSECT` and `JOIN` in a row.
 const MAX_TABLES: usize = 1000;
-/// Texts below this length cannot hold as many: an operator and its operand take two bytes.
-const MIN_TEXT: usize = 2 * MAX_OPERATORS;
+/// Parentheses in one another. The parser's own limit is higher, and when it is reached inside of CAST and
+/// the like, each level is tried in a second way, which takes for ever.
+const MAX_DEPTH: usize = 40;
+/// Texts below this length cannot hold as many.
+const MIN_TEXT: usize = MAX_DEPTH;
 
 /// What has been seen within a pair of parentheses.
 #[derive(Default)]
@@ -122,6 +125,11 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
                 levels.pop();
             }
             _ => {}
+        }
+        if levels.len() > MAX_DEPTH {
+            let text =
+                "the statement is nested too deeply; take it apart, with WITH or with a table";
+            return Err(Blame::syntax(Place::of(span.start), text));
         }
         if let Some(level) = levels.last_mut()
             && let Some(text) = level.count(&token)

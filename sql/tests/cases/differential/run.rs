@@ -17,7 +17,7 @@ use super::script::{Script, Step};
 use super::tree::{Dialect, Tree};
 
 /// How long a statement may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Relative difference of two floats that are the same.
 const TOLERANCE: f64 = 1e-9;
 /// What our planner says that it cannot do, where SQLite can: nothing is compared then. How many
