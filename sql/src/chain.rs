@@ -116,6 +116,8 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
         return Ok(());
     }
     let mut levels = vec![Level::default()];
+    // Words that the parser goes down into without parentheses: EXPLAIN EXPLAIN …, ARRAY<ARRAY<….
+    let mut words = 0;
     for at in 0.. {
         let TokenWithSpan { token, span } = parser.peek_nth_token_no_skip(at);
         match token {
@@ -126,7 +128,14 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
             }
             _ => {}
         }
-        if levels.len() > MAX_DEPTH {
+        match &token {
+            Token::Word(word) if matches!(word.keyword, Keyword::EXPLAIN | Keyword::ARRAY) => {
+                words += 1;
+            }
+            Token::Whitespace(_) | Token::Lt => {}
+            _ => words = 0,
+        }
+        if levels.len().max(words) > MAX_DEPTH {
             let text =
                 "the statement is nested too deeply; take it apart, with WITH or with a table";
             return Err(Blame::syntax(Place::of(span.start), text));

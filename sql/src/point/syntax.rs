@@ -450,7 +450,6 @@ mod tests {
             "INSERT INTO t VALUES (DEFAULT)",
             "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
             "INSERT INTO t VALUES (1) RETURNING a",
-            "INSERT INTO t AS x VALUES (1)",
             "INSERT OVERWRITE t VALUES (1)",
             "INSERT OR REPLACE INTO t VALUES (1)",
             "INSERT INTO t VALUES (1) LIMIT 1",
