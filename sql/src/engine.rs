@@ -382,7 +382,8 @@ impl Engine {
         if !changes.iter().any(CheckedRows::is_unique) {
             return Ok(None);
         }
-        let alone = self.inner.unique.lock().await;
+        let waiting = async { Ok(self.inner.unique.lock().await) };
+        let alone = self.deadline().bound(waiting).await?;
         for rows in changes.iter().filter(|rows| rows.is_unique()) {
             dml::check_unique(self, rows.def(), rows.batches()).await?;
         }

@@ -21,7 +21,8 @@ use netabase_store::{Change, Error, KeyEncoder, TableDef};
 
 use crate::cluster::{Cluster, TableWrite, WriteReceipt};
 use crate::declared;
-use crate::error::{conflict, from_arrow, interrupted, invalid};
+use crate::error::{conflict, from_arrow, invalid};
+use crate::local::blocking;
 
 /// Bytes of rows handed to the cluster at once.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -126,9 +127,7 @@ impl CheckedRows {
                 batches,
             })
         };
-        tokio::task::spawn_blocking(check)
-            .await
-            .map_err(|error| interrupted(&error))?
+        blocking(check).await
     }
 
     /// The table.
@@ -170,9 +169,7 @@ impl CheckedRows {
         let mut sum = Receipts::default();
         for chunk in self.into_chunks() {
             let owner = Arc::clone(&def);
-            let parts = tokio::task::spawn_blocking(move || split(&owner, &chunk))
-                .await
-                .map_err(|error| interrupted(&error))??;
+            let parts = blocking(move || split(&owner, &chunk)).await?;
             sum.shards.extend(parts.iter().map(|(shard, _)| *shard));
             sum.add(cluster.write(Arc::clone(&def), change, parts).await?);
             progress(sum.rows, total);

@@ -14,7 +14,8 @@ use netabase_store::{Error, ErrorKind, IndexDef, TableDef};
 use super::{table_with_rows, unique};
 use crate::blame::{Blame, What};
 use crate::engine::Engine;
-use crate::error::{conflict, interrupted, invalid};
+use crate::error::{conflict, invalid};
+use crate::local::blocking;
 use crate::near::hint;
 use crate::output::Output;
 use crate::statement::{ident_of, refuse_given};
@@ -111,9 +112,7 @@ async fn build(engine: &Engine, def: Arc<TableDef>) -> Result<(), Error> {
             tracing::info!(table = %def.name, done, total, "making an index");
         })
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))?
+    blocking(work).await
 }
 
 fn index_name(name: &ObjectName) -> Result<String, Error> {

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema};
-use datafusion::sql::sqlparser::ast::TableWithJoins;
 use netabase_store::{ColumnRules, Error, IndexDef, TableDef, TableRules};
 
 use super::alter::{Draft, Recast};
@@ -185,10 +184,7 @@ async fn copy_rows(
         given.push(place);
         projection.push(dml::item(value, new.schema.field(place).name()));
     }
-    let from = TableWithJoins {
-        relation: dml::keyed(old, label),
-        joins: Vec::new(),
-    };
+    let from = dml::from_keyed(old, label);
     let query = dml::select(projection, vec![from], None)?;
     let plan = dml::plan_query(engine, query, None, &deadline).await?;
     let plan = dml::as_rows(new, plan, &given)?;

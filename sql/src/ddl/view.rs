@@ -20,7 +20,8 @@ use super::columns::{Columns, Constraints};
 use super::{definition, known_table, new_name, stored_fields};
 use crate::dml::{self, ROW_ID_BYTES};
 use crate::engine::Engine;
-use crate::error::{conflict, from_arrow, interrupted, invalid};
+use crate::error::{conflict, from_arrow, invalid};
+use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::{ident_of, parse_query, refuse_given};
 
@@ -208,9 +209,7 @@ async fn fill(engine: &Engine, def: &Arc<TableDef>) -> Result<Output, Error> {
     let (rows, scans) = dml::collect(engine, &plan, deadline, "REFRESH").await?;
     let keyed = {
         let def = Arc::clone(def);
-        tokio::task::spawn_blocking(move || with_keys(&def, rows))
-            .await
-            .map_err(|error| interrupted(&error))??
+        blocking(move || with_keys(&def, rows)).await?
     };
     let known = dml::keys_of(engine, def, &deadline).await?;
     let receipt = dml::replace_rows(engine, def, keyed, known).await?;

@@ -24,7 +24,8 @@ use super::rewrite::{
 use super::{RowRules, collect, plan_query};
 use crate::ddl;
 use crate::engine::Engine;
-use crate::error::{from_arrow, interrupted, invalid};
+use crate::error::{from_arrow, invalid};
+use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::refuse_given;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
@@ -79,9 +80,7 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
             Ok::<_, Error>((written, removed))
         }
     };
-    let (written, removed) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))??;
+    let (written, removed) = blocking(work).await?;
     let written = CheckedRows::check(Arc::clone(&def), Change::Upsert, written, NoOrigin).await?;
     let removed = CheckedRows::check(def, Change::Delete, removed, NoOrigin).await?;
     let receipt = engine.apply(vec![written, removed]).await?;

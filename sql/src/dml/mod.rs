@@ -30,8 +30,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, Query, SelectItem, Statement as SqlStatement, TableWithJoins,
-    UnaryOperator,
+    Expr as SqlExpr, Ident, Query, SelectItem, Statement as SqlStatement, UnaryOperator,
 };
 use futures::StreamExt;
 use netabase_store::{Change, Error, TableDef};
@@ -39,7 +38,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::assign::check_assignments;
 pub(crate) use self::rewrite::{
-    as_rows, column, is_generated, item, keyed, parse_expr, quoted, select,
+    as_rows, column, from_keyed, is_generated, item, parse_expr, quoted, select,
 };
 pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
@@ -48,6 +47,7 @@ use crate::deadline::Deadline;
 use crate::declared;
 use crate::engine::{Engine, refuse_writes};
 use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, invalid};
+use crate::local::blocking;
 use crate::output::{Output, ScanInfo};
 use crate::provider::ShardTable;
 use crate::query::run as run_query;
@@ -233,10 +233,7 @@ fn all_keys(def: &TableDef) -> Result<Query, Error> {
         let name = def.column_name(place);
         item(column(&label, name), name)
     });
-    let from = TableWithJoins {
-        relation: keyed(def, label.clone()),
-        joins: Vec::new(),
-    };
+    let from = from_keyed(def, label.clone());
     select(projection.collect(), vec![from], None)
 }
 
@@ -246,16 +243,12 @@ pub(crate) async fn any_row(
     def: &TableDef,
     condition: SqlExpr,
 ) -> Result<bool, Error> {
-    let deadline = engine.deadline();
     let label = quoted(&def.name);
     let fails = SqlExpr::UnaryOp {
         op: UnaryOperator::Not,
         expr: Box::new(condition),
     };
-    let from = TableWithJoins {
-        relation: keyed(def, label.clone()),
-        joins: Vec::new(),
-    };
+    let from = from_keyed(def, label.clone());
     let key = def
         .primary_key
         .first()
@@ -265,7 +258,17 @@ pub(crate) async fn any_row(
         vec![from],
         Some(fails),
     )?;
-    let plan = plan_query(engine, query, None, &deadline).await?;
+    finds(engine, query, None).await
+}
+
+/// Whether a query, which may name rows of this statement alone, has a row.
+pub(crate) async fn finds(
+    engine: &Engine,
+    query: Query,
+    scoped: Option<Scoped>,
+) -> Result<bool, Error> {
+    let deadline = engine.deadline();
+    let plan = plan_query(engine, query, scoped, &deadline).await?;
     let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1));
     let plan = plan.and_then(LogicalPlanBuilder::build);
     let plan = plan.map_err(error_from_datafusion)?;
@@ -283,9 +286,7 @@ pub(crate) async fn replace_rows(
 ) -> Result<WriteReceipt, Error> {
     let owner = Arc::clone(def);
     let work = move || difference(&owner, &rows, &known);
-    let (new, gone) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))??;
+    let (new, gone) = blocking(work).await?;
     let new = CheckedRows::check(Arc::clone(def), Change::Upsert, new, NoOrigin).await?;
     let gone = CheckedRows::check(Arc::clone(def), Change::Delete, gone, NoOrigin).await?;
     engine.apply(vec![new, gone]).await
@@ -311,9 +312,7 @@ pub(crate) async fn delete_rows(
     let (rows, scans) = collect(engine, &plan, deadline, "DELETE").await?;
     let def = Arc::clone(&target.def);
     let work = move || delete_keys(&def, &columns, &rows);
-    let (rows, keys) = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))??;
+    let (rows, keys) = blocking(work).await?;
     finish(engine, target, Change::Delete, (rows, keys), scans).await
 }
 
@@ -420,9 +419,7 @@ async fn bulk_insert(
     let sink = load.await.map_err(|error| interrupted(&error))??;
     match failed {
         Some(error) => Err(error),
-        None => tokio::task::spawn_blocking(move || sink.finish())
-            .await
-            .map_err(|error| interrupted(&error))?,
+        None => blocking(move || sink.finish()).await,
     }
 }
 

@@ -100,6 +100,14 @@ pub(crate) fn keyed(def: &TableDef, alias: Ident) -> TableFactor {
     scoped::table(ObjectName(parts.to_vec()), alias)
 }
 
+/// The same, alone in FROM.
+pub(crate) fn from_keyed(def: &TableDef, alias: Ident) -> TableWithJoins {
+    TableWithJoins {
+        relation: keyed(def, alias),
+        joins: Vec::new(),
+    }
+}
+
 /// `alias.name`
 pub(crate) fn column(alias: &Ident, name: &str) -> Expr {
     Expr::CompoundIdentifier(vec![alias.clone(), quoted(name)])

@@ -7,14 +7,13 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::sql::sqlparser::ast::{
     Expr, Join, JoinConstraint, JoinOperator, Query, TableWithJoins, UnaryOperator,
 };
 use netabase_store::{Error, TableDef};
 
-use super::rewrite::{all_of, column, equal, item, keyed, quoted, select};
-use super::{collect, named_schema, plan_query};
+use super::rewrite::{all_of, column, equal, from_keyed, item, quoted, select};
+use super::{finds, named_schema};
 use crate::engine::Engine;
 use crate::error::{conflict, error_from_datafusion, from_arrow};
 use crate::scoped::{Scoped, relation};
@@ -58,10 +57,7 @@ pub(crate) async fn check_unique_existing(
     def: &Arc<TableDef>,
     columns: &[usize],
 ) -> Result<(), Error> {
-    let table = |alias: &str| TableWithJoins {
-        relation: keyed(def, quoted(alias)),
-        joins: Vec::new(),
-    };
+    let table = |alias: &str| from_keyed(def, quoted(alias));
     let query = pairs(def, columns, (table(NEW), table(OLD)))?;
     match finds(engine, query, None).await? {
         true => Err(violated(def, "the new index", columns)),
@@ -91,17 +87,6 @@ fn scoped(def: &TableDef, rows: &[RecordBatch]) -> Result<Scoped, Error> {
     scoped.map_err(error_from_datafusion)
 }
 
-/// Whether a query has a row.
-async fn finds(engine: &Engine, query: Query, scoped: Option<Scoped>) -> Result<bool, Error> {
-    let deadline = engine.deadline();
-    let plan = plan_query(engine, query, scoped, &deadline).await?;
-    let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1));
-    let plan = plan.and_then(LogicalPlanBuilder::build);
-    let plan = plan.map_err(error_from_datafusion)?;
-    let (rows, _) = collect(engine, &plan, deadline, "UNIQUE").await?;
-    Ok(rows.iter().any(|rows| rows.num_rows() > 0))
-}
-
 /// Pairs of new rows with the same values and different keys.
 fn same_values(def: &TableDef, columns: &[usize], old: TableWithJoins) -> Result<Query, Error> {
     pairs(def, columns, (relation(NEW, quoted(NEW)), old))
@@ -109,10 +94,7 @@ fn same_values(def: &TableDef, columns: &[usize], old: TableWithJoins) -> Result
 
 /// Pairs of a new row and one of the table with the same values, whose key no new row has.
 fn there_already(def: &TableDef, columns: &[usize]) -> Result<Query, Error> {
-    let old = TableWithJoins {
-        relation: keyed(def, quoted(OLD)),
-        joins: Vec::new(),
-    };
+    let old = from_keyed(def, quoted(OLD));
     let other = quoted("other");
     let same_key = def.primary_key.iter().map(|place| {
         let name = def.column_name(*place);

@@ -23,7 +23,8 @@ use super::rewrite::{
 use super::{RowRules, Target, collect, named_schema, plan_query, write_rows};
 use crate::deadline::Deadline;
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, from_arrow, interrupted, invalid};
+use crate::error::{error_from_datafusion, from_arrow, invalid};
+use crate::local::blocking;
 use crate::output::Output;
 use crate::scoped::{Scoped, relation};
 use crate::write::{refuse_duplicates, without_duplicates};
@@ -82,9 +83,7 @@ async fn each_once(
         let key = def.primary_key.clone();
         without_duplicates(&def, &rows, &key).map(|(rows, _)| rows)
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))?
+    blocking(work).await
 }
 
 /// The rows to write: proposed ones whose key is new, and updated ones.

@@ -25,7 +25,8 @@ use parking_lot::Mutex;
 pub(crate) use self::overlay::overlay;
 use crate::cluster::WriteReceipt;
 use crate::engine::Engine;
-use crate::error::{capacity, conflict, from_arrow, interrupted, invalid, not_found};
+use crate::error::{capacity, conflict, from_arrow, invalid, not_found};
+use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::ident_of;
 use crate::write::{CheckedRows, NoOrigin, key_batches, logical_bytes};
@@ -304,7 +305,5 @@ pub(crate) async fn keep(
     let engine = engine.clone();
     let limit = engine.settings().max_insert_bytes;
     let work = move || engine.transaction().add(&changes, limit);
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| interrupted(&error))?
+    blocking(work).await
 }
