@@ -1,8 +1,8 @@
 //! How long a row of operators may be, and how deep parentheses.
 //!
-//! Idea: parentheses in one another are counted, and `1 + 1 + 1 + …` nests by itself, one
+//! Idea: parentheses and CASEs in one another are counted, and `1 + 1 + 1 + …` nests by itself, one
 //! level for each operator, and whoever walks such a tree needs as much stack as it is deep. The
-//! tokens tell how deep it will be before it is built.
+//! tokens tell how deep it will be before it is built. Whatever may stand between two operands counts.
 //!
 //! Invariant: no statement that passes here overflows the stack of a query's thread.
 
@@ -13,8 +13,10 @@ use netabase_store::Error;
 
 use crate::blame::{Blame, Place};
 
-/// Operators such as `+`, `||` and `::` in a row.
+/// Operators such as `+`, `||`, `::` and LIKE in a row.
 const MAX_OPERATORS: usize = 250;
+/// Comparisons in a row, without AND, OR or a comma between them.
+const MAX_COMPARISONS: usize = 250;
 /// `AND` and `OR` in a row.
 const MAX_CONDITIONS: usize = 3000;
 /// `UNION`, `EXCEPT`, `INTERSECT` and `JOIN` in a row.
@@ -25,10 +27,12 @@ const MAX_DEPTH: usize = 40;
 /// Texts below this length cannot hold as many.
 const MIN_TEXT: usize = MAX_DEPTH;
 
-/// What has been seen within a pair of parentheses.
+/// What has been seen within a pair of parentheses, or between CASE and END.
 #[derive(Default)]
 struct Level {
+    is_case: bool,
     operators: usize,
+    comparisons: usize,
     conditions: usize,
     tables: usize,
 }
@@ -37,36 +41,49 @@ impl Level {
     /// Counts a token; what is too long, with the way out.
     fn count(&mut self, token: &Token) -> Option<String> {
         match token {
-            Token::Comma => (self.operators, self.conditions) = (0, 0),
+            Token::Comma => self.begin_expression(),
             Token::SemiColon => *self = Self::default(),
-            Token::Eq | Token::Neq | Token::Lt | Token::Gt | Token::LtEq | Token::GtEq => {
+            Token::Word(word) if word.quote_style.is_none() => self.count_word(word.keyword),
+            token if is_comparison(token) => {
                 self.operators = 0;
+                self.comparisons += 1;
             }
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::AND | Keyword::OR => {
-                    self.operators = 0;
-                    self.conditions += 1;
-                }
-                Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
-                    (self.operators, self.conditions) = (0, 0);
-                    self.tables += 1;
-                }
-                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::ON => {
-                    (self.operators, self.conditions) = (0, 0);
-                }
-                Keyword::IS | Keyword::AT | Keyword::COLLATE => self.operators += 1,
-                _ => {}
-            },
             token if is_operator(token) => self.operators += 1,
             _ => {}
         }
+        self.too_much()
+    }
+
+    fn count_word(&mut self, keyword: Keyword) {
+        match keyword {
+            Keyword::AND | Keyword::OR => {
+                (self.operators, self.comparisons) = (0, 0);
+                self.conditions += 1;
+            }
+            Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::JOIN => {
+                self.begin_expression();
+                self.tables += 1;
+            }
+            Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::ON => {
+                self.begin_expression();
+            }
+            Keyword::WHEN | Keyword::THEN | Keyword::ELSE if self.is_case => {
+                self.begin_expression();
+            }
+            keyword if joins_operands(keyword) => self.operators += 1,
+            _ => {}
+        }
+    }
+
+    fn begin_expression(&mut self) {
+        (self.operators, self.comparisons, self.conditions) = (0, 0, 0);
+    }
+
+    fn too_much(&self) -> Option<String> {
+        const PARTS: &str = "compute parts of it in a subquery";
         let limits = [
-            (
-                self.operators,
-                MAX_OPERATORS,
-                "operators",
-                "compute parts of it in a subquery",
-            ),
+            (self.operators, MAX_OPERATORS, "operators", PARTS),
+            (self.comparisons, MAX_COMPARISONS, "comparisons", PARTS),
             (
                 self.conditions,
                 MAX_CONDITIONS,
@@ -88,25 +105,67 @@ impl Level {
     }
 }
 
-fn is_operator(token: &Token) -> bool {
+fn is_comparison(token: &Token) -> bool {
     matches!(
         token,
-        Token::Plus
-            | Token::Minus
-            | Token::Mul
-            | Token::Div
-            | Token::Mod
-            | Token::Caret
-            | Token::Pipe
-            | Token::Ampersand
-            | Token::StringConcat
-            | Token::DoubleColon
-            | Token::LBracket
-            | Token::Arrow
-            | Token::LongArrow
-            | Token::ShiftLeft
-            | Token::ShiftRight
-            | Token::Tilde
+        Token::Eq
+            | Token::DoubleEq
+            | Token::Neq
+            | Token::Lt
+            | Token::Gt
+            | Token::LtEq
+            | Token::GtEq
+            | Token::Spaceship
+    )
+}
+
+/// Any sign that is no operand, bracket or separator.
+fn is_operator(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::EOF
+            | Token::Word(_)
+            | Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::DollarQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::Placeholder(_)
+            | Token::Whitespace(_)
+            | Token::LParen
+            | Token::RParen
+            | Token::LBrace
+            | Token::RBrace
+            | Token::RBracket
+            | Token::Period
+    )
+}
+
+/// Words that stand between two operands, or behind one.
+fn joins_operands(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::IS
+            | Keyword::NOTNULL
+            | Keyword::IN
+            | Keyword::BETWEEN
+            | Keyword::LIKE
+            | Keyword::ILIKE
+            | Keyword::SIMILAR
+            | Keyword::RLIKE
+            | Keyword::REGEXP
+            | Keyword::MATCH
+            | Keyword::XOR
+            | Keyword::DIV
+            | Keyword::MEMBER
+            | Keyword::OVERLAPS
+            | Keyword::OPERATOR
+            | Keyword::AT
+            | Keyword::COLLATE
     )
 }
 
@@ -123,9 +182,17 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
         match token {
             Token::EOF => break,
             Token::LParen | Token::LBrace => levels.push(Level::default()),
-            Token::RParen | Token::RBrace if levels.len() > 1 => {
-                levels.pop();
-            }
+            Token::RParen | Token::RBrace => leave_parentheses(&mut levels),
+            Token::Word(ref word) if word.quote_style.is_none() => match word.keyword {
+                Keyword::CASE => levels.push(Level {
+                    is_case: true,
+                    ..Level::default()
+                }),
+                Keyword::END if levels.last().is_some_and(|level| level.is_case) => {
+                    levels.pop();
+                }
+                _ => {}
+            },
             _ => {}
         }
         match &token {
@@ -147,6 +214,11 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Leaves a pair of parentheses, and the CASEs in it that never end.
+fn leave_parentheses(levels: &mut Vec<Level>) {
+    while levels.len() > 1 && levels.pop().is_some_and(|level| level.is_case) {}
 }
 
 #[cfg(test)]
@@ -177,5 +249,24 @@ mod tests {
         assert!(fails(&vec!["SELECT 1"; 1002].join(" UNION ")).is_some());
         assert!(fails(&format!("SELECT {}", vec!["a = 1"; 3002].join(" OR "))).is_some());
         assert!(fails(&format!("SELECT 1{}", "::INT".repeat(300))).is_some());
+        for operator in [
+            "=", "<=>", "<>", "LIKE", "NOT IN", "~*", "!~", "#", "@>", "^", "XOR", ":",
+        ] {
+            let row = vec!["a"; 300].join(&format!(" {operator} "));
+            assert!(fails(&format!("SELECT {row}")).is_some(), "{operator}");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_case_are_apart() {
+        let whens = "WHEN a = 1 THEN b + 1 ".repeat(2000);
+        assert_eq!(fails(&format!("SELECT CASE {whens} ELSE 2 END")), None);
+        let case = "CASE WHEN a = 1 THEN b END";
+        for operator in [" + ", " = "] {
+            let row = vec![case; 300].join(operator);
+            assert!(fails(&format!("SELECT {row}")).is_some(), "{operator}");
+        }
+        let text = format!("SELECT {}", vec!["(CASE a)"; 300].join(", "));
+        assert_eq!(fails(&text), None);
     }
 }
