@@ -307,3 +307,15 @@ async fn an_empty_line_is_a_row_where_one_column_may_be_null() {
     let (_, text) = failure(&engine, &format!("COPY t FROM '{}'", path.display())).await;
     assert!(text.contains("line 3: the line is empty"), "{text}");
 }
+
+#[tokio::test]
+async fn a_row_of_delimiters_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = table().await;
+    // Each of them is one byte of text, and ends a field that takes more.
+    let text = format!("s,k,dep_delay,at,ok\n{}\n", ",".repeat(5_000_000));
+    let path = write(&folder, text);
+    let (kind, error) = fails(&engine, &path).await;
+    assert_eq!(kind, ErrorKind::InvalidInput);
+    assert!(error.contains("line 2: a row takes more than"), "{error}");
+}
