@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, not_impl_err};
 use datafusion::logical_expr::expr::{Case, InSubquery};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, exists, lit,
@@ -127,12 +127,15 @@ fn in_subquery(one: InSubquery, kept: Kept, outer: &DFSchema) -> Result<Expr> {
     let kept = if one.negated { kept.of_negated() } else { kept };
     // Kept for IN from here on; the negation comes last.
     let negated = one.negated;
-    let Some(question) = Question::of(&one, outer)? else {
+    let question = match kept {
+        Kept::True => None,
+        Kept::False | Kept::All => Question::of(&one, outer)?,
+    };
+    let Some(question) = question else {
         return Ok(Expr::InSubquery(one));
     };
     let found = match kept {
-        Kept::True => return Ok(Expr::InSubquery(one)),
-        Kept::False => question.exists(Expr::is_not_false)?,
+        Kept::True | Kept::False => question.exists(Expr::is_not_false)?,
         Kept::All => {
             let unknown = lit(ScalarValue::Boolean(None));
             let when = [
@@ -158,7 +161,10 @@ struct Question {
 }
 
 impl Question {
-    /// None where nothing is unknown, or where the names of both sides cannot be told apart.
+    /// None where nothing is unknown.
+    ///
+    /// # Errors
+    /// `NotImplemented` where the names of both sides cannot be told apart.
     fn of(one: &InSubquery, outer: &DFSchema) -> Result<Option<Self>> {
         let plan = one.subquery.subquery.as_ref();
         let Some((_, field)) = plan.schema().iter().next() else {
@@ -177,7 +183,11 @@ impl Question {
         };
         let column = Column::from(rows.schema().qualified_field(0));
         let Some(expr) = as_outer(&one.expr, outer, rows.schema())? else {
-            return Ok(None);
+            return not_impl_err!(
+                "NOT IN compares {} with a subquery that may give NULL: make it a column of a \
+                 subquery in FROM, and compare that",
+                one.expr
+            );
         };
         let equal = expr.eq(Expr::Column(column));
         Ok(Some(Self { rows, equal }))
@@ -201,7 +211,15 @@ fn as_outer(expr: &Expr, outer: &DFSchema, inner: &DFSchema) -> Result<Option<Ex
             let named = Expr::OuterReferenceColumn(Arc::clone(field), column);
             Ok(Transformed::new(named, true, TreeNodeRecursion::Jump))
         }
-        Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_) | Expr::Exists(_) => {
+        // One that is not tied to any row means the same everywhere.
+        Expr::ScalarSubquery(one) if one.outer_ref_columns.is_empty() => {
+            let same = Expr::ScalarSubquery(one);
+            Ok(Transformed::new(same, false, TreeNodeRecursion::Jump))
+        }
+        Expr::OuterReferenceColumn(..)
+        | Expr::ScalarSubquery(_)
+        | Expr::Exists(_)
+        | Expr::InSubquery(_) => {
             clear = false;
             Ok(Transformed::no(expr))
         }

@@ -35,6 +35,9 @@ const CONDITIONS: &[(&str, &[i64])] = &[
     ("NULL NOT IN (SELECT n FROM e)", ALL),
     ("NOT (5 IN (SELECT n FROM u))", &[]),
     ("v + 4 NOT IN (SELECT n FROM u)", &[]),
+    ("(SELECT max(n) + 2 FROM w) NOT IN (SELECT n FROM u)", &[]),
+    ("(SELECT max(n) + 2 FROM w) NOT IN (SELECT n FROM w)", ALL),
+    ("(SELECT n FROM e) NOT IN (SELECT n FROM w)", &[]),
     // An IN that is only a part of a condition.
     ("k = 77 OR v NOT IN (SELECT n FROM u)", &[]),
     ("k = 2 OR v NOT IN (SELECT n FROM u)", &[2]),
