@@ -26,7 +26,7 @@ use netabase_store::{IndexDef, KeyRange, TableDef};
 use crate::like::like_prefix;
 
 /// The most ranges of one access: longer lists of values are scanned for.
-const MAX_RANGES: usize = 1000;
+pub(crate) const MAX_RANGES: usize = 1000;
 
 /// An order of a table's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

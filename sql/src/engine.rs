@@ -28,7 +28,7 @@ use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
 use crate::error::{error_from_datafusion, invalid};
-use crate::functions::register_functions;
+use crate::functions::{LongLists, register_functions};
 use crate::local::blocking;
 use crate::memory::QueryPool;
 use crate::not_in::NotIn;
@@ -106,6 +106,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_type_planner(Arc::new(types))
+            .with_analyzer_rule(Arc::new(LongLists))
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());

@@ -1,9 +1,11 @@
-//! Functions beside DataFusion's: those for JSON, and the one that samples are made with.
+//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and the one that
+//! long lists become.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
+mod in_list;
 mod json;
 mod sample_hash;
 
@@ -14,7 +16,9 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::checked::register_checked;
+use in_list::IsListed;
 
+pub(crate) use in_list::LongLists;
 pub(crate) use sample_hash::SampleHash;
 
 /// Gives a session the functions that plans of this engine may name.
@@ -25,5 +29,6 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     Ok(())
 }

@@ -16,6 +16,7 @@ mod hostile;
 mod index_answers;
 mod indexes;
 mod limits;
+mod long_lists;
 mod objects;
 mod ordered;
 mod point;

@@ -1,0 +1,57 @@
+//! IN of lists longer than those that an index is asked for.
+
+use crate::common::{engine_in_folder, rows, run, value};
+
+/// A list above the length that an index is asked for is answered like the short ones it is made of.
+#[tokio::test]
+async fn a_long_list_finds_what_short_ones_find() {
+    let (engine, _dir) = engine_in_folder(2);
+    run(
+        &engine,
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, i INT, s TEXT, d DECIMAL(10, 2), at DATE);
+         INSERT INTO t SELECT value, nullif(value % 3000, 7), 'v' || (value % 2500),
+             value / 100.0, DATE '2000-01-01' + CAST(value % 4000 AS INT)
+         FROM generate_series(1, 5000)",
+    )
+    .await;
+    let literal = |column: &str, n: usize| match column {
+        "s" => format!("'v{n}'"),
+        "d" => format!("{}.{:02}", n / 100, n % 100),
+        "at" => format!("DATE '2000-01-01' + {n}"),
+        _ => n.to_string(),
+    };
+    for place in ["in memory", "in segments"] {
+        for column in ["k", "i", "s", "d", "at"] {
+            let values: Vec<String> = (0..1500).map(|n| literal(column, n * 3)).collect();
+            let parts: Vec<String> = values
+                .chunks(500)
+                .map(|part| format!("{column} IN ({})", part.join(", ")))
+                .collect();
+            let count = |condition: String| {
+                let engine = engine.clone();
+                async move {
+                    let query = format!("SELECT count(*) FROM t WHERE {condition}");
+                    value(&engine, &query).await
+                }
+            };
+            let all = values.join(", ");
+            let found = count(format!("{column} IN ({all})")).await;
+            assert_eq!(found, count(parts.join(" OR ")).await, "{column} {place}");
+            assert_ne!(found, "0");
+            let others = count(format!("{column} NOT IN ({all})")).await;
+            let expected = count(format!("NOT ({})", parts.join(" OR "))).await;
+            assert_eq!(others, expected, "{column} {place}");
+            assert_eq!(found, count(format!("{column} IN ({all}, NULL)")).await);
+            assert_eq!(count(format!("{column} NOT IN ({all}, NULL)")).await, "0");
+        }
+        engine.store().flush_to_segments().unwrap();
+    }
+    // It has a name, and is no part of what was asked.
+    let list: Vec<String> = (0..1200).map(|n| n.to_string()).collect();
+    let list = list.join(", ");
+    let query = format!("SELECT k IN ({list}), k + 1 IN ({list}) AS b FROM t WHERE k = 1199");
+    assert_eq!(rows(&engine, &query).await, [["true", "false"]]);
+    let changed = format!("DELETE FROM t WHERE k NOT IN ({list})");
+    run(&engine, &changed).await;
+    assert_eq!(value(&engine, "SELECT count(*) FROM t").await, "1199");
+}
