@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ProjectionMask;
@@ -15,6 +16,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::blocks::{Blocks, Stretch, damaged};
+use super::kept::with_type;
 use super::load::Loaded;
 use crate::error::Result;
 
@@ -109,7 +111,22 @@ impl Loaded {
         if batch.num_rows() != rows.len() || batch.num_columns() != columns.len() {
             return Err(damaged(path, "rows or columns are missing"));
         }
-        Ok(batch)
+        self.with_types(batch, columns)
+    }
+
+    /// The batch with the types of the table.
+    fn with_types(&self, batch: RecordBatch, columns: &[usize]) -> Result<RecordBatch> {
+        let Some(schema) = &self.renamed else {
+            return Ok(batch);
+        };
+        let wrong = |error| damaged(self.file.path(), error);
+        let schema = Arc::new(schema.project(columns).map_err(wrong)?);
+        let values = batch.columns().iter().zip(schema.fields());
+        let values = values.map(|(values, field)| with_type(values, field.data_type()));
+        let values = values
+            .collect::<std::result::Result<_, _>>()
+            .map_err(wrong)?;
+        RecordBatch::try_new(schema, values).map_err(wrong)
     }
 }
 

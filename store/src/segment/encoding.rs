@@ -6,6 +6,7 @@
 //! file, and every point read would have to read it.
 //! Non-goal: choosing anew for each group.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, new_null_array};
@@ -15,6 +16,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
+use super::kept::kept_schema;
 use super::summary::ColumnNotes;
 use super::{Codec, GROUP_ROWS, PAGE_ROWS};
 use crate::error::{Error, Result};
@@ -97,7 +99,9 @@ fn encoding(data_type: &DataType, notes: &ColumnNotes, rows: u64) -> Option<(boo
 
 /// Fails with `InvalidInput`, naming the column, if Parquet lacks the type of one.
 pub(super) fn check_types(schema: &SchemaRef) -> Result<()> {
-    schema.fields().iter().try_for_each(|field| {
+    let kept = kept_schema(schema);
+    let mut fields = schema.fields().iter().zip(kept.fields());
+    fields.try_for_each(|(given, field)| {
         // Some types are only refused when a value is written.
         let field = Arc::new(field.as_ref().clone().with_nullable(true));
         let null = new_null_array(field.data_type(), 1);
@@ -108,13 +112,18 @@ pub(super) fn check_types(schema: &SchemaRef) -> Result<()> {
             writer.write(&row)?;
             writer.close().map(|_| ())
         };
-        write().map_err(|error| {
+        let cannot = |why: String| {
             Error::invalid(format!(
-                "column \"{}\" has type {}, which segments cannot hold: {error}",
-                field.name(),
-                field.data_type()
+                "column \"{}\" has type {}, which segments cannot hold: {why}",
+                given.name(),
+                given.data_type()
             ))
-        })
+        };
+        // Parquet's writer panics at some types.
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(written) => written.map_err(|error| cannot(error.to_string())),
+            Err(_) => Err(cannot("it is unknown to Parquet".to_owned())),
+        }
     })
 }
 

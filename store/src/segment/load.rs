@@ -13,6 +13,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::blocks::{BlockFile, Blocks, damaged, open_sized};
 use super::decode::guarded;
 use super::index::Index;
+use super::kept::kept_schema;
 use super::stamped::{same_types, with_stamp_columns};
 use super::{GROUP_ROWS, SegmentMeta, SegmentPlace, data_path, index_path};
 use crate::disk::Disk;
@@ -23,6 +24,8 @@ use crate::error::{Error, Result};
 pub(super) struct Loaded {
     pub(super) file: Arc<BlockFile>,
     pub(super) index: Index,
+    /// The columns as the table has them, where the data file has other types.
+    pub(super) renamed: Option<SchemaRef>,
     pub(super) parquet: ArrowReaderMetadata,
 }
 
@@ -46,13 +49,15 @@ pub(super) fn load(place: &SegmentPlace, meta: &SegmentMeta, schema: &SchemaRef)
         true => with_stamp_columns(schema),
         false => schema.clone(),
     };
-    if index.columns.len() != schema.fields().len() || !same_types(parquet.schema(), &expected) {
+    let kept = kept_schema(&expected);
+    if index.columns.len() != schema.fields().len() || !same_types(parquet.schema(), &kept) {
         return Err(damaged(&path, "it has other columns than the table"));
     }
     check_groups(&path, &parquet, meta.rows)?;
     Ok(Loaded {
         file,
         index,
+        renamed: (!Arc::ptr_eq(&kept, &expected)).then_some(expected),
         parquet,
     })
 }

@@ -17,6 +17,7 @@ mod decode;
 mod encoding;
 mod filter;
 mod index;
+mod kept;
 mod keys;
 mod load;
 mod locate;

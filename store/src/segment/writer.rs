@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
 
 use super::blocks::BlockWriter;
 use super::encoding::{Sample, check_types, properties};
 use super::index::Index;
+use super::kept::{kept_schema, with_type};
 use super::stamped::{range, same_types, to_columns, with_stamp_columns};
 use super::summary::{ColumnNotes, group_of};
 use super::{
@@ -32,8 +34,10 @@ pub(crate) struct SegmentWriter {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     spec: SegmentSpec,
-    /// Columns of the data file.
+    /// Columns of the data file, in the types of the table.
     schema: SchemaRef,
+    /// The same in the types of the data file.
+    kept: SchemaRef,
     data: Option<Data>,
     rows: u64,
     columns: Vec<ColumnNotes>,
@@ -87,6 +91,7 @@ impl SegmentWriter {
             folder: folder.to_path_buf(),
             columns: fields.map(|f| ColumnNotes::new(f.data_type())).collect(),
             spec,
+            kept: kept_schema(&schema),
             schema,
             data: Some(Data::Sampling(file, Vec::new())),
             rows: 0,
@@ -158,12 +163,13 @@ impl SegmentWriter {
         self.last_key.clear();
         self.last_key.extend_from_slice(keys.value(keys.len() - 1));
         self.rows += rows.num_rows() as u64;
+        let rows = self.as_kept(rows).map_err(|error| self.wrong_rows(error))?;
         match &mut self.data {
             Some(Data::Encoding(writer)) => {
-                let written = writer.write(rows);
+                let written = writer.write(&rows);
                 written.map_err(|error| self.failed(error))?;
             }
-            Some(Data::Sampling(_, waiting)) => waiting.push(rows.clone()),
+            Some(Data::Sampling(_, waiting)) => waiting.push(rows),
             None => {}
         }
         if self.rows >= SAMPLE_ROWS {
@@ -173,6 +179,16 @@ impl SegmentWriter {
             self.close_filter();
         }
         Ok(())
+    }
+
+    /// Rows in the types of the data file.
+    fn as_kept(&self, rows: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
+        let columns = rows.columns().iter().zip(self.kept.fields());
+        let columns = columns.map(|(values, field)| with_type(values, field.data_type()));
+        RecordBatch::try_new(
+            self.kept.clone(),
+            columns.collect::<std::result::Result<_, _>>()?,
+        )
     }
 
     fn close_filter(&mut self) {
@@ -246,7 +262,7 @@ impl SegmentWriter {
         let properties = properties(&self.schema, self.spec.codec, sample);
         let encode = || {
             let file = BlockWriter::new(file);
-            let mut writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties))?;
+            let mut writer = ArrowWriter::try_new(file, self.kept.clone(), Some(properties))?;
             waiting.iter().try_for_each(|rows| writer.write(rows))?;
             Ok(writer)
         };
@@ -332,7 +348,7 @@ impl SegmentWriter {
         }
     }
 
-    fn wrong_rows(&self, error: arrow::error::ArrowError) -> Error {
+    fn wrong_rows(&self, error: ArrowError) -> Error {
         Error::arrow(format!("rows of segment {}", self.spec.number), error)
     }
 }

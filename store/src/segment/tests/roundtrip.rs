@@ -2,7 +2,8 @@
 
 use arrow::array::*;
 use arrow::datatypes::{
-    DataType as T, Float16Type, Float64Type, Int32Type, Int64Type, IntervalUnit,
+    DataType as T, Field, Float16Type, Float64Type, Int32Type, Int64Type, IntervalMonthDayNano,
+    UnionMode,
 };
 
 use super::*;
@@ -20,6 +21,8 @@ fn numbers() -> Vec<(&'static str, ArrayRef)> {
     let wide: Decimal128Array = some(|n| (n as i128) << 70).collect();
     let seconds: TimestampSecondArray = some(|n| n as i64).collect();
     let zoned: TimestampMicrosecondArray = some(|n| n as i64 * 1_000_003).collect();
+    let interval =
+        |n: usize| IntervalMonthDayNano::new(n as i32, -(n as i32), n as i64 * 1_000_003);
     let float = |n: usize| if n == 6 { f64::NAN } else { n as f64 / -3.0 };
     vec![
         ("i8", Arc::new(some(|n| n as i8).collect::<Int8Array>())),
@@ -68,6 +71,10 @@ fn numbers() -> Vec<(&'static str, ArrayRef)> {
         ),
         ("seconds", Arc::new(seconds)),
         ("zoned", Arc::new(zoned.with_timezone("Europe/Berlin"))),
+        (
+            "span",
+            Arc::new(some(interval).collect::<IntervalMonthDayNanoArray>()),
+        ),
         (
             "wait",
             Arc::new(some(|n| n as i64).collect::<DurationMillisecondArray>()),
@@ -279,7 +286,9 @@ fn wrong_pushes_are_refused_and_leave_nothing() {
 
 #[test]
 fn types_that_parquet_lacks_are_refused() {
-    let values: ArrayRef = new_null_array(&T::Interval(IntervalUnit::MonthDayNano), 3);
+    let one_of = [(0, Arc::new(Field::new("a", T::Int32, true)))];
+    let one_of = T::Union(one_of.into_iter().collect(), UnionMode::Sparse);
+    let values: ArrayRef = new_null_array(&one_of, 3);
     let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
     let rows = RecordBatch::try_from_iter_with_nullable([("id", id, false), ("i", values, true)]);
     let rows = rows.unwrap();
