@@ -147,7 +147,8 @@ impl Maker<'_> {
         let alias = self.name("s");
         let fields = fields_of(&table, &alias);
         let of_type: Vec<&Field> = fields.iter().filter(|field| field.ty == ty).collect();
-        if of_type.is_empty() || ty == Type::Blob {
+        let changes = scope.changed.as_ref() == Some(&table.name);
+        if of_type.is_empty() || ty == Type::Blob || changes {
             return self.leaf(scope, ty);
         }
         let field = self.dice.pick(&of_type).clone();
