@@ -1,10 +1,12 @@
-//! Functions beside DataFusion's: those for JSON, and the one that samples are made with.
+//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and those that planning
+//! needs; and how DataFusion's own are read.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
 mod json;
+mod ranks;
 mod sample_hash;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::checked::register_checked;
+use crate::mended::Nullable;
 
 pub(crate) use sample_hash::SampleHash;
 
@@ -24,6 +27,8 @@ pub(crate) use sample_hash::SampleHash;
 pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
+    session.register_expr_planner(Arc::new(ranks::Ranks))?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
     Ok(())
 }
