@@ -1,13 +1,16 @@
-//! What is known of a side of a join, and does not hold for what the join makes of it.
+//! What is known of a part of a plan, and does not hold for what is made of it.
 //!
 //! In `t LEFT JOIN s ON t.a = s.a AND s.b = 5` column s.b is 5 where s is read, and 5 or NULL above the join.
 //! DataFusion goes on to take it for a constant there: `ORDER BY s.b` sorts nothing, and ranks, groups
 //! and merges that need its order are wrong. It also takes the rows of a hash join to be in the order of the probed
 //! side and then of the other one, which they are only if the first order tells all rows apart.
 //!
-//! [`Forget`] puts [`ForgetExec`] on a side of which something is known that does not hold above. It
-//! has the same rows, of whose values and order nothing is known. Invariant: a join above knows of
-//! its sides only what holds for its rows. Non-goal: joins that need an order of their sides.
+//! A column of a union that is 1 in one part and 2 in another is a constant to it as well, in each
+//! partition; `ORDER BY` then leaves it out, and with a LIMIT, one part tells another that its rows come too late.
+//!
+//! [`Forget`] puts [`ForgetExec`] on a side, or a union, of which something is known that does not hold
+//! above. It has the same rows, of whose values and order nothing is known. Invariant: what is above
+//! knows only what holds for its rows. Non-goal: joins that need an order of their sides.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +20,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{JoinType, Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::{CardinalityEffect, replace_children_if_necessary};
 use datafusion::physical_plan::filter_pushdown::{
@@ -25,6 +28,7 @@ use datafusion::physical_plan::filter_pushdown::{
 };
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{
     ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
@@ -53,6 +57,9 @@ impl Forget {
 impl PhysicalOptimizerRule for Forget {
     fn optimize(&self, plan: Plan, _config: &ConfigOptions) -> Result<Plan> {
         plan.transform_up(|node| {
+            if node.is::<UnionExec>() && differs_by_part(&node) {
+                return Ok(Transformed::yes(ForgetExec::above(node)));
+            }
             let Some((kind, streams)) = kind_of(&node) else {
                 return Ok(Transformed::no(node));
             };
@@ -87,6 +94,13 @@ impl PhysicalOptimizerRule for Forget {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// Whether a column is constant in each partition, but not the same one.
+fn differs_by_part(union: &Plan) -> bool {
+    let constants = union.equivalence_properties().constants();
+    let differs = |c: &ConstExpr| matches!(c.across_partitions, AcrossPartitions::Heterogeneous);
+    constants.iter().any(differs)
 }
 
 /// The type of a join, and whether its rows come in the order of the right side.

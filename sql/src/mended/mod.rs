@@ -27,18 +27,19 @@ type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 pub(crate) fn optimizer_rules() -> Rules {
     let mut rules = Optimizer::new().rules;
     for rule in &mut rules {
-        match rule.name() {
-            totals::INSTEAD_OF => *rule = Arc::new(totals::Totals::default()),
-            unions::INSTEAD_OF => *rule = Arc::new(unions::EmptyInputs::default()),
-            _ => {}
+        if rule.name() == totals::INSTEAD_OF {
+            *rule = Arc::new(totals::Totals::default());
         }
     }
     rules
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 1] {
-    [Arc::new(nullable::NullableSubqueries)]
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 2] {
+    [
+        Arc::new(nullable::NullableSubqueries),
+        Arc::new(unions::NamedAlike),
+    ]
 }
 
 /// Puts the rules for finished plans in their places.

@@ -1,76 +1,60 @@
-//! Unions of which some inputs are known to be empty.
+//! Unions whose parts name their columns differently.
 //!
-//! DataFusion takes empty inputs out, and the columns of what is left keep the names that the union gave them:
-//! those of an input that may be gone. `SELECT 1 AS a WHERE FALSE UNION ALL SELECT 2 AS b` has a column a that
-//! nothing below is called, and whatever asks for it by name fails.
+//! The columns of a union are called what its first part calls them. DataFusion flattens unions, and takes out
+//! parts that are known to be empty; it then asks for columns by these names where another part has others, as in
+//! `SELECT a FROM t WHERE FALSE UNION ALL SELECT b FROM t`, and fails. [`NamedAlike`] gives all parts the same
+//! names before.
 //!
-//! Invariant: the first input of a union, and what takes its place, names all of its columns as it does.
+//! Invariant: a union and its parts name their columns alike. Non-goal: parts with two columns of one
+//! name, which cannot be told apart.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Union};
-use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
-use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Union};
+use datafusion::optimizer::AnalyzerRule;
 
-/// The rule that this one replaces.
-pub(super) const INSTEAD_OF: &str = "propagate_empty_relation";
+/// Names the columns of all parts alike. See the module.
+#[derive(Debug)]
+pub(super) struct NamedAlike;
 
-/// Takes out what is empty, and keeps names. See the module.
-#[derive(Debug, Default)]
-pub(super) struct EmptyInputs(PropagateEmptyRelation);
+impl AnalyzerRule for NamedAlike {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|node| {
+            let LogicalPlan::Union(Union { inputs, schema }) = node else {
+                return Ok(Transformed::no(node));
+            };
+            let inputs = inputs.into_iter().map(|input| named(input, &schema));
+            let inputs = inputs.collect::<Result<_>>()?;
+            let union = LogicalPlan::Union(Union { inputs, schema });
+            Ok(Transformed::yes(union))
+        })
+        .data()
+    }
 
-impl OptimizerRule for EmptyInputs {
     fn name(&self) -> &str {
-        INSTEAD_OF
-    }
-
-    fn apply_order(&self) -> Option<ApplyOrder> {
-        self.0.apply_order()
-    }
-
-    fn rewrite(
-        &self,
-        plan: LogicalPlan,
-        config: &dyn OptimizerConfig,
-    ) -> Result<Transformed<LogicalPlan>> {
-        let LogicalPlan::Union(union) = plan else {
-            return self.0.rewrite(plan, config);
-        };
-        let mut left = union.inputs.iter().filter(|input| !is_empty(input));
-        let Some(first) = left.next() else {
-            return self.0.rewrite(LogicalPlan::Union(union), config);
-        };
-        let others: Vec<_> = left.map(Arc::clone).collect();
-        if others.len() + 1 == union.inputs.len() {
-            return Ok(Transformed::no(LogicalPlan::Union(union)));
-        }
-        let first = named(first, &union)?;
-        Ok(Transformed::yes(match others.is_empty() {
-            true => first,
-            false => LogicalPlan::Union(Union {
-                inputs: std::iter::once(Arc::new(first)).chain(others).collect(),
-                schema: union.schema,
-            }),
-        }))
+        "named_alike"
     }
 }
 
-fn is_empty(input: &LogicalPlan) -> bool {
-    matches!(input, LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row)
-}
-
-/// An input of a union, with the columns of the union.
-fn named(input: &Arc<LogicalPlan>, union: &Union) -> Result<LogicalPlan> {
-    let columns = input.schema().iter().zip(union.schema.iter());
-    let exprs = columns.map(|((of, from), (qualifier, to))| {
-        let column = Expr::Column(Column::new(of.cloned(), from.name()));
-        match (of, from.name()) == (qualifier, to.name()) {
-            true => column,
-            false => column.alias_qualified(qualifier.cloned(), to.name()),
+/// An input of a union, with the names of the union.
+fn named(input: Arc<LogicalPlan>, union: &DFSchema) -> Result<Arc<LogicalPlan>> {
+    let columns = input.schema().columns();
+    let told_apart = columns.iter().collect::<HashSet<_>>().len() == columns.len();
+    let mut names = columns.iter().zip(union.fields());
+    if !told_apart || names.all(|(column, to)| column.name == *to.name()) {
+        return Ok(input);
+    }
+    let exprs = columns.into_iter().zip(union.fields()).map(|(column, to)| {
+        match column.name == *to.name() {
+            true => Expr::Column(column),
+            false => Expr::Column(column).alias(to.name()),
         }
     });
-    let (exprs, schema) = (exprs.collect(), Arc::clone(&union.schema));
-    Projection::try_new_with_schema(exprs, Arc::clone(input), schema).map(LogicalPlan::Projection)
+    let exprs: Vec<Expr> = exprs.collect();
+    let renamed = LogicalPlanBuilder::from(Arc::unwrap_or_clone(input)).project(exprs)?;
+    renamed.build().map(Arc::new)
 }
