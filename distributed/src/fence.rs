@@ -46,6 +46,7 @@ const ALLOWED: &[&str] = &[
     "DataSourceExec",
     "EmptyExec",
     "FilterExec",
+    "ForgetExec",
     "GlobalLimitExec",
     "HashJoinExec",
     "InterleaveExec",

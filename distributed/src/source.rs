@@ -26,8 +26,8 @@ use datafusion_proto::bytes::{
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::{StreamExt, TryStreamExt};
 use netabase_sql::{
-    ColumnSummary, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics, decode_request,
-    encode_request, error_to_datafusion, scan_snapshot,
+    ColumnSummary, ForgetExec, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics,
+    decode_request, encode_request, error_to_datafusion, scan_snapshot,
 };
 use netabase_store::{Error, ErrorKind, TableDef, TableId, TableSnapshot};
 use serde::{Deserialize, Serialize};
@@ -417,6 +417,7 @@ impl Codec {
 const SCAN: u8 = 1;
 const STUB: u8 = 2;
 const LOOKUP: u8 = 3;
+const FORGET: u8 = 4;
 
 impl PhysicalExtensionCodec for Codec {
     fn try_decode(
@@ -431,6 +432,9 @@ impl PhysicalExtensionCodec for Codec {
             fence::check(&decoded)?;
             let lookup = LookupJoinExec::with_probe(&decoded, Arc::clone(probe))?;
             return Ok(Arc::new(lookup));
+        }
+        if let (&[FORGET], [input]) = (buf, inputs) {
+            return Ok(ForgetExec::above(Arc::clone(input)));
         }
         if !inputs.is_empty() {
             return exec_err!("a netabase leaf has no inputs");
@@ -460,6 +464,10 @@ impl PhysicalExtensionCodec for Codec {
             buf.push(LOOKUP);
             let join = lookup.without_probe()?;
             buf.extend(physical_plan_to_bytes_with_extension_codec(join, self)?);
+            return Ok(());
+        }
+        if node.is::<ForgetExec>() {
+            buf.push(FORGET);
             return Ok(());
         }
         if let Some(stub) = node.downcast_ref::<PlanStub>() {

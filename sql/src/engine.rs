@@ -31,6 +31,7 @@ use crate::error::{error_from_datafusion, invalid};
 use crate::functions::{LongLists, register_functions};
 use crate::local::blocking;
 use crate::memory::QueryPool;
+use crate::mended;
 use crate::not_in::NotIn;
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
@@ -107,9 +108,13 @@ impl Engine {
             .with_default_features()
             .with_type_planner(Arc::new(types))
             .with_analyzer_rule(Arc::new(LongLists))
+            .with_optimizer_rules(mended::optimizer_rules())
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
+        let builder = mended::analyzer_rules()
+            .into_iter()
+            .fold(builder, SessionStateBuilder::with_analyzer_rule);
         let builder = customize(builder).map_err(error_from_datafusion)?;
         let mut state = builder.build();
         extend(&mut state).map_err(error_from_datafusion)?;

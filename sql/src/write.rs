@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, SchemaRef, StringViewType};
+use arrow::datatypes::{BinaryViewType, ByteViewType, DataType, Field, SchemaRef, StringViewType};
 use hashbrown::{HashMap, HashSet};
 use netabase_store::arrow_row::Rows;
 use netabase_store::{Change, Error, KeyEncoder, TableDef};
@@ -294,14 +294,7 @@ fn conform(
                     column.data_type()
                 )));
             }
-            if !field.is_nullable() && column.null_count() > 0 {
-                let row = (0..column.len())
-                    .find(|row| column.is_null(*row))
-                    .unwrap_or(0);
-                let name = def.schema.index_of(field.name()).ok();
-                let name = name.map_or(field.name().as_str(), |column| def.column_name(column));
-                return Err(null_error(def, name, &origin.describe(number, row)));
-            }
+            refuse_null(def, field, column, |row| origin.describe(number, row))?;
         }
         let columns = batch.columns().to_vec();
         let batch = RecordBatch::try_new(Arc::clone(schema), columns).map_err(from_arrow)?;
@@ -309,6 +302,31 @@ fn conform(
         conforming.push(declared::checked(def, schema, batch, described)?);
     }
     Ok(conforming)
+}
+
+/// Fails with `InvalidInput` when whole rows have a NULL where none may be.
+pub(crate) fn refuse_nulls(def: &TableDef, batches: &[RecordBatch]) -> Result<(), Error> {
+    for batch in batches {
+        for (field, column) in def.schema.fields().iter().zip(batch.columns()) {
+            refuse_null(def, field, column, |_| String::new())?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_null(
+    def: &TableDef,
+    field: &Field,
+    column: &ArrayRef,
+    origin: impl FnOnce(usize) -> String,
+) -> Result<(), Error> {
+    if field.is_nullable() || column.null_count() == 0 {
+        return Ok(());
+    }
+    let row = (0..column.len()).find(|row| column.is_null(*row));
+    let name = def.schema.index_of(field.name()).ok();
+    let name = name.map_or(field.name().as_str(), |column| def.column_name(column));
+    Err(null_error(def, name, &origin(row.unwrap_or(0))))
 }
 
 /// A NULL where none may be.

@@ -24,6 +24,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
 use super::by_shard::ByShardExec;
+use crate::mended::ForgetExec;
 use crate::shard_scan::ShardScan;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -129,6 +130,7 @@ pub(super) fn lie_of(plan: &Plan) -> Option<Lie> {
     // Windows add columns behind those of their input.
     let passes = plan.is::<ByShardExec>()
         || plan.is::<CooperativeExec>()
+        || plan.is::<ForgetExec>()
         || plan.is::<LocalLimitExec>()
         || plan.is::<WindowAggExec>()
         || plan.is::<BoundedWindowAggExec>();

@@ -49,6 +49,7 @@ use crate::defer::Defer;
 use crate::filter_names::NamedFilters;
 use crate::index_rule::IndexAnswers;
 use crate::join_filter::JoinFilters;
+use crate::mended;
 use lie::{covers, lie_of, lies_alike};
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -75,6 +76,7 @@ impl CoLocate {
         if let Some(place) = place {
             rules.insert(place + 1, Arc::new(CoLocate));
         }
+        mended::insert_into(&mut rules);
         NamedFilters::replace_in(&mut rules);
         // DataFusion's own would let the joins tell that were co-located.
         JoinFilters::replace_in(&mut rules);

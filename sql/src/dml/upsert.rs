@@ -27,7 +27,7 @@ use crate::error::{error_from_datafusion, from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
 use crate::scoped::{Scoped, relation};
-use crate::write::{refuse_duplicates, without_duplicates};
+use crate::write::{refuse_duplicates, refuse_nulls, without_duplicates};
 
 /// How the proposed rows are called in DO UPDATE.
 const EXCLUDED: &str = "excluded";
@@ -47,6 +47,8 @@ pub(super) async fn insert(
     let whole = rows.iter().map(|rows| rules.complete(&given, rows));
     let whole = whole.collect::<Result<Vec<_>, _>>()?;
     let update = matches!(action, OnConflictAction::DoUpdate(_));
+    // A row has to be one before it is in conflict with another.
+    refuse_nulls(&def, &whole)?;
     let proposed = each_once(&def, whole, update).await?;
     let visible = def.visible_columns();
     let schema: SchemaRef = named_schema(&def)

@@ -1,5 +1,5 @@
-//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and the one that
-//! long lists become.
+//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and those that planning
+//! needs; and how DataFusion's own are read.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
@@ -7,6 +7,7 @@
 
 mod in_list;
 mod json;
+mod ranks;
 mod sample_hash;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::checked::register_checked;
+use crate::mended::Nullable;
 use in_list::IsListed;
 
 pub(crate) use in_list::LongLists;
@@ -28,7 +30,9 @@ pub(crate) use sample_hash::SampleHash;
 pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
+    session.register_expr_planner(Arc::new(ranks::Ranks))?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
     Ok(())
 }

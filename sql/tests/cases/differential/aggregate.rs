@@ -28,8 +28,7 @@ impl Maker<'_> {
             let ty = self.any_type();
             let key = self.value(&plain, ty, 1);
             let text = key.tree.text(Dialect::Ours);
-            // A number alone would mean a column of the SELECT.
-            if text.parse::<i64>().is_err() {
+            if !is_number(&text) {
                 keys.push(field(text, &key));
             }
         }
@@ -241,6 +240,13 @@ impl Maker<'_> {
             }
         }
     }
+}
+
+/// Whether it is a whole number alone, in parentheses or with signs. SQLite reads some of these as the place of
+/// a column in the SELECT, PostgreSQL all of them, of which it refuses the large ones.
+fn is_number(text: &str) -> bool {
+    let sign = |c: char| matches!(c, '(' | ')' | '-' | ' ');
+    text.trim_matches(sign).parse::<u64>().is_ok()
 }
 
 fn call(name: &str, of: &Value, distinct: &str) -> String {

@@ -3,7 +3,8 @@
 //! Where the dialects differ: INSERT replaces the row of the same key here, which is `OR REPLACE` in
 //! SQLite; a key that one statement gives twice, or a row that one UPDATE … FROM finds twice, is a
 //! conflict here, while SQLite takes any of them, so that keys are told apart before; columns of the
-//! key cannot be updated here.
+//! key cannot be updated here; a subquery of SET sees the rows that SQLite has updated so far, and all
+//! rows as they were here, so that it reads other tables.
 
 use super::expr::{Maker, Scope, Value, fields_of};
 use super::schema::{self, Column, TAME, Table};
@@ -213,9 +214,13 @@ impl Maker<'_> {
             false => None,
         };
         let mut set = Vec::new();
+        let changing = Scope {
+            changed: Some(table.name.clone()),
+            ..scope.clone()
+        };
         for column in table.rest() {
             if self.dice.percent(40) || set.is_empty() {
-                let value = self.fitting(&scope, column);
+                let value = self.fitting(&changing, column);
                 set.push(sql![format!("{} = ", column.name), value]);
             }
         }

@@ -35,6 +35,10 @@ pub(super) struct Scope {
     pub(super) key: Option<Vec<String>>,
     /// Whether there are no subqueries.
     pub(super) plain: bool,
+    /// Whether all rows of two relations are paired already.
+    pub(super) crossed: bool,
+    /// The table that an UPDATE changes, where subqueries must not read it.
+    pub(super) changed: Option<String>,
     /// Whether this is a WHERE: the planner takes EXISTS and IN of a query nowhere else.
     pub(super) filters: bool,
 }

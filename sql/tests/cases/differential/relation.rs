@@ -5,6 +5,8 @@
 //! SQLite and an error here, so that these aggregate, or are cut to one row; a name in USING that the left
 //! side has twice is the first of them in SQLite and an error here. Of RIGHT and FULL JOIN … USING no name
 //! without a table is read: DataFusion takes the left side's, which may be NULL.
+//!
+//! Of one FROM at most two relations are paired row by row, so that no statement is large.
 
 use super::expr::{Field, Maker, Scope, Value, fields_of};
 use super::query::Query;
@@ -37,9 +39,13 @@ impl Maker<'_> {
         let pair = self.equal_pair(&scope.fields, &more.fields);
         let named = |field: &&Field| field.text.ends_with(".k");
         let once = scope.fields.iter().filter(named).count() == 1;
+        if pair.is_none() && scope.crossed {
+            return Tree::nothing();
+        }
         scope.fields.extend(more.fields);
         scope.key = key;
         let Some((a, b)) = pair else {
+            scope.crossed = true;
             return sql![" CROSS JOIN ", right].optional();
         };
         // RIGHT and FULL JOIN take no USING here: its column would be NULL where the left side is.
@@ -47,12 +53,16 @@ impl Maker<'_> {
         if names_both && once && a.ends_with(".k") && b.ends_with(".k") && self.dice.percent(25) {
             return sql![kind, right, " USING (k)"].optional();
         }
-        if self.dice.percent(6) {
+        if self.dice.percent(6) && !scope.crossed {
+            scope.crossed = true;
             return sql![" CROSS JOIN ", right].optional();
         }
-        let on = match self.dice.percent(90) {
+        let on = match self.dice.percent(90) || scope.crossed {
             true => sql![format!("{a} = {b}")],
-            false => sql!["TRUE"],
+            false => {
+                scope.crossed = true;
+                sql!["TRUE"]
+            }
         };
         let plain = Scope {
             plain: true,
@@ -147,7 +157,8 @@ impl Maker<'_> {
         let alias = self.name("s");
         let fields = fields_of(&table, &alias);
         let of_type: Vec<&Field> = fields.iter().filter(|field| field.ty == ty).collect();
-        if of_type.is_empty() || ty == Type::Blob {
+        let changes = scope.changed.as_ref() == Some(&table.name);
+        if of_type.is_empty() || ty == Type::Blob || changes {
             return self.leaf(scope, ty);
         }
         let field = self.dice.pick(&of_type).clone();

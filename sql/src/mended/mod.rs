@@ -1,0 +1,49 @@
+//! Where DataFusion's planner answers wrongly, and what stands in its place.
+//!
+//! Each module is about one mistake: it says which, and how the plan is kept right. What becomes right in a
+//! newer release goes from here. Invariant: a mended plan gives what SQL says; where nothing is wrong, a
+//! plan stays as it was.
+//!
+//! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
+
+mod forget;
+mod nullable;
+mod totals;
+mod unions;
+mod windows;
+
+use std::sync::Arc;
+
+use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+
+pub use forget::ForgetExec;
+pub(crate) use nullable::Nullable;
+
+type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
+type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+
+/// DataFusion's optimizer rules, the wrong ones replaced.
+pub(crate) fn optimizer_rules() -> Rules {
+    let mut rules = Optimizer::new().rules;
+    for rule in &mut rules {
+        if rule.name() == totals::INSTEAD_OF {
+            *rule = Arc::new(totals::Totals::default());
+        }
+    }
+    rules
+}
+
+/// Rules that come after DataFusion's own analysis.
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 2] {
+    [
+        Arc::new(nullable::NullableSubqueries),
+        Arc::new(unions::NamedAlike),
+    ]
+}
+
+/// Puts the rules for finished plans in their places.
+pub(crate) fn insert_into(rules: &mut PhysicalRules) {
+    forget::Forget::insert_into(rules);
+    rules.push(Arc::new(windows::Yielding));
+}

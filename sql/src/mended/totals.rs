@@ -1,0 +1,56 @@
+//! Filters over an aggregate that has a row although nothing is below it.
+//!
+//! `SELECT count(*) FROM t HAVING 1 > 2` gives no row. DataFusion pushes a condition without columns below
+//! any aggregate; an aggregate without groups then counts no rows, and gives that as a row. The grand
+//! total of `ROLLUP` is such a row, too. A condition that is another one each time (`random() < 0.5`) is
+//! asked once for each group above an aggregate or a window, and for each row below, where it must not be.
+//!
+//! Invariant: such filters stay where they are written; all others are DataFusion's.
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+/// The rule that this one replaces.
+pub(super) const INSTEAD_OF: &str = "push_down_filter";
+
+/// Pushes filters down but where that changes the answer. See the module.
+#[derive(Debug, Default)]
+pub(super) struct Totals(PushDownFilter);
+
+impl OptimizerRule for Totals {
+    fn name(&self) -> &str {
+        INSTEAD_OF
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match &plan {
+            LogicalPlan::Filter(filter) if stays(filter) => Ok(Transformed::no(plan)),
+            _ => self.0.rewrite(plan, config),
+        }
+    }
+}
+
+fn stays(filter: &Filter) -> bool {
+    match filter.input.as_ref() {
+        LogicalPlan::Aggregate(aggregate) => has_total(aggregate) || filter.predicate.is_volatile(),
+        LogicalPlan::Window(_) => filter.predicate.is_volatile(),
+        _ => false,
+    }
+}
+
+/// Whether it has a row for no rows. None of its columns can then be asked for further below.
+fn has_total(aggregate: &Aggregate) -> bool {
+    let is_set = |expr: &Expr| matches!(expr, Expr::GroupingSet(_));
+    aggregate.group_expr.is_empty() || aggregate.group_expr.iter().any(is_set)
+}
