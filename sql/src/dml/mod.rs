@@ -9,12 +9,14 @@
 
 mod assign;
 mod change;
+mod decide;
 mod insert;
 mod merge;
 mod returning;
 mod rewrite;
 mod rows;
 mod rules;
+mod typed;
 mod unique;
 mod upsert;
 
