@@ -155,8 +155,33 @@ pub(crate) fn checked(
     rows: RecordBatch,
     origin: impl Fn(usize) -> String,
 ) -> Result<RecordBatch, Error> {
+    checked_at(def, (schema, |_| true), rows, origin)
+}
+
+/// The same for rows that have these columns of the table, in this order.
+pub(crate) fn checked_given(
+    def: &TableDef,
+    given: &[usize],
+    rows: RecordBatch,
+    origin: impl Fn(usize) -> String,
+) -> Result<RecordBatch, Error> {
+    if !has_kinds(&def.schema) {
+        return Ok(rows);
+    }
+    let schema = def.schema.project(given).map_err(from_arrow)?;
+    checked(def, &schema, rows, origin)
+}
+
+/// The same for the columns at some places.
+pub(crate) fn checked_at(
+    def: &TableDef,
+    (schema, chosen): (&Schema, impl Fn(usize) -> bool),
+    rows: RecordBatch,
+    origin: impl Fn(usize) -> String,
+) -> Result<RecordBatch, Error> {
     let mut columns = None;
-    for (place, (field, column)) in schema.fields().iter().zip(rows.columns()).enumerate() {
+    let places = schema.fields().iter().zip(rows.columns()).enumerate();
+    for (place, (field, column)) in places.filter(|(place, _)| chosen(*place)) {
         let Some(kind) = Kind::of(field) else {
             continue;
         };
@@ -165,10 +190,11 @@ pub(crate) fn checked(
         };
         let wrong = |row: usize, why: String| {
             let value: String = texts.value(row).chars().take(SHOWN_CHARS).collect();
+            let named = def.schema.index_of(field.name()).ok();
+            let name = named.map_or(field.name().as_str(), |column| def.column_name(column));
             invalid(format!(
-                "{}column \"{}\" of table \"{}\" is {kind}, which \"{value}\" is not: {why}",
+                "{}column \"{name}\" of table \"{}\" is {kind}, which \"{value}\" is not: {why}",
                 origin(row),
-                field.name(),
                 def.name
             ))
         };

@@ -172,6 +172,12 @@ fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     Ok(checked)
 }
 
+/// The same for one expression whose types are known.
+pub(crate) fn checked_arithmetic(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    let checked = expr.transform_up(|expr| check(expr, schema))?;
+    Ok(checked.data)
+}
+
 fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {

@@ -13,7 +13,7 @@ mod sum;
 
 use std::sync::Arc;
 
-pub(crate) use arithmetic::CheckedArithmetic;
+pub(crate) use arithmetic::{CheckedArithmetic, checked_arithmetic};
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};

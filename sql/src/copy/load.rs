@@ -146,9 +146,10 @@ impl Job {
         gathering.finish()
     }
 
-    /// Whole rows of the table, by its rules: defaults, generated columns, checks.
+    /// Whole rows of the table, by its rules: defaults, generated columns, checks. Its declared types
+    /// were checked by who knows the lines.
     fn complete(&self, part: &Part) -> Result<RecordBatch, Error> {
-        let whole = self.rules.complete(&part.given, &part.rows)?;
+        let whole = self.rules.complete_kept(&part.given, &part.rows)?;
         RecordBatch::try_new(Arc::clone(&self.schema), whole.columns().to_vec()).map_err(from_arrow)
     }
 
@@ -189,6 +190,9 @@ struct Gathering<'a> {
 
 impl Gathering<'_> {
     fn take(&mut self, mut part: Part, path: &FilePath) -> Result<(), Error> {
+        let described = |row| part.place.describe(path, row);
+        let def = &self.job.owner.def;
+        part.rows = declared::checked_given(def, &part.given, part.rows.clone(), described)?;
         part.rows = self.job.complete(&part).map_err(|error| {
             let text = format!("{}: {error}; nothing was written", path.display());
             Error::new(error.kind(), text)
@@ -242,9 +246,7 @@ impl Gathering<'_> {
             return Ok(());
         };
         self.job.statement.check()?;
-        let described = |row| place.describe(path, row);
-        let rows = declared::checked(def, &def.schema, rows.clone(), described)?;
-        sink.push(&rows).map_err(|error| in_bulk(path, &error))?;
+        sink.push(rows).map_err(|error| in_bulk(path, &error))?;
         self.loaded += rows.num_rows() as u64;
         Ok(())
     }

@@ -7,13 +7,13 @@
 //!
 //! Non-goal: values that do not fit (overflow, text that is no number) fail in the cast itself.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{ExprSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use netabase_store::{Error, TableDef};
 
 use crate::error::{error_from_datafusion, invalid};
-use crate::sql_types::in_sql;
+use crate::sql_type::type_name;
 use crate::write::null_error;
 
 /// Refuses rows for these columns of a table whose values would be changed by a cast.
@@ -26,10 +26,10 @@ pub(crate) fn check_assignments(
         return Ok(());
     };
     let source = projection.input.as_ref();
-    for (column, expr) in given.iter().zip(&projection.expr) {
-        let field = def.schema.fields().get(*column);
+    for (&place, expr) in given.iter().zip(&projection.expr) {
+        let field = def.schema.fields().get(place);
         let target = field.map_or(&DataType::Null, |field| field.data_type());
-        let name = def.column_name(*column);
+        let name = def.column_name(place);
         let Some(column) = source_column(expr) else {
             continue;
         };
@@ -37,14 +37,7 @@ pub(crate) fn check_assignments(
             .schema()
             .field_from_column(column)
             .map_err(error_from_datafusion)?;
-        if changes_values(from.data_type(), target) {
-            return Err(refused(
-                def,
-                name,
-                target,
-                &format!("{} values", in_sql(&from.data_type().to_string())),
-            ));
-        }
+        check_value(def, place, from.data_type())?;
         if let (LogicalPlan::Values(values), Some(position)) =
             (source, source.schema().maybe_index_of_column(column))
         {
@@ -61,6 +54,17 @@ pub(crate) fn check_assignments(
     Ok(())
 }
 
+/// Refuses values of a type for a column of a table, if the cast to its type would change them.
+pub(super) fn check_value(def: &TableDef, column: usize, from: &DataType) -> Result<(), Error> {
+    let field = def.schema.fields().get(column);
+    let target = field.map_or(&DataType::Null, |field| field.data_type());
+    if !changes_values(from, target) {
+        return Ok(());
+    }
+    let what = format!("{} values", type_name(from));
+    Err(refused(def, def.column_name(column), target, &what))
+}
+
 /// A NULL in VALUES.
 fn is_null(expr: &Expr) -> bool {
     match expr {
@@ -75,7 +79,7 @@ fn refused(def: &TableDef, column: &str, target: &DataType, what: &str) -> Error
         "column \"{column}\" of table \"{}\" is {}: {what} would be changed; write the CAST you \
          want in a SELECT",
         def.name,
-        in_sql(&target.to_string())
+        type_name(target)
     ))
 }
 
@@ -111,7 +115,15 @@ fn changed_literal(expr: &Expr) -> Option<String> {
 }
 
 /// Whether a cast between the types may succeed with another value.
-fn changes_values(from: &DataType, to: &DataType) -> bool {
+pub(super) fn changes_values(from: &DataType, to: &DataType) -> bool {
+    match (items_of(from), items_of(to)) {
+        (Some(from), Some(to)) => return changes_values(from.data_type(), to.data_type()),
+        (None, Some(to)) => return changes_values(from, to.data_type()),
+        _ => {}
+    }
+    if let (DataType::Struct(from), DataType::Struct(to)) = (from, to) {
+        return changes_fields(from, to);
+    }
     let fraction = from.is_floating()
         || matches!(
             from,
@@ -126,4 +138,30 @@ fn changes_values(from: &DataType, to: &DataType) -> bool {
         || (number(from) && *to == DataType::Boolean)
         || (number(from) && to.is_temporal())
         || (from.is_temporal() && number(to))
+}
+
+/// What a list is made of; the entries of a map.
+fn items_of(list: &DataType) -> Option<&FieldRef> {
+    match list {
+        DataType::List(items)
+        | DataType::LargeList(items)
+        | DataType::ListView(items)
+        | DataType::LargeListView(items)
+        | DataType::FixedSizeList(items, _)
+        | DataType::Map(items, _) => Some(items),
+        _ => None,
+    }
+}
+
+/// The same for structs, whose fields are cast by name if they have one in common, or else by place.
+fn changes_fields(from: &Fields, to: &Fields) -> bool {
+    let named = |to: &Field| from.iter().find(|from| from.name() == to.name());
+    let by_name = to.iter().any(|to| named(to).is_some());
+    to.iter().enumerate().any(|(place, to)| {
+        let from = match by_name {
+            true => named(to),
+            false => from.get(place),
+        };
+        from.is_some_and(|from| changes_values(from.data_type(), to.data_type()))
+    })
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ConflictTarget, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert,
-    Query, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
+    ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
+    OnInsert, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
 };
 use netabase_store::{Error, TableDef};
 
@@ -183,6 +183,46 @@ fn columns_by_place(def: &TableDef, width: usize) -> Vec<usize> {
     }
 }
 
+/// The columns that a list names; those that so many values are for, if it is empty.
+pub(super) fn columns_for(
+    def: &TableDef,
+    names: &[ObjectName],
+    width: usize,
+) -> Result<Vec<usize>, Error> {
+    match names.is_empty() {
+        true => Ok(columns_by_place(def, width)),
+        false => listed_columns(def, names),
+    }
+}
+
+/// The values of a row with the columns that they are for. What DEFAULT means is written out, and
+/// generated columns, which have no values, are left out.
+pub(super) fn filled(
+    def: &TableDef,
+    columns: &[usize],
+    values: Vec<Expr>,
+) -> Result<Vec<(usize, Expr)>, Error> {
+    if values.len() != columns.len() {
+        return Err(invalid(format!(
+            "a row has {} values for {} columns of table \"{}\": {}",
+            values.len(),
+            columns.len(),
+            def.name,
+            names(def, columns)
+        )));
+    }
+    let mut filled = Vec::with_capacity(columns.len());
+    for (&column, value) in columns.iter().zip(values) {
+        match (is_generated(def, column), is_default(&value)) {
+            (true, true) => {}
+            (true, false) => return Err(generated_error(def, column)),
+            (false, true) => filled.push((column, default_of(def, column)?)),
+            (false, false) => filled.push((column, value)),
+        }
+    }
+    Ok(filled)
+}
+
 /// Writes out what DEFAULT means, and returns the columns that have values; generated ones have none.
 fn fill_values(
     def: &TableDef,
@@ -195,25 +235,8 @@ fn fill_values(
     let width = values.rows.first().map_or(0, |row| row.content.len());
     let columns = listed.unwrap_or_else(|| columns_by_place(def, width));
     for row in &mut values.rows {
-        if row.content.len() != columns.len() {
-            return Err(invalid(format!(
-                "a row has {} values for {} columns of table \"{}\": {}",
-                row.content.len(),
-                columns.len(),
-                def.name,
-                names(def, &columns)
-            )));
-        }
-        let mut kept = Vec::with_capacity(columns.len());
-        for (column, value) in columns.iter().zip(std::mem::take(&mut row.content)) {
-            match (is_generated(def, *column), is_default(&value)) {
-                (true, true) => {}
-                (true, false) => return Err(generated_error(def, *column)),
-                (false, true) => kept.push(default_of(def, *column)?),
-                (false, false) => kept.push(value),
-            }
-        }
-        row.content = kept;
+        let filled = filled(def, &columns, std::mem::take(&mut row.content))?;
+        row.content = filled.into_iter().map(|(_, value)| value).collect();
     }
     let has_values = columns.iter().filter(|column| !is_generated(def, **column));
     Ok(has_values.copied().collect())

@@ -8,19 +8,23 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch, is_null, not};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
+use datafusion::logical_expr::{LogicalPlan, lit};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction,
-    MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias,
-    TableFactor, TableWithJoins, Value, WildcardAdditionalOptions,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
+    MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias, TableFactor,
+    TableWithJoins, Value, WildcardAdditionalOptions,
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
+use super::decide::{CLAUSE, decided, refuse_subqueries};
+use super::insert::{columns_for, filled};
 use super::rewrite::{
-    Changed, alias_of, all_of, arrow_cast, assigned, case, column, default_of, generated_error,
-    is_default, is_generated, item, keyed, listed_column, null, number, select, writable_columns,
+    Changed, alias_of, all_of, assigned, case, column, default_of, equal, is_generated, item,
+    keyed, null, number, select,
 };
+use super::typed::{Typed, projected};
 use super::{RowRules, collect, plan_query};
 use crate::ddl;
 use crate::engine::Engine;
@@ -32,8 +36,6 @@ use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 
 /// Is true in every row of the source.
 const PRESENT: &str = "$present";
-/// The number of the clause that decides; 0 for none.
-const CLAUSE: &str = "$clause";
 
 /// `MERGE`.
 pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error> {
@@ -56,27 +58,42 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
         label: changed.label(),
         source: source_label(&merge.source)?,
     };
+    refuse_subqueries(&merge.clauses)?;
     let actions = actions(&merge.clauses);
-    let query = pairs.query(merge.source, *merge.on, merge.clauses)?;
+    let (query, values) = pairs.query(merge.source, *merge.on, merge.clauses)?;
     let plan = plan_query(engine, query, None, &deadline).await?;
+    let plan = pairs.rows(decided(plan, &pairs.source)?, &values)?;
     let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;
     let rules = RowRules::of(engine, &def)?;
     let given = pairs.given();
-    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    let visible: Vec<usize> = given
+        .iter()
+        .copied()
+        .filter(|c| !def.is_hidden(*c))
+        .collect();
+    let (mut written, mut changed, mut removed) = (Vec::new(), Vec::new(), Vec::new());
     for batch in rows {
-        let (rows, gone) = split(&batch, &actions)?;
-        written.push(whole(&def, &rules, &given, &rows)?);
-        removed.push(gone);
+        let of = |action| chosen(&batch, &actions, action);
+        // A hidden key is made for new rows.
+        let new = of(Action::Insert)?
+            .project(&places_of(&given, &visible))
+            .map_err(from_arrow)?;
+        written.push(rules.complete(&visible, &new)?);
+        let updated = rules.complete(&given, &of(Action::Update)?)?;
+        changed.push(updated.clone());
+        written.push(updated);
+        removed.push(of(Action::Remove)?);
     }
-    let key = |column: &usize| given.iter().position(|given| given == column);
-    let key: Vec<usize> = def.primary_key.iter().filter_map(key).collect();
+    let key = places_of(&given, &def.primary_key);
     let work = {
         let def = Arc::clone(&def);
         move || {
             let removed = key_batches(&def, &removed, &key)?;
-            let written_keys = key_batches(&def, &written, &def.primary_key)?;
-            let all = [written_keys, removed.clone()].concat();
-            refuse_duplicates(&def, &all, &NoOrigin).map_err(twice)?;
+            let keys = |rows: &[RecordBatch]| key_batches(&def, rows, &def.primary_key);
+            let old = [keys(&changed)?, removed.clone()].concat();
+            refuse_duplicates(&def, &old, &NoOrigin).map_err(twice)?;
+            let all = [keys(&written)?, removed.clone()].concat();
+            refuse_duplicates(&def, &all, &NoOrigin)?;
             Ok::<_, Error>((written, removed))
         }
     };
@@ -87,33 +104,10 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
     Output::written(receipt, scans)
 }
 
-/// Completes rows, of which those that are new may lack a hidden key.
-fn whole(
-    def: &TableDef,
-    rules: &RowRules,
-    given: &[usize],
-    rows: &RecordBatch,
-) -> Result<RecordBatch, Error> {
-    let hidden = |column: &usize| def.is_hidden(*column);
-    let Some(place) = given.iter().position(hidden) else {
-        return rules.complete(given, rows);
-    };
-    let is_new = is_null(rows.column(place)).map_err(from_arrow)?;
-    let is_old = not(&is_new).map_err(from_arrow)?;
-    let old = filter_record_batch(rows, &is_old).map_err(from_arrow)?;
-    let new = filter_record_batch(rows, &is_new).map_err(from_arrow)?;
-    let kept: Vec<usize> = (0..given.len()).filter(|other| *other != place).collect();
-    let visible: Vec<usize> = given
-        .iter()
-        .filter(|column| !hidden(column))
-        .copied()
-        .collect();
-    let new = new.project(&kept).map_err(from_arrow)?;
-    let parts = [
-        rules.complete(given, &old)?,
-        rules.complete(&visible, &new)?,
-    ];
-    concat_batches(&parts[0].schema(), &parts).map_err(from_arrow)
+/// Where some columns are among others.
+fn places_of(columns: &[usize], wanted: &[usize]) -> Vec<usize> {
+    let place = |column: &usize| columns.iter().position(|other| other == column);
+    wanted.iter().filter_map(place).collect()
 }
 
 fn twice(error: Error) -> Error {
@@ -128,14 +122,16 @@ fn twice(error: Error) -> Error {
 /// What a clause does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    Write,
+    Insert,
+    Update,
     Remove,
 }
 
 fn actions(clauses: &[MergeClause]) -> Vec<Action> {
     let action = |clause: &MergeClause| match &clause.action {
         MergeAction::Delete { .. } => Action::Remove,
-        MergeAction::Insert(_) | MergeAction::Update(_) => Action::Write,
+        MergeAction::Insert(_) => Action::Insert,
+        MergeAction::Update(_) => Action::Update,
     };
     clauses.iter().map(action).collect()
 }
@@ -173,55 +169,58 @@ impl Pairs {
             .collect()
     }
 
-    /// The rows that a clause decides about, behind the number of that clause.
+    /// A query over the pairs: which clause decides about each, what the row of the table is, and the
+    /// values that the clauses have, by clause and column. Values are asked for where their clause
+    /// decides; [`decided`] fills in which one that is.
     fn query(
         &self,
         source: TableFactor,
         on: Expr,
         clauses: Vec<MergeClause>,
-    ) -> Result<Query, Error> {
-        let has = |kinds: &[MergeClauseKind]| {
-            let mut clauses = clauses.iter();
-            clauses.any(|clause| kinds.contains(&clause.clause_kind))
-        };
-        let new = has(&[
-            MergeClauseKind::NotMatched,
-            MergeClauseKind::NotMatchedByTarget,
-        ]);
-        let on = JoinConstraint::On(on);
-        let join = match (new, has(&[MergeClauseKind::NotMatchedBySource])) {
-            (true, true) => JoinOperator::FullOuter(on),
-            (true, false) => JoinOperator::Left(on),
-            (false, true) => JoinOperator::Right(on),
-            (false, false) => JoinOperator::Inner(on),
-        };
-        let from = self.joined(source, join)?;
+    ) -> Result<(Query, Values), Error> {
+        let from = self.joined(source, join_of(on, &clauses))?;
         let mut decisions = Vec::with_capacity(clauses.len());
-        let mut rows = Vec::with_capacity(clauses.len());
-        for clause in clauses {
+        let mut values = Values::new();
+        let mut projection = Vec::new();
+        for (clause, place) in clauses.into_iter().zip(1..) {
             let decides = self.kind(clause.clause_kind)?;
-            decisions.push(all_of(decides.into_iter().chain(clause.predicate)));
-            rows.push(self.row(clause.clause_kind, clause.action)?);
-        }
-        let numbers = decisions.iter().cloned().zip((1..).map(number));
-        let mut projection = vec![item(case(numbers.collect(), number(0)), CLAUSE)];
-        for column in self.given() {
-            let data_type = self.def.schema.field(column).data_type();
-            let mut branches = Vec::with_capacity(decisions.len());
-            for (decides, row) in decisions.iter().zip(&mut rows) {
-                let value = row.get_mut(column).and_then(Option::take);
-                let value = value.unwrap_or_else(|| self.old(column));
-                branches.push((decides.clone(), arrow_cast(value, data_type)?));
+            let decides = all_of(decides.into_iter().chain(clause.predicate));
+            decisions.push((decides, number(place)));
+            let mut row = self.row(clause.clause_kind, clause.action)?;
+            for given in self.given() {
+                let Some(value) = row.get_mut(given).and_then(Option::take) else {
+                    continue;
+                };
+                let chosen = equal(column(&self.source, CLAUSE), number(place));
+                let value = case(vec![(chosen, value)], null());
+                projection.push(item(value, &value_name(place, given)));
+                values.push((place, given));
             }
-            let name = self.def.column_name(column);
-            projection.push(item(case(branches, null()), name));
         }
-        let any = decisions.into_iter().reduce(|left, right| Expr::BinaryOp {
-            left: Box::new(left),
-            op: BinaryOperator::Or,
-            right: Box::new(right),
-        });
-        select(projection, vec![from], any)
+        for column in self.given() {
+            projection.push(item(self.old(column), &old_name(column)));
+        }
+        projection.insert(0, item(case(decisions, number(0)), CLAUSE));
+        Ok((select(projection, vec![from], None)?, values))
+    }
+
+    /// The rows that the clauses make, behind the number of the clause.
+    fn rows(&self, query: LogicalPlan, values: &Values) -> Result<LogicalPlan, Error> {
+        let rows = Typed::of(&self.def, &query);
+        let clause = rows.column(CLAUSE)?;
+        let mut row = vec![clause.clone().alias(CLAUSE)];
+        for column in self.given() {
+            let mut branches = Vec::new();
+            for (number, _) in values.iter().filter(|(_, other)| *other == column) {
+                let chosen = clause
+                    .clone()
+                    .eq(lit(i64::try_from(*number).unwrap_or_default()));
+                branches.push((chosen, rows.value(column, &value_name(*number, column))?));
+            }
+            let value = Typed::case(branches, rows.column(&old_name(column))?);
+            row.push(value.alias(self.def.column_name(column)));
+        }
+        projected(query, row)
     }
 
     /// The source, with a column that tells whether it is there, and the table.
@@ -234,6 +233,7 @@ impl Pairs {
         let items = vec![
             SelectItem::Wildcard(WildcardAdditionalOptions::default()),
             item(present, PRESENT),
+            item(number(0), CLAUSE),
         ];
         let source = TableWithJoins {
             relation: source,
@@ -322,25 +322,7 @@ impl Pairs {
         let (Some(values), None) = (rows.next(), rows.next()) else {
             return Err(invalid("INSERT in MERGE takes one row of values"));
         };
-        let columns = match insert.columns.is_empty() {
-            true => match values.len() == writable_columns(def).len() {
-                true => writable_columns(def),
-                false => def.visible_columns(),
-            },
-            false => {
-                let names = insert.columns.iter();
-                names
-                    .map(|name| listed_column(def, name))
-                    .collect::<Result<_, _>>()?
-            }
-        };
-        if columns.len() != values.len() {
-            return Err(invalid(format!(
-                "INSERT in MERGE has {} values for {} columns",
-                values.len(),
-                columns.len()
-            )));
-        }
+        let columns = columns_for(def, &insert.columns, values.len())?;
         // What is not listed has its default, and a hidden key is made.
         let mut row: Vec<Option<Expr>> = vec![None; def.schema.fields().len()];
         for column in self.given() {
@@ -348,13 +330,7 @@ impl Pairs {
                 *place = Some(default_of(def, column)?);
             }
         }
-        for (column, value) in columns.into_iter().zip(values) {
-            let value = match (is_generated(def, column), is_default(&value)) {
-                (true, true) => continue,
-                (true, false) => return Err(generated_error(def, column)),
-                (false, true) => default_of(def, column)?,
-                (false, false) => value,
-            };
+        for (column, value) in filled(def, &columns, values)? {
             if let Some(place) = row.get_mut(column) {
                 *place = Some(value);
             }
@@ -363,19 +339,46 @@ impl Pairs {
     }
 }
 
-/// The rows to write, and those to remove; the number of the clause is cut off.
-fn split(batch: &RecordBatch, actions: &[Action]) -> Result<(RecordBatch, RecordBatch), Error> {
+/// How source and table are joined, so that the pairs are there that the clauses are about.
+fn join_of(on: Expr, clauses: &[MergeClause]) -> JoinOperator {
+    let has = |kinds: &[MergeClauseKind]| {
+        let mut clauses = clauses.iter();
+        clauses.any(|clause| kinds.contains(&clause.clause_kind))
+    };
+    let new = has(&[
+        MergeClauseKind::NotMatched,
+        MergeClauseKind::NotMatchedByTarget,
+    ]);
+    let on = JoinConstraint::On(on);
+    match (new, has(&[MergeClauseKind::NotMatchedBySource])) {
+        (true, true) => JoinOperator::FullOuter(on),
+        (true, false) => JoinOperator::Left(on),
+        (false, true) => JoinOperator::Right(on),
+        (false, false) => JoinOperator::Inner(on),
+    }
+}
+
+/// Which clauses have values for which columns.
+type Values = Vec<(usize, usize)>;
+
+fn value_name(clause: usize, column: usize) -> String {
+    format!("$value{clause}_{column}")
+}
+
+fn old_name(column: usize) -> String {
+    format!("$old{column}")
+}
+
+/// The rows that clauses of a kind decide about; the number of the clause is cut off.
+fn chosen(batch: &RecordBatch, actions: &[Action], wanted: Action) -> Result<RecordBatch, Error> {
     let clauses = batch.column(0).as_primitive::<Int64Type>();
     let all: Vec<usize> = (1..batch.num_columns()).collect();
     let rows = batch.project(&all).map_err(from_arrow)?;
-    let of = |wanted: Action| {
-        let chosen = clauses.iter().map(|clause| {
-            let place = clause.and_then(|clause| usize::try_from(clause).ok());
-            let action = place.and_then(|place| actions.get(place.checked_sub(1)?));
-            Some(action == Some(&wanted))
-        });
-        let chosen: BooleanArray = chosen.collect();
-        filter_record_batch(&rows, &chosen).map_err(from_arrow)
-    };
-    Ok((of(Action::Write)?, of(Action::Remove)?))
+    let chosen = clauses.iter().map(|clause| {
+        let place = clause.and_then(|clause| usize::try_from(clause).ok());
+        let action = place.and_then(|place| actions.get(place.checked_sub(1)?));
+        Some(action == Some(&wanted))
+    });
+    let chosen: BooleanArray = chosen.collect();
+    filter_record_batch(&rows, &chosen).map_err(from_arrow)
 }

@@ -9,12 +9,14 @@
 
 mod assign;
 mod change;
+mod decide;
 mod insert;
 mod merge;
 mod returning;
 mod rewrite;
 mod rows;
 mod rules;
+mod typed;
 mod unique;
 mod upsert;
 
@@ -44,7 +46,6 @@ pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, 
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
 use crate::cluster::{BulkSink, WriteReceipt};
 use crate::deadline::Deadline;
-use crate::declared;
 use crate::engine::{Engine, refuse_writes};
 use crate::error::{capacity, error_from_datafusion, from_arrow, interrupted, invalid};
 use crate::local::blocking;
@@ -438,8 +439,7 @@ async fn send(
         .collect();
     let renamed = RecordBatch::try_new(Arc::new(Schema::new(nullable)), rows.columns().to_vec())
         .map_err(from_arrow)?;
-    let checked = declared::checked(def, &def.schema, renamed, |_| String::new())?;
-    Ok(match to.send(checked).await {
+    Ok(match to.send(renamed).await {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     })

@@ -6,7 +6,6 @@
 
 use std::ops::ControlFlow;
 
-use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
@@ -171,19 +170,6 @@ pub(crate) fn parse_expr(text: &str) -> Result<Expr, Error> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
     let parsed = parser.and_then(|mut parser| parser.parse_expr());
     parsed.map_err(|error| error_from_datafusion(DataFusionError::from(error)))
-}
-
-/// `arrow_cast(expr, 'type')`: a cast to a type that SQL may have no name for.
-pub(crate) fn arrow_cast(expr: Expr, to: &DataType) -> Result<Expr, Error> {
-    let mut call = parse_expr(&format!("arrow_cast(1, '{to}')"))?;
-    if let Expr::Function(function) = &mut call
-        && let datafusion::sql::sqlparser::ast::FunctionArguments::List(list) = &mut function.args
-        && let Some(datafusion::sql::sqlparser::ast::FunctionArg::Unnamed(first)) =
-            list.args.first_mut()
-    {
-        *first = datafusion::sql::sqlparser::ast::FunctionArgExpr::Expr(expr);
-    }
-    Ok(call)
 }
 
 /// `CASE WHEN … THEN … END`, with the conditions in order.

@@ -24,6 +24,8 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
 use netabase_store::{Error, TableDef};
 
+use crate::checked::checked_arithmetic;
+use crate::declared;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, from_arrow, invalid};
 
@@ -91,9 +93,20 @@ impl RowRules {
     }
 
     /// Whole rows out of rows that have these columns of the table, in this order, with the types of
-    /// the table. Fails with `InvalidInput` for a row that a check refuses, and with whatever an
-    /// expression fails with.
+    /// the table; values are brought into the form in which they are kept before anything is computed
+    /// from them. Fails with `InvalidInput` for a row that a check or a declared type refuses, and with
+    /// whatever an expression fails with.
     pub(crate) fn complete(
+        &self,
+        given: &[usize],
+        rows: &RecordBatch,
+    ) -> Result<RecordBatch, Error> {
+        let kept = declared::checked_given(&self.def, given, rows.clone(), |_| String::new())?;
+        self.complete_kept(given, &kept)
+    }
+
+    /// The same for rows whose values have the form in which they are kept.
+    pub(crate) fn complete_kept(
         &self,
         given: &[usize],
         rows: &RecordBatch,
@@ -107,20 +120,33 @@ impl RowRules {
                 None => self.missing(column, count)?,
             });
         }
-        let mut whole = self.batch(columns.clone(), count)?;
+        let defaults = |column: usize| !given.contains(&column);
+        let mut whole = self.kept(defaults, self.batch(columns, count)?)?;
         if !self.generated.is_empty() {
+            let mut columns = whole.columns().to_vec();
             for (column, value) in &self.generated {
                 let values = evaluated(value, &whole).map_err(error_from_datafusion)?;
                 if let Some(place) = columns.get_mut(*column) {
                     *place = values;
                 }
             }
-            whole = self.batch(columns, count)?;
+            let generated = |column| self.generated.iter().any(|(other, _)| *other == column);
+            whole = self.kept(generated, self.batch(columns, count)?)?;
         }
         for (name, condition) in &self.checks {
             self.check(name, condition, &whole)?;
         }
         Ok(whole)
+    }
+
+    /// Whole rows with some of their columns in the form in which they are kept.
+    fn kept(
+        &self,
+        chosen: impl Fn(usize) -> bool,
+        whole: RecordBatch,
+    ) -> Result<RecordBatch, Error> {
+        let schema = self.def.schema.as_ref();
+        declared::checked_at(&self.def, (schema, chosen), whole, |_| String::new())
     }
 
     fn batch(&self, columns: Vec<ArrayRef>, count: usize) -> Result<RecordBatch, Error> {
@@ -287,7 +313,9 @@ fn planned(
         .with_query_execution_start_time(state.execution_props().query_execution_start_time)
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let expr = simplifier.simplify(simplifier.coerce(expr, schema)?)?;
+    // The rules that a statement is analyzed with do not see expressions that are planned alone.
+    let expr = checked_arithmetic(simplifier.coerce(expr, schema)?, schema)?;
+    let expr = simplifier.simplify(expr)?;
     state.create_physical_expr(expr, schema)
 }
 

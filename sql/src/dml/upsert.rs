@@ -11,15 +11,16 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    DoUpdate, Expr, Ident, Join, JoinConstraint, JoinOperator, OnConflictAction, Query, SelectItem,
-    TableWithJoins,
+    BinaryOperator, DoUpdate, Expr, Ident, Join, JoinConstraint, JoinOperator, OnConflictAction,
+    Query, SelectItem, TableWithJoins,
 };
 use netabase_store::{Error, TableDef};
 
 use super::rewrite::{
-    all_of, arrow_cast, as_rows, assigned, case, column, equal, item, keyed, qualify, quoted,
-    select, writable_columns,
+    all_of, assigned, case, column, equal, item, keyed, null, qualify, quoted, select,
+    writable_columns,
 };
+use super::typed::{Typed, projected};
 use super::{RowRules, Target, collect, named_schema, plan_query, write_rows};
 use crate::deadline::Deadline;
 use crate::engine::Engine;
@@ -29,6 +30,8 @@ use crate::output::Output;
 use crate::scoped::{Scoped, relation};
 use crate::write::{refuse_duplicates, refuse_nulls, without_duplicates};
 
+/// Whether a row is new.
+const IS_NEW: &str = "$new";
 /// How the proposed rows are called in DO UPDATE.
 const EXCLUDED: &str = "excluded";
 
@@ -60,10 +63,11 @@ pub(super) async fn insert(
     let scoped = Scoped::default()
         .with(EXCLUDED, &schema, seen)
         .map_err(error_from_datafusion)?;
-    let query = query(&def, &target.label, action)?;
-    let plan = plan_query(engine, query, Some(scoped), &deadline).await?;
     let given = writable_columns(&def);
-    let plan = as_rows(&def, plan, &given)?;
+    let changes = Changes::of(&def, &target.label, action)?;
+    let query = changes.query(&def, &target.label)?;
+    let plan = plan_query(engine, query, Some(scoped), &deadline).await?;
+    let plan = changes.rows(&def, plan, &given)?;
     let (rows, scans) = collect(engine, &plan, deadline, "INSERT").await?;
     let whole = rows.iter().map(|rows| rules.complete(&given, rows));
     let whole = whole.collect::<Result<Vec<_>, _>>()?;
@@ -88,61 +92,110 @@ async fn each_once(
     blocking(work).await
 }
 
-/// The rows to write: proposed ones whose key is new, and updated ones.
-fn query(def: &TableDef, label: &Ident, action: OnConflictAction) -> Result<Query, Error> {
-    let excluded = quoted(EXCLUDED);
-    let Some(key) = def.primary_key.first() else {
-        return Err(invalid(format!("table \"{}\" has no key", def.name)));
-    };
-    let is_new = Expr::IsNull(Box::new(column(label, def.column_name(*key))));
-    let (values, condition) = match action {
-        OnConflictAction::DoNothing => (None, None),
-        OnConflictAction::DoUpdate(DoUpdate {
-            assignments,
-            selection,
-        }) => (Some(assigned(def, assignments)?), selection),
-    };
-    let updates = values.is_some();
-    let mut values = values.unwrap_or_default();
-    let mut projection: Vec<SelectItem> = Vec::new();
-    for place in writable_columns(def) {
-        let name = def.column_name(place);
-        let proposed = column(&excluded, name);
-        if !updates || def.primary_key.contains(&place) {
-            projection.push(item(proposed, name));
-            continue;
-        }
-        let mut value = match values.get_mut(place).and_then(Option::take) {
-            Some(value) => value,
-            None => column(label, name),
+/// What becomes of rows whose keys are there.
+struct Changes {
+    /// Values by the positions of their columns; `None` if such rows stay as they are.
+    values: Option<Vec<Option<Expr>>>,
+    condition: Option<Expr>,
+}
+
+impl Changes {
+    fn of(def: &TableDef, label: &Ident, action: OnConflictAction) -> Result<Self, Error> {
+        let OnConflictAction::DoUpdate(update) = action else {
+            return Ok(Self {
+                values: None,
+                condition: None,
+            });
         };
-        qualify(def, label, &mut value);
-        let value = arrow_cast(value, def.schema.field(place).data_type())?;
-        projection.push(item(case(vec![(is_new.clone(), proposed)], value), name));
+        let DoUpdate {
+            assignments,
+            mut selection,
+        } = update;
+        let mut values = assigned(def, assignments)?;
+        let given = values.iter_mut().flatten().chain(&mut selection);
+        given.for_each(|expr| qualify(def, label, expr));
+        Ok(Self {
+            values: Some(values),
+            condition: selection,
+        })
     }
-    let selection = match (updates, condition) {
-        (false, _) => Some(is_new),
-        (true, None) => None,
-        (true, Some(mut condition)) => {
-            qualify(def, label, &mut condition);
-            Some(Expr::BinaryOp {
-                left: Box::new(is_new),
-                op: datafusion::sql::sqlparser::ast::BinaryOperator::Or,
-                right: Box::new(Expr::Nested(Box::new(condition))),
-            })
+
+    /// A query for the rows to write: whether each is new, and what it becomes. A value that is set has
+    /// a column of its own, so that its type is seen.
+    fn query(&self, def: &TableDef, label: &Ident) -> Result<Query, Error> {
+        let excluded = quoted(EXCLUDED);
+        let Some(key) = def.primary_key.first() else {
+            return Err(invalid(format!("table \"{}\" has no key", def.name)));
+        };
+        let is_new = Expr::IsNull(Box::new(column(label, def.column_name(*key))));
+        let mut projection: Vec<SelectItem> = vec![item(is_new.clone(), IS_NEW)];
+        for place in writable_columns(def) {
+            let name = def.column_name(place);
+            let proposed = column(&excluded, name);
+            projection.push(item(proposed, &proposed_name(place)));
+            let value = self.values.as_ref().map(|values| values.get(place));
+            let value = match value {
+                Some(Some(Some(value))) => value.clone(),
+                Some(_) if !def.primary_key.contains(&place) => column(label, name),
+                _ => continue,
+            };
+            // Values are for rows that are there alone, and may fail for others.
+            let value = case(vec![(is_new.clone(), null())], value);
+            projection.push(item(value, &value_name(place)));
         }
-    };
-    let same_key = def.primary_key.iter().map(|place| {
-        let name = def.column_name(*place);
-        equal(column(label, name), column(&excluded, name))
-    });
-    let from = TableWithJoins {
-        joins: vec![Join {
-            relation: keyed(def, label.clone()),
-            global: false,
-            join_operator: JoinOperator::Left(JoinConstraint::On(all_of(same_key))),
-        }],
-        ..relation(EXCLUDED, excluded)
-    };
-    select(projection, vec![from], selection)
+        let selection = match (&self.values, &self.condition) {
+            (None, _) => Some(is_new),
+            (Some(_), None) => None,
+            (Some(_), Some(condition)) => Some(Expr::BinaryOp {
+                left: Box::new(is_new),
+                op: BinaryOperator::Or,
+                right: Box::new(Expr::Nested(Box::new(condition.clone()))),
+            }),
+        };
+        let same_key = def.primary_key.iter().map(|place| {
+            let name = def.column_name(*place);
+            equal(column(label, name), column(&excluded, name))
+        });
+        let from = TableWithJoins {
+            joins: vec![Join {
+                relation: keyed(def, label.clone()),
+                global: false,
+                join_operator: JoinOperator::Left(JoinConstraint::On(all_of(same_key))),
+            }],
+            ..relation(EXCLUDED, excluded)
+        };
+        select(projection, vec![from], selection)
+    }
+
+    /// The rows of that query, in the types of the table.
+    fn rows(
+        &self,
+        def: &TableDef,
+        query: LogicalPlan,
+        given: &[usize],
+    ) -> Result<LogicalPlan, Error> {
+        let rows = Typed::of(def, &query);
+        let mut row = Vec::with_capacity(given.len());
+        for &place in given {
+            let proposed = rows.value(place, &proposed_name(place))?;
+            let has_value = self.values.is_some() && !def.primary_key.contains(&place);
+            let becomes = match has_value {
+                true => {
+                    let value = rows.value(place, &value_name(place))?;
+                    Typed::case(vec![(rows.column(IS_NEW)?, proposed)], value)
+                }
+                false => proposed,
+            };
+            row.push(becomes.alias(def.column_name(place)));
+        }
+        projected(query, row)
+    }
+}
+
+fn proposed_name(place: usize) -> String {
+    format!("$proposed{place}")
+}
+
+fn value_name(place: usize) -> String {
+    format!("$value{place}")
 }
