@@ -29,6 +29,7 @@ use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::register_functions;
+use crate::instants::ExactInstants;
 use crate::local::blocking;
 use crate::memory::QueryPool;
 use crate::not_in::NotIn;
@@ -107,6 +108,7 @@ impl Engine {
             .with_default_features()
             .with_type_planner(Arc::new(types))
             .with_analyzer_rule(Arc::new(NotIn))
+            .with_analyzer_rule(Arc::new(ExactInstants))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = customize(builder).map_err(error_from_datafusion)?;

@@ -44,6 +44,7 @@ mod held;
 mod index_answer;
 mod index_rows;
 mod index_rule;
+mod instants;
 mod interrupt;
 mod join_filter;
 mod layout;
