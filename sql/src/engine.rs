@@ -392,6 +392,11 @@ impl Engine {
         Ok(Some(alone))
     }
 
+    /// The statements that run.
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.inner.running
+    }
+
     /// The session's transaction.
     pub(crate) fn transaction(&self) -> &Transaction {
         &self.inner.transaction

@@ -19,6 +19,7 @@ mod limits;
 mod objects;
 mod ordered;
 mod point;
+mod prepared;
 mod provenance;
 mod pushdown;
 mod reference;
