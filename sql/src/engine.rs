@@ -20,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
+use parking_lot::RwLock;
 
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
@@ -71,6 +72,8 @@ struct Inner {
     unique: Arc<tokio::sync::Mutex<()>>,
     transaction: Transaction,
     points: PointCache,
+    /// The session that the catalog belongs to, which plans its views for the others as well.
+    origin: Arc<RwLock<SessionState>>,
 }
 
 impl fmt::Debug for Engine {
@@ -132,6 +135,7 @@ impl Engine {
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(Engine {
             inner: Arc::new(Inner {
+                origin: context.state_ref(),
                 context,
                 store,
                 cluster,
@@ -413,6 +417,7 @@ impl Engine {
         Engine {
             inner: Arc::new(Inner {
                 context: SessionContext::new_with_state(state),
+                origin: Arc::clone(&inner.origin),
                 store: inner.store.clone(),
                 cluster: Arc::clone(&inner.cluster),
                 settings: inner.settings.clone(),

@@ -34,3 +34,4 @@ mod tpch;
 mod transactions;
 mod types;
 mod upkeep;
+mod views;
