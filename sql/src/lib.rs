@@ -101,6 +101,7 @@ pub use colocate::{ByShardExec, CoLocate};
 pub use copy::{CopyCompression, CopyFormat, CopyOptions, ForceQuote};
 pub use datafusion;
 pub use ddl::{DEFAULT_REPLICAS, DEFAULT_SHARDS, objects_table, table_id};
+pub use declared::key_as_kept;
 pub use engine::Engine;
 pub use error::{error_from_datafusion, error_to_datafusion};
 pub use estimate::Estimates;
