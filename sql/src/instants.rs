@@ -3,21 +3,25 @@
 //! Purpose: a time that a column of seconds does not have is none of its values. DataFusion turns such a
 //! literal into the column's unit by dropping the rest, so that `at = '… 23:59:59.5'` finds the row of
 //! another second, and takes every literal for nanoseconds first, which the year 3000 does not fit into.
-//! [`ExactInstants`] compares in the column's own unit, with what is next to the literal there.
+//! [`ExactInstants`] compares in the column's own unit, with what is next to the literal there; and what is
+//! computed once for a statement, such as `now()`, is brought to that unit before it becomes a literal.
 //!
 //! Invariant: a comparison says what it says of the instants themselves, NULL included. Non-goals: zones
 //! other than UTC, casts to coarser units, and columns of nanoseconds, which are compared as they are.
 
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, InList};
+use datafusion::functions::datetime;
+use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Volatility, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 const NANOSECONDS: i128 = 1_000_000_000;
@@ -119,12 +123,8 @@ fn compare_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 fn compare(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let found = match &expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let turned = || {
-                let op = op.swap()?;
-                Coarse::of(right, schema)?.compared(op, instant(left)?)
-            };
-            let straight =
-                Coarse::of(left, schema).and_then(|coarse| coarse.compared(*op, instant(right)?));
+            let turned = || Coarse::of(right, schema)?.compared(op.swap()?, left);
+            let straight = Coarse::of(left, schema).and_then(|of| of.compared(*op, right));
             straight.or_else(turned)
         }
         Expr::Between(between) => between_of(between, schema),
@@ -139,32 +139,42 @@ fn compare(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 fn between_of(between: &Between, schema: &DFSchema) -> Option<Expr> {
     let coarse = Coarse::of(&between.expr, schema)?;
-    let (low, high) = (instant(&between.low)?, instant(&between.high)?);
+    let compared = |op, other| coarse.compared(op, other);
     Some(match between.negated {
         false => {
-            let above = coarse.compared(Operator::GtEq, low)?;
-            above.and(coarse.compared(Operator::LtEq, high)?)
+            compared(Operator::GtEq, &between.low)?.and(compared(Operator::LtEq, &between.high)?)
         }
-        true => {
-            let below = coarse.compared(Operator::Lt, low)?;
-            below.or(coarse.compared(Operator::Gt, high)?)
-        }
+        true => compared(Operator::Lt, &between.low)?.or(compared(Operator::Gt, &between.high)?),
     })
 }
 
-/// The values that the column may have are left of the list.
 fn in_list(list: &InList, schema: &DFSchema) -> Option<Expr> {
     let coarse = Coarse::of(&list.expr, schema)?;
-    let instants = list.list.iter().map(instant).collect::<Option<Vec<_>>>()?;
-    let unit = unit_of(&coarse.data_type)?;
-    let whole = instants.iter().filter(|of| of.rem_euclid(unit) == 0);
-    let values = whole.map(|of| counted(of.div_euclid(unit), &coarse.data_type).map(lit));
-    let values = values.collect::<Option<Vec<Expr>>>()?;
-    Some(match (values.is_empty(), list.negated) {
-        (false, negated) => coarse.expr.clone().in_list(values, negated),
-        (true, true) => coarse.always(),
-        (true, false) => coarse.never(),
-    })
+    let literals = list
+        .list
+        .iter()
+        .all(|of| is_null(of) || instant(of).is_some());
+    if literals {
+        return coarse.in_literals(list);
+    }
+    let op = match list.negated {
+        false => Operator::Eq,
+        true => Operator::NotEq,
+    };
+    let each = list.list.iter().map(|other| coarse.compared(op, other));
+    let each = each.collect::<Option<Vec<Expr>>>()?.into_iter();
+    match list.negated {
+        false => each.reduce(Expr::or),
+        true => each.reduce(Expr::and),
+    }
+}
+
+fn is_null(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
 }
 
 /// What a literal says, which the types of a comparison may have been put around.
@@ -199,8 +209,27 @@ fn instant_of_value(value: &ScalarValue) -> Option<i128> {
     Some(count * unit)
 }
 
+/// Whether an expression of nanoseconds has one value in a statement, and becomes a literal.
+fn is_computed_once(expr: &Expr) -> bool {
+    let varies = expr.exists(|expr| {
+        Ok(match expr {
+            Expr::Literal(..)
+            | Expr::Cast(_)
+            | Expr::TryCast(_)
+            | Expr::Alias(_)
+            | Expr::Negative(_)
+            | Expr::BinaryExpr(_) => false,
+            Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Volatile,
+            _ => true,
+        })
+    });
+    let nanoseconds = expr.get_type(&DFSchema::empty());
+    !varies.unwrap_or(true) && nanoseconds.is_ok_and(|of| unit_of(&of) == Some(1))
+}
+
 /// An expression that was cast to a finer unit, to be compared.
 struct Coarse<'a> {
+    cast: &'a Expr,
     expr: &'a Expr,
     data_type: DataType,
 }
@@ -212,14 +241,76 @@ impl<'a> Coarse<'a> {
         let data_type = cast.expr.get_type(schema).ok()?;
         let is_literal = matches!(cast.expr.as_ref(), Expr::Literal(..));
         (!is_literal && unit_of(&data_type)? > fine).then_some(Self {
+            cast: expr,
             expr: &cast.expr,
             data_type,
         })
     }
 
+    fn compared(&self, op: Operator, other: &Expr) -> Option<Expr> {
+        match instant(other) {
+            Some(instant) => self.compared_with(op, instant),
+            None => self.compared_once(op, other),
+        }
+    }
+
+    /// The comparison with what is computed once, between whose nanosecond and the one before it there
+    /// is nothing. Of both, the values that begin there or before are compared.
+    fn compared_once(&self, op: Operator, other: &Expr) -> Option<Expr> {
+        let unit = unit_of(&self.data_type)?;
+        if !matches!(self.data_type, DataType::Timestamp(..)) || !is_computed_once(other) {
+            return None;
+        }
+        let nanoseconds = |count| {
+            let count = IntervalMonthDayNano::new(0, 0, count);
+            lit(ScalarValue::IntervalMonthDayNano(Some(count)))
+        };
+        let unit = nanoseconds(i64::try_from(unit).ok()?);
+        let begin = |of: Expr| {
+            let arguments = vec![unit.clone(), of];
+            Expr::ScalarFunction(ScalarFunction::new_udf(datetime::date_bin(), arguments))
+        };
+        let at = || begin(other.clone());
+        let before = || {
+            let (left, right) = (Box::new(other.clone()), Box::new(nanoseconds(1)));
+            let op = Operator::Minus;
+            begin(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+        };
+        let cast = || self.cast.clone();
+        Some(match op {
+            Operator::Lt => cast().lt_eq(before()),
+            Operator::LtEq => cast().lt_eq(at()),
+            Operator::Gt => cast().gt(at()),
+            Operator::GtEq => cast().gt(before()),
+            Operator::Eq => cast().lt_eq(at()).and(cast().gt(before())),
+            Operator::NotEq => cast().gt(at()).or(cast().lt_eq(before())),
+            _ => return None,
+        })
+    }
+
+    /// The values that the column may have are left of a list of literals.
+    fn in_literals(&self, list: &InList) -> Option<Expr> {
+        let unit = unit_of(&self.data_type)?;
+        let mut values = Vec::with_capacity(list.list.len());
+        for literal in &list.list {
+            match instant(literal) {
+                Some(of) if of.rem_euclid(unit) == 0 => {
+                    values.push(lit(counted(of.div_euclid(unit), &self.data_type)?));
+                }
+                Some(_) => {}
+                None => values.push(lit(ScalarValue::try_from(&self.data_type).ok()?)),
+            }
+        }
+        Some(match (values.is_empty(), list.negated) {
+            (false, negated) => self.expr.clone().in_list(values, negated),
+            (true, true) => self.always(),
+            (true, false) => self.never(),
+        })
+    }
+
     /// The comparison with an instant. One between two values is greater than the first of them, and
     /// not equal to any.
-    fn compared(&self, op: Operator, instant: i128) -> Option<Expr> {
+    fn compared_with(&self, op: Operator, instant: i128) -> Option<Expr> {
         let unit = unit_of(&self.data_type)?;
         let value = lit(counted(instant.div_euclid(unit), &self.data_type)?);
         let whole = instant.rem_euclid(unit) == 0;

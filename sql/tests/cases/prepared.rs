@@ -1,8 +1,17 @@
 //! Prepared statements: what their parameters take, and tables that change between two runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use netabase_sql::datafusion::common::ScalarValue;
-use netabase_sql::store::ErrorKind;
-use netabase_sql::{Engine, Prepared};
+use netabase_sql::store::{Change, Error, ErrorKind, Settings, Store, TableDef};
+use netabase_sql::{
+    Cluster, Engine, EngineSettings, LocalCluster, Prepared, ShardSource, WriteReceipt,
+};
+use tokio::sync::Semaphore;
 
 use crate::common::{engine, rows, run, text_of, value};
 
@@ -173,4 +182,91 @@ async fn a_sum_ends_where_the_type_of_its_sides_ends() {
         update.run(&[ScalarValue::Int32(Some(-1))]).await.unwrap();
     }
     assert_eq!(value(&engine, "SELECT big FROM t").await, "2147483646");
+}
+
+/// A cluster of which nothing is here: a write waits until it may go on, and fails as it is told.
+#[derive(Debug)]
+struct Away {
+    inner: LocalCluster,
+    goes_on: Semaphore,
+    panics: AtomicBool,
+}
+
+#[async_trait]
+impl Cluster for Away {
+    fn me(&self) -> &str {
+        self.inner.me()
+    }
+    async fn create_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error> {
+        self.inner.create_table(def).await
+    }
+    async fn alter_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error> {
+        self.inner.alter_table(def).await
+    }
+    async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
+        self.inner.drop_table(def).await
+    }
+    async fn write(
+        &self,
+        def: Arc<TableDef>,
+        change: Change,
+        parts: Vec<(u32, RecordBatch)>,
+    ) -> Result<WriteReceipt, Error> {
+        self.goes_on.acquire().await.unwrap().forget();
+        assert!(!self.panics.load(Ordering::SeqCst), "on purpose");
+        self.inner.write(def, change, parts).await
+    }
+    fn plan_scan(
+        &self,
+        def: &Arc<TableDef>,
+        partitions: usize,
+    ) -> Result<Arc<dyn ShardSource>, Error> {
+        self.inner.plan_scan(def, partitions)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_goes_to_others_is_seen() {
+    let store = Store::open(Settings::default()).unwrap();
+    let cluster = Arc::new(Away {
+        inner: LocalCluster::new(store.clone(), "me"),
+        goes_on: Semaphore::new(0),
+        panics: AtomicBool::new(false),
+    });
+    let engine = Engine::new(
+        store,
+        Arc::clone(&cluster) as _,
+        EngineSettings::default(),
+        Ok,
+    );
+    let engine = engine.unwrap();
+    run(&engine, "CREATE TABLE t (id BIGINT PRIMARY KEY)").await;
+    let text = "INSERT INTO t VALUES (1)";
+    assert!(engine.point(text).is_some());
+    let writer = engine.clone();
+    let write = tokio::spawn(async move { writer.sql(text).await.map(|_| ()) });
+    let ask = format!("SELECT id, state FROM netabase.queries WHERE text = '{text}'");
+    let listed = async {
+        loop {
+            if let Some(row) = rows(&engine, &ask).await.pop() {
+                return row;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let listed = tokio::time::timeout(Duration::from_secs(60), listed).await;
+    let row = listed.unwrap();
+    assert_eq!(row[1], "writing");
+    let refused = engine.cancel(row[0].parse().unwrap()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    cluster.goes_on.add_permits(1);
+    write.await.unwrap().unwrap();
+    assert_eq!(value(&engine, "SELECT count(*) FROM t").await, "1");
+    // And a panic on the way is an error.
+    cluster.panics.store(true, Ordering::SeqCst);
+    cluster.goes_on.add_permits(2);
+    let call = engine.point("INSERT INTO t VALUES (2)").unwrap();
+    let error = call.run(false).await.unwrap_err();
+    assert!(error.to_string().contains("on purpose"), "{error}");
+    assert!(rows(&engine, &ask).await.is_empty());
 }
