@@ -64,9 +64,10 @@ impl Netabase {
 }
 
 impl Prepared {
-    /// The types of the parameters in order; `None` where the statement takes any.
+    /// The types of the parameters in order, as the tables were when they were last looked at; `None`
+    /// where the statement takes any.
     #[must_use]
-    pub fn types(&self) -> &[Option<DataType>] {
+    pub fn types(&self) -> Arc<[Option<DataType>]> {
         self.statement.types()
     }
 

@@ -120,7 +120,15 @@ pub(crate) fn expression(meta: &ParseNestedMeta<'_>, example: &str) -> Result<Ex
         let name = name_of(meta);
         return Err(meta.error(format!("`{name}` takes a value: write {example}")));
     }
-    meta.value()?.parse()
+    meta.value()?.parse().map(ungrouped)
+}
+
+/// An expression without the invisible group in which a macro hands it on.
+fn ungrouped(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => ungrouped(*group.expr),
+        other => other,
+    }
 }
 
 /// The text behind `=`.

@@ -8,6 +8,7 @@ use crate::attributes::{
     unknown,
 };
 use crate::case::Case;
+use crate::field::Fallback;
 use crate::naming;
 use crate::serde_attributes::{self, SerdeDefault};
 
@@ -105,14 +106,15 @@ pub(crate) struct Container {
     pub(crate) compression: Option<Given<Compression>>,
     krate: Option<Given<Path>>,
     serde_case: Option<Case>,
-    serde_default: bool,
+    serde_default: Option<SerdeDefault>,
 }
 
 impl Container {
     /// Reads the attributes of a row's struct.
     pub(crate) fn of_record(input: &DeriveInput, problems: &mut Problems) -> Self {
-        let mut read = Self::from_serde(&input.attrs, problems);
+        let (mut read, two_rules) = Self::from_serde(&input.attrs, problems);
         each_entry(&input.attrs, problems, |meta| read.record_entry(meta));
+        read.needs_one_rule(two_rules, problems);
         if let (Some(local), Some(_)) = (&read.local, &read.replicas) {
             problems.at(
                 &local.at,
@@ -124,22 +126,33 @@ impl Container {
 
     /// Reads the attributes of a column's struct or enum.
     pub(crate) fn of_value(input: &DeriveInput, problems: &mut Problems) -> Self {
-        let mut read = Self::from_serde(&input.attrs, problems);
+        let (mut read, two_rules) = Self::from_serde(&input.attrs, problems);
         each_entry(&input.attrs, problems, |meta| {
             match read.common_entry(meta)? {
                 true => Ok(()),
                 false => Err(not_of_value(meta)),
             }
         });
+        read.needs_one_rule(two_rules, problems);
         read
     }
 
-    fn from_serde(attributes: &[Attribute], problems: &mut Problems) -> Self {
+    /// What serde's attributes say, and that they have two rules for names.
+    fn from_serde(attributes: &[Attribute], problems: &mut Problems) -> (Self, Option<Error>) {
         let says = serde_attributes::read(attributes, problems);
-        Self {
+        let read = Self {
             serde_case: says.rename_all,
-            serde_default: matches!(says.default, Some(SerdeDefault::Trait)),
+            serde_default: says.default,
             ..Self::default()
+        };
+        (read, says.two_rules)
+    }
+
+    fn needs_one_rule(&self, two_rules: Option<Error>, problems: &mut Problems) {
+        if self.rename_all.is_none()
+            && let Some(two) = two_rules
+        {
+            problems.add(two);
         }
     }
 
@@ -204,9 +217,15 @@ impl Container {
         own.or(self.serde_case)
     }
 
-    /// Whether fields that have no value take the struct's default.
-    pub(crate) fn has_default(&self) -> bool {
-        self.default.is_some() || self.serde_default
+    /// The value of the struct that fields without a value take theirs of: ours before serde's.
+    pub(crate) fn fallback(&self) -> Option<Fallback> {
+        match (&self.default, &self.serde_default) {
+            (Some(_), _) | (None, Some(SerdeDefault::Trait)) => Some(Fallback::Container(None)),
+            (None, Some(SerdeDefault::Function(path))) => {
+                Some(Fallback::Container(Some(path.clone())))
+            }
+            (None, None) => None,
+        }
     }
 
     /// Where the generated code finds netabase.

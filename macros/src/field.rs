@@ -74,8 +74,8 @@ pub(crate) enum Fallback {
     Trait,
     Function(Path),
     Expr(Expr),
-    /// The same field of the struct's `Default`.
-    Container,
+    /// The same field of the struct's `Default`, or of what a function makes.
+    Container(Option<Path>),
 }
 
 /// One field and what is said about it.
@@ -134,6 +134,7 @@ impl FieldModel {
             (None, None) => serde.skip,
         };
         entries.check(skip, problems);
+        entries.check_serde(skip, &mut serde, problems);
         let name = column_name(&ident, &entries, &serde, container.case());
         if !skip && let Err(text) = naming::check_column(&name) {
             match &entries.rename {
@@ -245,6 +246,19 @@ impl Entries {
         }
     }
 
+    /// Refuses what serde says and a column cannot, unless an entry decides.
+    fn check_serde(&self, skip: bool, serde: &mut SerdeSays, problems: &mut Problems) {
+        let decided = [
+            (serde.two_names.take(), self.rename.is_some()),
+            (serde.flattened.take(), self.codec.is_some()),
+        ];
+        for (error, decided) in decided {
+            if !skip && !decided {
+                error.into_iter().for_each(|error| problems.add(error));
+            }
+        }
+    }
+
     fn check_skipped(&self, problems: &mut Problems) {
         let at = [
             self.key.as_ref().map(|given| &given.at),
@@ -252,6 +266,7 @@ impl Entries {
             self.indexes.first().map(|given| &given.at),
             self.rename.as_ref().map(|given| &given.at),
             self.codec.as_ref().map(|given| &given.at),
+            self.validate.as_ref().map(|given| &given.at),
         ];
         for path in at.into_iter().flatten() {
             let name = crate::attributes::path_text(path);
@@ -262,17 +277,19 @@ impl Entries {
         }
     }
 
-    /// What stands in for a missing value: a `record` attribute, then serde's, then the struct's.
+    /// What stands in for a missing value: a `record` attribute, then serde's, then the struct's. A
+    /// key has none.
     fn fallback(&self, serde: Option<SerdeDefault>, container: &Container) -> Option<Fallback> {
         match (&self.default, serde) {
             (Some(given), _) => Some(match &given.value {
                 Some(expr) => Fallback::Expr(expr.clone()),
                 None => Fallback::Trait,
             }),
+            // A row without its key would be another row.
+            (None, _) if self.key.is_some() => None,
             (None, Some(SerdeDefault::Trait)) => Some(Fallback::Trait),
             (None, Some(SerdeDefault::Function(path))) => Some(Fallback::Function(path)),
-            (None, None) if self.key.is_some() => None,
-            (None, None) => container.has_default().then_some(Fallback::Container),
+            (None, None) => container.fallback(),
         }
     }
 }

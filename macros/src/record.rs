@@ -11,6 +11,7 @@ use syn::{DeriveInput, Result, Type};
 use crate::container::Compression;
 use crate::field::{Fallback, FieldModel, ValueCodec};
 use crate::table::TableModel;
+use crate::types;
 
 /// The implementation of `Record`, and the struct of the columns.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
@@ -54,7 +55,7 @@ impl Parts<'_> {
         quote! {
             #[doc = #text]
             #[derive(Debug, Clone, Copy)]
-            #[allow(dead_code)]
+            #[allow(dead_code, non_snake_case, non_camel_case_types)]
             #vis struct #columns_type { #(#fields,)* }
         }
     }
@@ -67,6 +68,7 @@ impl Parts<'_> {
             ..
         } = self;
         let key_type = self.key_type();
+        let key_type = quote_spanned!(self.place_of_key()=> type Key<'key> = #key_type;);
         let shape = self.shape();
         let columns = self.model.columns().map(|column| {
             let (ident, name) = (&column.ident, &column.name);
@@ -79,7 +81,7 @@ impl Parts<'_> {
         quote! {
             #[automatically_derived]
             impl #netabase::typed::Record for #record {
-                type Key<'key> = #key_type;
+                #key_type
                 type Columns = #columns_type;
 
                 fn shape() -> &'static #netabase::typed::Shape {
@@ -113,9 +115,17 @@ impl Parts<'_> {
         let netabase = &self.netabase;
         let types = self.key_fields().into_iter().map(|field| {
             let ty = &field.ty;
-            quote_spanned!(ty.span()=> <#ty as #netabase::typed::KeyField>::Ref<'key>)
+            quote_spanned!(place_of(ty)=> <#ty as #netabase::typed::KeyField>::Ref<'key>)
         });
         one_or_tuple(types.collect())
+    }
+
+    /// Where the compiler complains about the key's type: at the first type that the program may have
+    /// made, which a public record must not keep private.
+    fn place_of_key(&self) -> Span {
+        let fields = self.key_fields();
+        let own = fields.iter().find(|field| !types::is_common(&field.ty));
+        own.map_or_else(Span::call_site, |field| place_of(&field.ty))
     }
 
     fn key(&self) -> TokenStream {
@@ -170,7 +180,7 @@ impl Parts<'_> {
                 }
                 None => {
                     let ty = &column.ty;
-                    quote_spanned! {ty.span()=>
+                    quote_spanned! {place_of(ty)=>
                         #netabase::typed::derive::column::<#ty>(#name, #has_default)
                     }
                 }
@@ -230,12 +240,12 @@ impl Parts<'_> {
         let netabase = &self.netabase;
         let check_row = self.model.container.validate.as_ref().map(|given| {
             let path = &given.value;
-            quote_spanned!(path.span()=> writer.check(|row: &Self| #path(row))?;)
+            quote_spanned!(place_of(path)=> writer.check(|row: &Self| #path(row))?;)
         });
         let columns = self.model.columns().enumerate().map(|(at, column)| {
             let (ident, ty) = (&column.ident, &column.ty);
             let check = column.validate.as_ref().map(|path| {
-                quote_spanned! {path.span()=>
+                quote_spanned! {place_of(path)=>
                     writer.check_column(#at, |row: &Self| #path(&row.#ident))?;
                 }
             });
@@ -244,7 +254,7 @@ impl Parts<'_> {
                     let codec = codec_path(netabase, codec);
                     quote!(writer.encoded::<#ty>(|row: &Self| &row.#ident, #codec)?;)
                 }
-                None => quote_spanned! {ty.span()=>
+                None => quote_spanned! {place_of(ty)=>
                     writer.column::<#ty>(|row: &Self| &row.#ident)?;
                 },
             };
@@ -279,7 +289,7 @@ impl Parts<'_> {
         let skipped = skipped.map(skipped_field);
         let check = self.model.container.validate.as_ref().map(|given| {
             let path = &given.value;
-            quote_spanned!(path.span()=> reader.check(&rows, |row: &Self| #path(row))?;)
+            quote_spanned!(place_of(path)=> reader.check(&rows, |row: &Self| #path(row))?;)
         });
         quote! {
             fn from_batch(
@@ -308,12 +318,12 @@ impl Parts<'_> {
                 let codec = codec_path(&self.netabase, codec);
                 quote!(let #name = reader.encoded::<#ty>(#at, #fallback, #codec)?;)
             }
-            None => quote_spanned! {ty.span()=>
+            None => quote_spanned! {place_of(ty)=>
                 let #name = reader.column::<#ty>(#at, #fallback)?;
             },
         };
         let check = column.validate.as_ref().map(|path| {
-            quote_spanned! {path.span()=>
+            quote_spanned! {place_of(path)=>
                 reader.check_column(#at, &#name, |value: &#ty| #path(value))?;
             }
         });
@@ -334,6 +344,12 @@ impl FieldModel {
             None => quote!(#ty),
         }
     }
+}
+
+/// Where something of the user's stands, for code of ours: an error points there, and names are ours
+/// still, when the derive stands in a macro and the tokens come from elsewhere.
+pub(crate) fn place_of(tokens: &impl Spanned) -> Span {
+    Span::call_site().located_at(tokens.span())
 }
 
 /// Variables that no expression of the user's can see.
@@ -366,13 +382,14 @@ fn value_of_fallback(field: &FieldModel, fallback: &Fallback) -> TokenStream {
     let (ident, ty) = (&field.ident, &field.ty);
     match fallback {
         Fallback::Trait => {
-            quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default())
+            quote_spanned!(place_of(ty)=> <#ty as ::core::default::Default>::default())
         }
         Fallback::Function(path) => quote!(#path()),
         Fallback::Expr(expr) => quote!(#expr),
-        Fallback::Container => {
+        Fallback::Container(None) => {
             quote!(<Self as ::core::default::Default>::default().#ident)
         }
+        Fallback::Container(Some(path)) => quote!(#path().#ident),
     }
 }
 

@@ -2,14 +2,13 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::spanned::Spanned;
 use syn::{Data, DataEnum, DeriveInput, Fields, FieldsNamed, Ident, LitStr, Path, Result, Variant};
 
 use crate::attributes::{Given, Problems, each_entry, once, text, unknown};
 use crate::case::Case;
 use crate::container::Container;
 use crate::field::{FieldModel, Owner};
-use crate::record::{fallback, skipped_field, variables};
+use crate::record::{fallback, place_of, skipped_field, variables};
 use crate::serde_attributes;
 use crate::table::{refuse_equal_names, refuse_generics};
 use crate::types;
@@ -69,16 +68,16 @@ fn struct_tokens(input: &DeriveInput, container: &Container, fields: &[FieldMode
     let parts: Vec<&FieldModel> = fields.iter().filter(|field| !field.skip).collect();
     let types = parts.iter().map(|part| {
         let (name, ty) = (&part.name, &part.ty);
-        quote_spanned!(ty.span()=> #netabase::typed::derive::part::<#ty>(#name))
+        quote_spanned!(place_of(ty)=> #netabase::typed::derive::part::<#ty>(#name))
     });
     let writes = parts.iter().map(|part| {
         let (ident, name, ty) = (&part.ident, &part.name, &part.ty);
-        quote_spanned!(ty.span()=> writer.part::<#ty>(#name, |value: &Self| &value.#ident)?;)
+        quote_spanned!(place_of(ty)=> writer.part::<#ty>(#name, |value: &Self| &value.#ident)?;)
     });
     let names = variables(parts.len());
     let reads = parts.iter().zip(&names).map(|(part, variable)| {
         let (name, ty, fallback) = (&part.name, &part.ty, fallback(part));
-        quote_spanned! {ty.span()=>
+        quote_spanned! {place_of(ty)=>
             let mut #variable = reader.part::<#ty>(#name, #fallback)?.into_iter();
         }
     });
@@ -197,6 +196,11 @@ fn variant_text(variant: &Variant, case: Option<Case>, problems: &mut Problems) 
             "serde skips this variant, and a table cannot: a value that cannot be stored cannot be \
              in the enum",
         );
+    }
+    if rename.is_none()
+        && let Some(two) = serde.two_names
+    {
+        problems.add(two);
     }
     match (rename, serde.rename) {
         (Some(given), _) => given.value.value(),

@@ -21,6 +21,12 @@ pub(crate) struct SerdeSays {
     pub(crate) skip: bool,
     /// An error, unless a `record` attribute decides about skipping.
     pub(crate) half_skipped: Option<Error>,
+    /// An error, unless a `record` attribute says the name.
+    pub(crate) two_names: Option<Error>,
+    /// An error, unless a `record` attribute says the rule.
+    pub(crate) two_rules: Option<Error>,
+    /// An error, unless a `record` attribute makes it one column, or none.
+    pub(crate) flattened: Option<Error>,
 }
 
 /// `default` or `default = "path"`.
@@ -43,9 +49,15 @@ pub(crate) fn read(attributes: &[Attribute], problems: &mut Problems) -> SerdeSa
 
 fn entry(meta: &ParseNestedMeta<'_>, says: &mut SerdeSays) -> Result<()> {
     if meta.path.is_ident("rename") {
-        says.rename = Some(one_name(meta, "rename = \"name\"")?);
+        match one_name(meta, "rename = \"name\"")? {
+            Ok(name) => says.rename = Some(name),
+            Err(two) => says.two_names = Some(two),
+        }
     } else if meta.path.is_ident("rename_all") {
-        says.rename_all = Some(Case::parse(&one_name(meta, "rename_all = \"camelCase\"")?)?);
+        match one_name(meta, "rename_all = \"camelCase\"")? {
+            Ok(rule) => says.rename_all = Some(Case::parse(&rule)?),
+            Err(two) => says.two_rules = Some(two),
+        }
     } else if meta.path.is_ident("default") {
         says.default = Some(match has_value(meta) {
             true => SerdeDefault::Function(meta.value()?.parse::<LitStr>()?.parse()?),
@@ -59,7 +71,7 @@ fn entry(meta: &ParseNestedMeta<'_>, says: &mut SerdeSays) -> Result<()> {
              or #[record(skip = false)] to keep it",
         ));
     } else if meta.path.is_ident("flatten") {
-        return Err(meta.error(
+        says.flattened = Some(meta.error(
             "a record cannot take over the fields of another type: list them here, or drop \
              `flatten`, and the value is one STRUCT column",
         ));
@@ -69,22 +81,23 @@ fn entry(meta: &ParseNestedMeta<'_>, says: &mut SerdeSays) -> Result<()> {
     Ok(())
 }
 
-/// `= "name"`, or `(serialize = "name", deserialize = "name")` with the same name twice.
-fn one_name(meta: &ParseNestedMeta<'_>, example: &str) -> Result<LitStr> {
+/// `= "name"`, or `(serialize = "name", deserialize = "name")` with the same name twice; the inner
+/// error is that there are two.
+fn one_name(meta: &ParseNestedMeta<'_>, example: &str) -> Result<Result<LitStr>> {
     if has_value(meta) {
-        return meta.value()?.parse();
+        return meta.value()?.parse().map(Ok);
     }
     let mut names: Vec<LitStr> = Vec::new();
     meta.parse_nested_meta(|inner| {
         names.push(inner.value()?.parse()?);
         Ok(())
     })?;
-    match names.as_slice() {
+    Ok(match names.as_slice() {
         [one, other] if one.value() == other.value() => Ok(one.clone()),
         _ => Err(meta.error(format!(
             "a column has one name, and serde has two: say which with #[record({example})]"
         ))),
-    }
+    })
 }
 
 /// Reads over an entry that means nothing to us.

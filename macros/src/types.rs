@@ -44,6 +44,27 @@ fn is(ty: &Type, names: &[&str]) -> bool {
     named(ty).is_some_and(|(name, _)| names.contains(&name.as_str()))
 }
 
+/// Whether it is called like one of the types that every program has.
+pub(crate) fn is_common(ty: &Type) -> bool {
+    is(
+        ty,
+        &[
+            "bool",
+            "i8",
+            "i16",
+            "i32",
+            "i64",
+            "u8",
+            "u16",
+            "u32",
+            "u64",
+            "String",
+            "Vec",
+            "SystemTime",
+        ],
+    )
+}
+
 /// Whether it is a list of anything but bytes, or a map.
 fn is_nested(ty: &Type) -> bool {
     match named(ty) {

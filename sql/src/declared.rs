@@ -211,6 +211,14 @@ pub(crate) fn checked_at(
     }
 }
 
+/// The keys of rows in the form in which their table keeps them.
+///
+/// # Errors
+/// `InvalidInput` for a key that the table does not take.
+pub fn key_as_kept(def: &TableDef, keys: RecordBatch) -> Result<RecordBatch, Error> {
+    checked(def, &def.key_schema(), keys, |_| String::new())
+}
+
 /// A column of which some values are kept in another form; `None` if none is.
 fn keep_all(kind: Kind, texts: &StringViewArray) -> Result<Option<ArrayRef>, (usize, String)> {
     let mut changed: Vec<(usize, String)> = Vec::new();

@@ -20,6 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
+use parking_lot::RwLock;
 
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
@@ -29,6 +30,7 @@ use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::{LongLists, register_functions};
+use crate::instants::ExactInstants;
 use crate::local::blocking;
 use crate::memory::QueryPool;
 use crate::mended;
@@ -71,6 +73,8 @@ struct Inner {
     unique: Arc<tokio::sync::Mutex<()>>,
     transaction: Transaction,
     points: PointCache,
+    /// The session that the catalog belongs to, which plans its views for the others as well.
+    origin: Arc<RwLock<SessionState>>,
 }
 
 impl fmt::Debug for Engine {
@@ -107,9 +111,10 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_type_planner(Arc::new(types))
-            .with_analyzer_rule(Arc::new(LongLists))
             .with_optimizer_rules(mended::optimizer_rules())
             .with_analyzer_rule(Arc::new(NotIn))
+            .with_analyzer_rule(Arc::new(ExactInstants))
+            .with_analyzer_rule(Arc::new(LongLists))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = mended::analyzer_rules()
@@ -136,6 +141,7 @@ impl Engine {
         context.register_catalog(CATALOG, Arc::new(catalog));
         Ok(Engine {
             inner: Arc::new(Inner {
+                origin: context.state_ref(),
                 context,
                 store,
                 cluster,
@@ -396,6 +402,11 @@ impl Engine {
         Ok(Some(alone))
     }
 
+    /// The statements that run.
+    pub(crate) fn running(&self) -> &Arc<Running> {
+        &self.inner.running
+    }
+
     /// The session's transaction.
     pub(crate) fn transaction(&self) -> &Transaction {
         &self.inner.transaction
@@ -412,6 +423,7 @@ impl Engine {
         Engine {
             inner: Arc::new(Inner {
                 context: SessionContext::new_with_state(state),
+                origin: Arc::clone(&inner.origin),
                 store: inner.store.clone(),
                 cluster: Arc::clone(&inner.cluster),
                 settings: inner.settings.clone(),

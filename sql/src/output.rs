@@ -253,7 +253,7 @@ impl Output {
         ))
     }
 
-    fn ready_rows(&self) -> usize {
+    pub(crate) fn ready_rows(&self) -> usize {
         match &self.rows {
             Rows::Stream(_) => 0,
             Rows::Ready(_, batches) => batches.iter().map(RecordBatch::num_rows).sum(),

@@ -2,23 +2,31 @@
 //!
 //! Idea: a statement about one key is looked up and recognised when it is prepared (`point`); any other is
 //! planned anew each time, with values in the place of its parameters, so that it sees the tables as they
-//! are. Invariant: a value is turned into its parameter's type without loss, or refused; it is never put
-//! into the text.
+//! are. What type a parameter has is found out anew when one of the tables is another one. Invariant: a
+//! value is turned into its parameter's type without loss, or refused; it is never put into the text.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, Statement as SqlStatement, Value, Visit, Visitor};
-use netabase_store::Error;
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Statement as SqlStatement, Value, Visit, Visitor,
+};
+use netabase_store::{Error, ErrorKind, Store, TableDef};
+use parking_lot::Mutex;
 
+use crate::catalog::live_table;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
 use crate::point::{self, Known, PointCall};
+use crate::statement::ident_of;
 use crate::upkeep::Parsed;
 
 /// The most parameters of a statement.
@@ -28,8 +36,8 @@ const MAX_PARAMETERS: usize = 4096;
 /// changes of the tables.
 pub struct Prepared {
     engine: Engine,
-    text: String,
-    types: Vec<Option<DataType>>,
+    text: Arc<str>,
+    typed: Mutex<Arc<Typed>>,
     known: Known,
 }
 
@@ -37,106 +45,27 @@ impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prepared")
             .field("text", &self.text)
-            .field("types", &self.types)
+            .field("types", &self.types())
             .finish_non_exhaustive()
     }
 }
 
-impl Engine {
-    /// Prepares a query, an INSERT, an UPDATE or a DELETE, in which `$1`, `$2` … stand for values.
-    ///
-    /// # Errors
-    /// Those of [`Engine::sql`]; `InvalidInput` for other statements, for parameters that have names or
-    /// leave numbers out, and for one whose type cannot be told from the statement's columns
-    /// consistently.
-    pub async fn prepare(&self, text: &str) -> Result<Prepared, Error> {
-        let mut parsed = self.parse(text)?;
-        let statement = match (parsed.pop(), parsed.len()) {
-            (Some(Parsed::Sql(Statement::Statement(statement))), 0) => statement,
-            _ => return Err(not_prepared()),
-        };
-        if !matches!(
-            statement.as_ref(),
-            SqlStatement::Query(_)
-                | SqlStatement::Insert(_)
-                | SqlStatement::Update(_)
-                | SqlStatement::Delete(_)
-        ) {
-            return Err(not_prepared());
-        }
-        let count = parameters_of(&statement)?;
-        let types = self.types_of(*statement, count).await?;
-        Ok(Prepared {
-            engine: self.clone(),
-            known: self.recognise(text, false),
-            text: text.to_owned(),
-            types,
-        })
-    }
-
-    /// The types of a statement's parameters, as far as its plan tells.
-    async fn types_of(
-        &self,
-        statement: SqlStatement,
-        count: usize,
-    ) -> Result<Vec<Option<DataType>>, Error> {
-        let mut types = vec![None; count];
-        let is_query = matches!(statement, SqlStatement::Query(_));
-        let statement = Statement::Statement(Box::new(statement));
-        let state = self.context().state();
-        let plan = match self.plan_in(&state, statement, &self.deadline()).await {
-            Ok(plan) => plan,
-            Err(error) if is_query => return Err(error),
-            // What only this crate can plan is checked when it is run.
-            Err(error) if error.kind() == netabase_store::ErrorKind::NotFound => return Err(error),
-            Err(_) => return Ok(types),
-        };
-        let found = plan.get_parameter_types().map_err(error_from_datafusion)?;
-        for (name, data_type) in found {
-            if let Some(slot) = point::place(&name).and_then(|place| types.get_mut(place)) {
-                *slot = data_type;
-            }
-        }
-        Ok(types)
-    }
+/// The types of parameters, as far as a plan tells, and the definitions that they follow from.
+#[derive(Debug)]
+struct Typed {
+    types: Arc<[Option<DataType>]>,
+    tables: Vec<(String, Option<Arc<TableDef>>)>,
 }
 
-impl Prepared {
-    /// The text that was prepared.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The types of the parameters in order; `None` where the statement takes any.
-    pub fn types(&self) -> &[Option<DataType>] {
-        &self.types
-    }
-
-    /// Runs the statement with these values, one for each parameter.
-    ///
-    /// # Errors
-    /// `InvalidInput` if there are more or fewer, or one does not fit its parameter's type; and those of
-    /// [`Engine::sql`].
-    pub async fn run(&self, values: &[ScalarValue]) -> Result<Output, Error> {
-        let values = self.bind(values)?;
-        if let Some(call) = self.engine.point_call(&self.known, &values)
-            && let Some(output) = call.run(false).await?
-        {
-            return Ok(output);
-        }
-        self.engine
-            .with_parameters(values)
-            .general(&self.text)
-            .await
-    }
-
-    /// The call that the statement with these values amounts to, if it takes the point path.
-    ///
-    /// # Errors
-    /// `InvalidInput` as for [`run`](Self::run).
-    pub fn point(&self, values: &[ScalarValue]) -> Result<Option<PointCall>, Error> {
-        let values = self.bind(values)?;
-        Ok(self.engine.point_call(&self.known, &values))
+impl Typed {
+    /// Whether the tables are still those.
+    fn is_current(&self, store: &Store) -> bool {
+        self.tables
+            .iter()
+            .all(|(name, seen)| match (live_table(store, name), seen) {
+                (Some(now), Some(seen)) => Arc::ptr_eq(&now, seen),
+                (now, seen) => now.is_none() && seen.is_none(),
+            })
     }
 
     /// The values in their parameters' types.
@@ -151,9 +80,9 @@ impl Prepared {
         let typed = self.types.iter().zip(values).enumerate();
         let typed = typed.map(|(index, (wanted, value))| match wanted {
             None => Ok(value.clone()),
-            Some(wanted) => point::assignable(value, wanted).ok_or_else(|| {
+            Some(wanted) => point::lossless(value, wanted).ok_or_else(|| {
                 invalid(format!(
-                    "parameter ${} is {wanted}, but its value is {} {value}",
+                    "parameter ${} is {wanted}, which the {} {value} is not without loss",
                     index + 1,
                     value.data_type()
                 ))
@@ -163,35 +92,204 @@ impl Prepared {
     }
 }
 
+impl Engine {
+    /// Prepares a query, an INSERT, an UPDATE or a DELETE, in which `$1`, `$2` … stand for values.
+    ///
+    /// # Errors
+    /// Those of [`Engine::sql`]; `InvalidInput` for other statements, for parameters that have names or
+    /// leave numbers out, and for one whose type cannot be told from the statement's columns
+    /// consistently.
+    pub async fn prepare(&self, text: &str) -> Result<Prepared, Error> {
+        Ok(Prepared {
+            engine: self.clone(),
+            known: self.recognise(text, false),
+            typed: Mutex::new(Arc::new(self.typed(text).await?)),
+            text: text.into(),
+        })
+    }
+
+    /// Finds out the types of a statement's parameters.
+    async fn typed(&self, text: &str) -> Result<Typed, Error> {
+        let mut parsed = self.parse(text)?;
+        let statement = match (parsed.pop(), parsed.len()) {
+            (Some(Parsed::Sql(Statement::Statement(statement))), 0) => statement,
+            _ => return Err(not_prepared()),
+        };
+        if !matches!(
+            statement.as_ref(),
+            SqlStatement::Query(_)
+                | SqlStatement::Insert(_)
+                | SqlStatement::Update(_)
+                | SqlStatement::Delete(_)
+        ) {
+            return Err(not_prepared());
+        }
+        let Named { count, tables } = Named::of(&statement)?;
+        let now = |name: String| {
+            let def = live_table(self.store(), &name);
+            (name, def)
+        };
+        // Looked at before the plan is made: what changes in between is noticed the next time.
+        let mut tables: Vec<_> = tables.into_iter().map(now).collect();
+        let (types, behind) = self.types_of(*statement, count).await?;
+        let known = |name: &String| tables.iter().any(|(other, _)| other == name);
+        let behind: Vec<String> = behind.into_iter().filter(|name| !known(name)).collect();
+        tables.extend(behind.into_iter().map(now));
+        Ok(Typed {
+            types: types.into(),
+            tables,
+        })
+    }
+
+    /// The types of a statement's parameters, as far as its plan tells, and the tables that it scans.
+    async fn types_of(
+        &self,
+        statement: SqlStatement,
+        count: usize,
+    ) -> Result<(Vec<Option<DataType>>, BTreeSet<String>), Error> {
+        let mut types = vec![None; count];
+        let is_query = matches!(statement, SqlStatement::Query(_));
+        let statement = Statement::Statement(Box::new(statement));
+        let state = self.context().state();
+        let plan = match self.plan_in(&state, statement, &self.deadline()).await {
+            Ok(plan) => plan,
+            Err(error) if is_query => return Err(error),
+            // What only this crate can plan is checked when it is run.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
+            Err(_) => return Ok((types, BTreeSet::new())),
+        };
+        let found = plan.get_parameter_types().map_err(error_from_datafusion)?;
+        for (name, data_type) in found {
+            if let Some(slot) = point::place(&name).and_then(|place| types.get_mut(place)) {
+                *slot = data_type;
+            }
+        }
+        Ok((types, scanned(&plan)?))
+    }
+}
+
+/// The tables that a plan scans, those behind views included.
+fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, Error> {
+    let mut names = BTreeSet::new();
+    let visited = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            names.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.map_err(error_from_datafusion)?;
+    Ok(names)
+}
+
+impl Prepared {
+    /// The text that was prepared.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The types of the parameters in order, as the tables were when they were last looked at; `None`
+    /// where the statement takes any.
+    pub fn types(&self) -> Arc<[Option<DataType>]> {
+        Arc::clone(&self.seen().types)
+    }
+
+    /// Runs the statement with these values, one for each parameter.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there are more or fewer, or one does not fit its parameter's type; and those of
+    /// [`Engine::sql`].
+    pub async fn run(&self, values: &[ScalarValue]) -> Result<Output, Error> {
+        let mut typed = self.seen();
+        if !typed.is_current(self.engine.store()) {
+            typed = Arc::new(self.engine.typed(&self.text).await?);
+            *self.typed.lock() = Arc::clone(&typed);
+        }
+        let values = typed.bind(values)?;
+        if let Some(call) = self.call(&values)
+            && let Some(output) = call.run(false).await?
+        {
+            return Ok(output);
+        }
+        self.engine
+            .with_parameters(values)
+            .general(&self.text)
+            .await
+    }
+
+    /// The call that the statement with these values amounts to, if it takes the point path, and if its
+    /// tables are those that its parameters' types were taken from.
+    ///
+    /// # Errors
+    /// `InvalidInput` as for [`run`](Self::run).
+    pub fn point(&self, values: &[ScalarValue]) -> Result<Option<PointCall>, Error> {
+        let typed = self.seen();
+        if !typed.is_current(self.engine.store()) {
+            return Ok(None);
+        }
+        Ok(self.call(&typed.bind(values)?))
+    }
+
+    fn call(&self, values: &[ScalarValue]) -> Option<PointCall> {
+        self.engine.point_call(&self.known, (&self.text, values))
+    }
+
+    fn seen(&self) -> Arc<Typed> {
+        Arc::clone(&self.typed.lock())
+    }
+}
+
 fn not_prepared() -> Error {
     invalid("one query, INSERT, UPDATE or DELETE can be prepared, and nothing else")
 }
 
-/// How many parameters a statement has. Fails unless they are `$1` to `$n`.
-fn parameters_of(statement: &SqlStatement) -> Result<usize, Error> {
-    let mut places = Places::default();
-    if let ControlFlow::Break(error) = statement.visit(&mut places) {
-        return Err(error);
-    }
-    let count = places.0.len();
-    match places.0.last() {
-        Some(last) if last + 1 != count => Err(invalid(format!(
-            "there is a parameter ${}, but only {count} of them: number them from $1 on",
-            last + 1
-        ))),
-        _ if count > MAX_PARAMETERS => Err(invalid(format!(
-            "the statement has {count} parameters; at most {MAX_PARAMETERS} are taken"
-        ))),
-        _ => Ok(count),
+/// What a statement names.
+#[derive(Default)]
+struct Named {
+    /// How many parameters it has.
+    count: usize,
+    /// What may be a table.
+    tables: BTreeSet<String>,
+}
+
+impl Named {
+    /// Fails unless the parameters are `$1` to `$n`.
+    fn of(statement: &SqlStatement) -> Result<Self, Error> {
+        let mut names = Names::default();
+        if let ControlFlow::Break(error) = statement.visit(&mut names) {
+            return Err(error);
+        }
+        let count = names.places.len();
+        match names.places.last() {
+            Some(last) if last + 1 != count => Err(invalid(format!(
+                "there is a parameter ${}, but only {count} of them: number them from $1 on",
+                last + 1
+            ))),
+            _ if count > MAX_PARAMETERS => Err(invalid(format!(
+                "the statement has {count} parameters; at most {MAX_PARAMETERS} are taken"
+            ))),
+            _ => Ok(Self {
+                count,
+                tables: names.tables,
+            }),
+        }
     }
 }
 
-/// The numbers of the parameters, from 0.
 #[derive(Default)]
-struct Places(BTreeSet<usize>);
+struct Names {
+    /// The numbers of the parameters, from 0.
+    places: BTreeSet<usize>,
+    tables: BTreeSet<String>,
+}
 
-impl Visitor for Places {
+impl Visitor for Names {
     type Break = Error;
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
+        let last = relation.0.last().and_then(|part| part.as_ident());
+        self.tables.extend(last.map(ident_of));
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
         if let Expr::Value(value) = expr
@@ -199,7 +297,7 @@ impl Visitor for Places {
         {
             match point::place(name) {
                 Some(place) => {
-                    self.0.insert(place);
+                    self.places.insert(place);
                 }
                 None => {
                     return ControlFlow::Break(invalid(format!(

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{capacity, conflict, not_found, unavailable};
 use crate::held::Held;
+use crate::output::Output;
 
 /// Statements that may run at the same time; one more is refused.
 const MAX_STATEMENTS: usize = 10_000;
@@ -54,6 +55,26 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn add_written(&self, rows: u64) {
         self.rows_written.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Counts what a statement of one key did; and the statement, if it was not counted when it began.
+    pub(crate) fn add_done(&self, is_new: bool, output: &Output) {
+        if is_new {
+            self.started.fetch_add(1, Ordering::Relaxed);
+        }
+        match output.receipt() {
+            Some(receipt) => self.add_written(receipt.rows),
+            None => {
+                let rows = output.ready_rows() as u64;
+                self.rows_returned.fetch_add(rows, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a statement that failed before it could have been seen.
+    pub(crate) fn add_failed(&self) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        self.failed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -343,12 +343,16 @@ pub(crate) fn check_in_transaction(statement: &SqlStatement) -> Result<(), Error
         | SqlStatement::CreateIndex(_)
         | SqlStatement::AlterTable(_)
         | SqlStatement::Comment { .. }
-        | SqlStatement::Drop { .. } => Err(invalid(
-            "definitions cannot be changed inside a transaction, because they take effect at once on \
-             every peer: COMMIT or ROLLBACK first",
-        )),
+        | SqlStatement::Drop { .. } => Err(definition_in_transaction()),
         _ => Ok(()),
     }
+}
+
+pub(crate) fn definition_in_transaction() -> Error {
+    invalid(
+        "definitions cannot be changed inside a transaction, because they take effect at once on every \
+         peer: COMMIT or ROLLBACK first",
+    )
 }
 
 /// The refusal of CREATE EXTERNAL TABLE.

@@ -13,6 +13,7 @@ mod number;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, StringBuilder, StructArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
     DurationSecondType, Field, Float32Type, Float64Type, IntervalDayTimeType,
@@ -48,9 +49,9 @@ pub fn text_batch(batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let mut texts = StringBuilder::with_capacity(column.len(), column.len() * 8);
         let written = Written::of(column)?;
         for row in 0..column.len() {
-            match column.is_valid(row) {
-                true => texts.append_value(written.text(row)?),
-                false => texts.append_null(),
+            match written.is_null(row) {
+                false => texts.append_value(written.text(row)?),
+                true => texts.append_null(),
             }
         }
         Ok(Arc::new(texts.finish()) as ArrayRef)
@@ -67,6 +68,8 @@ pub fn text_batch(batch: &RecordBatch) -> Result<RecordBatch, Error> {
 /// A column that writes its values.
 struct Written<'a> {
     column: &'a dyn Array,
+    /// Also those that the array does not have by itself, such as all of a column without a type.
+    nulls: Option<NullBuffer>,
     /// For what Arrow writes as it should be, or nearly.
     arrow: Option<ArrayFormatter<'a>>,
 }
@@ -95,7 +98,15 @@ impl<'a> Written<'a> {
             true => None,
             false => Some(ArrayFormatter::try_new(column, &OPTIONS)?),
         };
-        Ok(Self { column, arrow })
+        Ok(Self {
+            column,
+            nulls: column.logical_nulls(),
+            arrow,
+        })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     /// The text of a value that is not NULL.
@@ -188,9 +199,10 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// A value of a list or a struct.
 fn inner(column: &dyn Array, row: usize) -> Result<String, ArrowError> {
-    match column.is_valid(row) {
-        true => Written::of(column)?.text(row),
-        false => Ok("NULL".to_owned()),
+    let written = Written::of(column)?;
+    match written.is_null(row) {
+        false => written.text(row),
+        true => Ok("NULL".to_owned()),
     }
 }
 
@@ -239,9 +251,10 @@ fn dated(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryArray, Date32Array, Int64Array, ListArray, Time64NanosecondArray,
+        BinaryArray, Date32Array, Int64Array, ListArray, NullArray, Time64NanosecondArray,
         TimestampMicrosecondArray, TimestampNanosecondArray,
     };
+    use arrow::buffer::OffsetBuffer;
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -294,6 +307,17 @@ mod tests {
         assert_eq!(texts(numbers), [Some("1".to_owned()), None]);
         let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])]);
         assert_eq!(one(list), "[1, NULL]");
+        // A column without a type has nothing but NULL, and does not say so.
+        let untyped: ArrayRef = Arc::new(NullArray::new(1));
+        assert_eq!(texts(Arc::clone(&untyped)), [None]);
+        let item = Arc::new(Field::new_list_field(DataType::Null, true));
+        let offsets = OffsetBuffer::from_lengths([1]);
+        let list = ListArray::new(Arc::clone(&item), offsets, Arc::clone(&untyped), None);
+        assert_eq!(one(list), "[NULL]");
+        assert_eq!(
+            one(StructArray::from(vec![(item, untyped)])),
+            "{item: NULL}"
+        );
         assert_eq!(one(BinaryArray::from(vec![b"hi".as_slice()])), "\\x6869");
     }
 

@@ -10,7 +10,7 @@ use std::ops::{BitAnd, BitOr, Not};
 
 use datafusion::logical_expr::{Expr, ident};
 
-use super::field::{Operand, RecordField};
+use super::field::{Operand, OrderedField, RecordField};
 use super::scalars::text_literal;
 
 /// A column of the record `R` that holds values of the type `T`.
@@ -68,22 +68,34 @@ impl<R, T: RecordField> Column<R, T> {
     }
 
     /// Less than it.
-    pub fn lt(self, other: impl Operand<R, T::Plain>) -> Filter<R> {
+    pub fn lt(self, other: impl Operand<R, T::Plain>) -> Filter<R>
+    where
+        T::Plain: OrderedField,
+    {
         Filter::from_expr(self.expr().lt(other.into_expr()))
     }
 
     /// Less than or equal to it.
-    pub fn le(self, other: impl Operand<R, T::Plain>) -> Filter<R> {
+    pub fn le(self, other: impl Operand<R, T::Plain>) -> Filter<R>
+    where
+        T::Plain: OrderedField,
+    {
         Filter::from_expr(self.expr().lt_eq(other.into_expr()))
     }
 
     /// Greater than it.
-    pub fn gt(self, other: impl Operand<R, T::Plain>) -> Filter<R> {
+    pub fn gt(self, other: impl Operand<R, T::Plain>) -> Filter<R>
+    where
+        T::Plain: OrderedField,
+    {
         Filter::from_expr(self.expr().gt(other.into_expr()))
     }
 
     /// Greater than or equal to it.
-    pub fn ge(self, other: impl Operand<R, T::Plain>) -> Filter<R> {
+    pub fn ge(self, other: impl Operand<R, T::Plain>) -> Filter<R>
+    where
+        T::Plain: OrderedField,
+    {
         Filter::from_expr(self.expr().gt_eq(other.into_expr()))
     }
 
@@ -92,7 +104,10 @@ impl<R, T: RecordField> Column<R, T> {
         self,
         least: impl Operand<R, T::Plain>,
         most: impl Operand<R, T::Plain>,
-    ) -> Filter<R> {
+    ) -> Filter<R>
+    where
+        T::Plain: OrderedField,
+    {
         Filter::from_expr(self.expr().between(least.into_expr(), most.into_expr()))
     }
 

@@ -102,6 +102,19 @@ pub trait KeyField: RecordField {
     fn key_column(key: Self::Ref<'_>) -> Result<ArrayRef, Misfit>;
 }
 
+/// A type whose columns are in the same order for SQL as its values are for Rust: booleans, numbers, texts,
+/// bytes, times and lists of them.
+///
+/// An enum is none: its column holds texts, of which `"High"` is less than `"Low"`, whatever the order of its
+/// variants.
+#[diagnostic::on_unimplemented(
+    message = "columns of `{Self}` have no order to be compared by",
+    label = "no order",
+    note = "an enum is kept as text, whose order is not that of its variants: name them with `is_in`, or \
+            keep a number beside it"
+)]
+pub trait OrderedField {}
+
 /// An enum whose variants are texts; see `#[derive(RecordField)]`.
 pub trait TextEnum: RecordField {
     /// The texts of all variants, in their order.

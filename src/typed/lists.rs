@@ -12,7 +12,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
 use super::error::Misfit;
-use super::field::{KeyField, RecordField, wrong_type};
+use super::field::{KeyField, OrderedField, RecordField, wrong_type};
 
 /// The entries of a map that was read.
 type Owned<K, V> = Vec<(K, V)>;
@@ -33,6 +33,8 @@ impl<T: RecordField> RecordField for Vec<T> {
         T::read_list(column)
     }
 }
+
+impl<T: OrderedField> OrderedField for Vec<T> {}
 
 /// The items of a list. They may be NULL for SQL, which has no way to forbid it; reading checks.
 fn item(data_type: DataType) -> FieldRef {

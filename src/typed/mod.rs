@@ -46,6 +46,7 @@ mod nested;
 mod rows;
 mod scalars;
 mod shape;
+mod source;
 mod table;
 mod whole;
 
@@ -54,7 +55,7 @@ use arrow::record_batch::RecordBatch;
 
 pub use columns::{Column, Filter};
 pub use error::{ConversionError, Misfit};
-pub use field::{KeyField, Operand, RecordField, TextEnum};
+pub use field::{KeyField, Operand, OrderedField, RecordField, TextEnum};
 pub use rows::Rows;
 pub use shape::{ColumnShape, Shape};
 pub use table::Table;

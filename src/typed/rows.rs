@@ -1,16 +1,18 @@
 //! Records as they come from a query.
 //!
 //! Invariant: a stream ends only after the last row; a row that is no record is an error that names
-//! it, after which nothing follows.
+//! it, which the rows before it precede, and after which nothing follows.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use arrow::record_batch::RecordBatch;
 use futures::{Stream, StreamExt};
 use netabase_store::Error;
 
 use super::Record;
+use super::error::ConversionError;
 use crate::answer::AnswerStream;
 use crate::coverage::{Coverage, CoverageHandle};
 
@@ -22,6 +24,8 @@ pub struct Rows<R> {
     ready: std::vec::IntoIter<R>,
     /// Rows of the batches before it.
     before: u64,
+    /// What comes after these rows, and is the end.
+    failure: Option<Error>,
     failed: bool,
 }
 
@@ -43,6 +47,7 @@ impl<R: Record> Rows<R> {
             batches,
             ready: Vec::new().into_iter(),
             before: 0,
+            failure: None,
             failed: false,
         }
     }
@@ -86,6 +91,10 @@ impl<R: Record> Stream for Rows<R> {
             if let Some(row) = self.ready.next() {
                 return Poll::Ready(Some(Ok(row)));
             }
+            if let Some(error) = self.failure.take() {
+                self.failed = true;
+                return Poll::Ready(Some(Err(error)));
+            }
             if self.failed {
                 return Poll::Ready(None);
             }
@@ -105,10 +114,29 @@ impl<R: Record> Stream for Rows<R> {
                     self.before += batch.num_rows() as u64;
                 }
                 Err(error) => {
-                    self.failed = true;
-                    return Poll::Ready(Some(Err(error.after(self.before).into())));
+                    let (rows, error) = rows_before(&batch, error);
+                    self.ready = rows.into_iter();
+                    self.failure = Some(error.after(self.before).into());
                 }
             }
         }
     }
+}
+
+/// The rows before the first one that is no record, and its error. A batch is read by column, so that the
+/// error found first is not always that of the first row.
+fn rows_before<R: Record>(
+    batch: &RecordBatch,
+    mut error: ConversionError,
+) -> (Vec<R>, ConversionError) {
+    let place = |error: &ConversionError| error.row.and_then(|row| usize::try_from(row).ok());
+    let mut rows = batch.num_rows();
+    while let Some(row) = place(&error).filter(|row| (1..rows).contains(row)) {
+        rows = row;
+        match R::from_batch(&batch.slice(0, rows)) {
+            Ok(rows) => return (rows, error),
+            Err(earlier) => error = earlier,
+        }
+    }
+    (Vec::new(), error)
 }

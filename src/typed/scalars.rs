@@ -15,7 +15,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, lit};
 
 use super::error::Misfit;
-use super::field::{KeyField, Operand, RecordField, TextEnum, wrong_type};
+use super::field::{KeyField, Operand, OrderedField, RecordField, TextEnum, wrong_type};
 use super::lists;
 
 fn read_primitive<P>(column: &ArrayRef) -> Result<Vec<Option<P::Native>>, Misfit>
@@ -109,6 +109,16 @@ number!(u8, UInt8Type, {
     }
 });
 plain_key!(bool, i8, i16, i32, i64, u8, u16, u32, u64, SystemTime);
+
+macro_rules! ordered {
+    ($($rust:ty),*) => {$(
+        impl OrderedField for $rust {}
+    )*};
+}
+
+ordered!(
+    bool, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, String, SystemTime
+);
 
 impl RecordField for bool {
     type Plain = Self;

@@ -249,6 +249,33 @@ impl Shape {
         self.check_keys(def)
     }
 
+    /// Whether records can be read from a view, which has the columns of its query, and no key. Fails with
+    /// `Conflict`, and the first difference.
+    pub(crate) fn check_view(&self, schema: &Schema) -> Result<(), Error> {
+        for column in &self.columns {
+            match schema.field_with_name(column.name) {
+                Ok(field) => self.check_kind(column, field.data_type())?,
+                Err(_) if column.has_default || column.nullable => {}
+                Err(_) => return Err(self.lacks(column)),
+            }
+        }
+        Ok(())
+    }
+
+    fn lacks(&self, column: &ColumnShape) -> Error {
+        self.differs(format!("it has no column \"{}\"", column.name))
+    }
+
+    fn check_kind(&self, column: &ColumnShape, there: &DataType) -> Result<(), Error> {
+        if same_kind(there, &column.data_type) {
+            return Ok(());
+        }
+        Err(self.differs(format!(
+            "column \"{}\" is {there} there and {} in the record",
+            column.name, column.data_type
+        )))
+    }
+
     fn check_column(
         &self,
         def: &TableDef,
@@ -262,15 +289,9 @@ impl Shape {
             if reading && (column.has_default || column.nullable) {
                 return Ok(());
             }
-            return Err(self.differs(format!("it has no column \"{name}\"")));
+            return Err(self.lacks(column));
         };
-        if !same_kind(field.data_type(), &column.data_type) {
-            return Err(self.differs(format!(
-                "column \"{name}\" is {} there and {} in the record",
-                field.data_type(),
-                column.data_type
-            )));
-        }
+        self.check_kind(column, field.data_type())?;
         if !reading && is_generated(def, place) {
             return Err(self.differs(format!(
                 "column \"{name}\" is generated there, and cannot be written: give this field to a \

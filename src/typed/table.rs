@@ -8,26 +8,20 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Instant;
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::{ScalarValue, TableReference};
-use datafusion::datasource::provider_as_source;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
-use netabase_sql::{WriteReceipt, error_from_datafusion};
+use datafusion::logical_expr::{Expr, ident};
+use netabase_sql::WriteReceipt;
 use netabase_store::{Error, ErrorKind, KeyEncoder, TableDef};
 
 use super::Record;
 use super::columns::Filter;
 use super::error::ConversionError;
-use super::layout::in_layout;
 use super::rows::Rows;
-use super::shape::{ColumnShape, Shape};
-use crate::answer::Answer;
+use super::shape::Shape;
+use super::source::{Source, answer, definition, row_of, stored_key};
 use crate::database::{Inner, Netabase};
-use crate::watched::count_retries;
 
 /// The table of a record. Cheap to clone and to make; it holds nothing but the handle.
 pub struct Table<R> {
@@ -75,6 +69,7 @@ impl<R: Record> Table<R> {
         async move {
             let work = |inner: Arc<Inner>| async move {
                 let shape = R::shape();
+                inner.engine().refuse_definitions_in_transaction()?;
                 refuse_taken_names(&inner, shape)?;
                 let define = |owner: &str, now| shape.definition(owner, now);
                 let def = inner.table_or_create(shape.table(), define).await?;
@@ -134,8 +129,8 @@ impl<R: Record> Table<R> {
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
-                let def = readable::<R>(&inner)?;
-                row_of::<R>(&inner, &def, &key).await
+                let source = Source::of::<R>(&inner).await?;
+                row_of::<R>(&inner, &source, &key).await
             };
             match database.run(work).await? {
                 Some(batch) => Ok(R::from_batch(&batch)?.pop()),
@@ -161,9 +156,9 @@ impl<R: Record> Table<R> {
         async move {
             let (key, batch) = (key?, batch?);
             let work = |inner: Arc<Inner>| async move {
-                let def = writable::<R>(&inner)?;
-                if row_of::<R>(&inner, &def, &key).await?.is_none() {
-                    return Err(no_row(&def, &key));
+                let source = Source::Table(writable::<R>(&inner)?);
+                if row_of::<R>(&inner, &source, &key).await?.is_none() {
+                    return Err(no_row(source.def(), &key));
                 }
                 let table = R::shape().table();
                 inner.engine().insert_rows(table, batch).await
@@ -184,8 +179,8 @@ impl<R: Record> Table<R> {
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
-                let def = readable::<R>(&inner)?;
-                if row_of::<R>(&inner, &def, &key).await?.is_none() {
+                let source = Source::of::<R>(&inner).await?;
+                if row_of::<R>(&inner, &source, &key).await?.is_none() {
                     return Ok(false);
                 }
                 inner.engine().delete_rows(R::shape().table(), key).await?;
@@ -222,32 +217,13 @@ impl<R: Record> Table<R> {
         let database = self.database.clone();
         async move {
             let work = |inner: Arc<Inner>| async move {
-                let def = readable::<R>(&inner)?;
-                let names = R::shape().columns().iter().map(|column| column.name());
-                let known = names.filter(|name| def.column_named(name).is_some());
-                let columns = known.map(ident).collect();
-                answer(inner, &def.name, filter, columns).await
+                let source = Source::of::<R>(&inner).await?;
+                let columns = source.known::<R>().map(ident).collect();
+                answer(inner, &source.def().name, filter, columns).await
             };
             Ok(Rows::new(database.run(work).await?.stream()))
         }
     }
-}
-
-/// The definition of the record's table. Fails with `NotFound`.
-fn definition<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
-    let name = R::shape().table();
-    inner.live_table(name).ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("table \"{name}\" does not exist: Table::create makes it from its record"),
-        )
-    })
-}
-
-fn readable<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
-    let def = definition::<R>(inner)?;
-    R::shape().check_readable(&def)?;
-    Ok(def)
 }
 
 fn writable<R: Record>(inner: &Inner) -> Result<Arc<TableDef>, Error> {
@@ -267,101 +243,6 @@ fn key_batch<R: Record>(key: R::Key<'_>) -> Result<RecordBatch, ConversionError>
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     RecordBatch::try_new(schema, columns)
         .map_err(|error| ConversionError::of_table(shape.table(), error.to_string()))
-}
-
-/// A key in the layout of its table.
-fn stored_key(def: &TableDef, key: &RecordBatch) -> Result<RecordBatch, Error> {
-    let schema = def.key_schema();
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(key.num_columns());
-    for (column, field) in key.columns().iter().zip(schema.fields()) {
-        let column = in_layout(column, field.data_type());
-        let misfit = |misfit| ConversionError::of_column(&def.name, field.name(), misfit);
-        columns.push(column.map_err(misfit)?);
-    }
-    RecordBatch::try_new(schema, columns)
-        .map_err(|error| ConversionError::of_table(&def.name, error.to_string()).into())
-}
-
-/// The row of a key, with the columns that the record has.
-async fn row_of<R: Record>(
-    inner: &Arc<Inner>,
-    def: &Arc<TableDef>,
-    key: &RecordBatch,
-) -> Result<Option<RecordBatch>, Error> {
-    let key = stored_key(def, key)?;
-    let wanted = R::shape().columns().iter().map(ColumnShape::name);
-    let known: Vec<usize> = wanted.filter_map(|name| def.column_named(name)).collect();
-    // A view has no rows of its own, and a transaction has some that are not stored yet.
-    let stored = def.options.rules.view.is_none() && !inner.engine().in_transaction();
-    if stored && inner.is_read_here(def, &key)? {
-        let row = inner.stored_row(def, key).await?;
-        return row.map(|row| named(def, &row, &known)).transpose();
-    }
-    let mut filter = lit(true);
-    for (column, place) in key.columns().iter().zip(&def.primary_key) {
-        let value = ScalarValue::try_from_array(column, 0).map_err(error_from_datafusion)?;
-        filter = filter.and(ident(def.column_name(*place)).eq(lit(value)));
-    }
-    let columns = known.iter().map(|place| ident(def.column_name(*place)));
-    let answer = answer(
-        Arc::clone(inner),
-        &def.name,
-        Some(filter),
-        columns.collect(),
-    )
-    .await?;
-    let batches = answer.collect().await?.into_batches();
-    Ok(batches.into_iter().find(|batch| batch.num_rows() > 0))
-}
-
-/// Some columns of a stored row, under the names that they have now.
-fn named(def: &TableDef, row: &RecordBatch, places: &[usize]) -> Result<RecordBatch, Error> {
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(places.len());
-    let mut fields = Vec::with_capacity(places.len());
-    for place in places {
-        if let Some(column) = row.columns().get(*place) {
-            fields.push(Field::new(
-                def.column_name(*place),
-                column.data_type().clone(),
-                true,
-            ));
-            columns.push(Arc::clone(column));
-        }
-    }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-        .map_err(|error| ConversionError::of_table(&def.name, error.to_string()).into())
-}
-
-/// Starts a query of one table.
-async fn answer(
-    inner: Arc<Inner>,
-    table: &str,
-    filter: Option<Expr>,
-    columns: Vec<Expr>,
-) -> Result<Answer, Error> {
-    let started = Instant::now();
-    let plan = plan(&inner, table, filter, columns).await?;
-    let (output, retries) = count_retries(inner.engine().query_plan(plan)).await;
-    Ok(Answer::new(inner, output?, started, retries))
-}
-
-async fn plan(
-    inner: &Inner,
-    table: &str,
-    filter: Option<Expr>,
-    columns: Vec<Expr>,
-) -> Result<LogicalPlan, Error> {
-    let name = TableReference::bare(table);
-    let provider = inner.engine().context().table_provider(name.clone()).await;
-    let build = |provider| {
-        let scan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
-        let rows = match filter {
-            Some(filter) => scan.filter(filter)?,
-            None => scan,
-        };
-        rows.project(columns)?.build()
-    };
-    provider.and_then(build).map_err(error_from_datafusion)
 }
 
 fn no_row(def: &TableDef, key: &RecordBatch) -> Error {

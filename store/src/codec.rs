@@ -7,6 +7,7 @@
 //! Non-goals: no schema, and no limit on what a type does while it decodes itself. bincode spends no
 //! byte on the elements of a list of empty values: do not decode lists of `()` from strangers.
 
+mod check;
 mod depth;
 
 use std::fmt;
@@ -21,7 +22,7 @@ use crate::error::{Error, Result};
 
 /// Longest encoded value, in bytes, the byte that names its format included.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
-/// Deepest nesting of a value that is decoded. That of JSON is the same, and fixed by serde_json.
+/// Deepest nesting of a value that is decoded. That of JSON is one less, and fixed by serde_json.
 const MAX_DEPTH: usize = 128;
 /// Room that a value begins with.
 const FIRST_BYTES: usize = 256;
@@ -35,8 +36,8 @@ pub enum ValueCodec {
     /// same order. Types that ask what comes next (such as `serde_json::Value`) do not decode.
     #[default]
     Bincode,
-    /// Readable everywhere. Keys of maps must be text or numbers; numbers that are not finite
-    /// become null.
+    /// Readable everywhere. Keys of maps must be text or numbers; numbers that are not finite are
+    /// refused.
     Json,
     /// Self-describing and binary.
     Cbor,
@@ -70,10 +71,13 @@ impl ValueCodec {
         })
     }
 
-    /// The value as bytes. Fails with `InvalidInput` if the format cannot express it, with
-    /// `Capacity` if it exceeds [`MAX_VALUE_BYTES`]. A value nested more than about a hundred deep
-    /// is encoded, but not decoded: do not nest without limit.
+    /// The value as bytes. Fails with `InvalidInput` if the format cannot express it, or it is nested
+    /// deeper than is decoded again, which is about a hundred levels; with `Capacity` if it exceeds
+    /// [`MAX_VALUE_BYTES`].
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Vec<u8>> {
+        let refused =
+            |why: String| Error::invalid(format!("a value cannot be encoded as {self}: {why}"));
+        check::check(*self, value).map_err(refused)?;
         let mut out = Bounded::new(self.tag());
         let encoded = match self {
             Self::Bincode => {
@@ -90,9 +94,7 @@ impl ValueCodec {
                 "a value exceeds {MAX_VALUE_BYTES} bytes as {self}: divide it"
             ))),
             Ok(()) => Ok(out.bytes),
-            Err(reason) => Err(Error::invalid(format!(
-                "a value cannot be encoded as {self}: {reason}"
-            ))),
+            Err(reason) => Err(refused(reason)),
         }
     }
 

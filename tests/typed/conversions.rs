@@ -281,6 +281,24 @@ fn a_time_beyond_the_column_is_refused() {
 }
 
 #[test]
+fn what_would_not_be_read_again_is_not_encoded() {
+    #[derive(Record, Debug)]
+    struct Measure {
+        #[record(key)]
+        id: i64,
+        #[record(codec = "json")]
+        value: Option<f64>,
+    }
+    let rows = [Some(1.5), Some(f64::NAN)].map(|value| Measure { id: 1, value });
+    let error = Measure::to_batch(&rows).unwrap_err();
+    assert_eq!(
+        (error.column.as_deref(), error.row),
+        (Some("value"), Some(1))
+    );
+    assert!(error.reason.contains("NaN is no number of JSON"), "{error}");
+}
+
+#[test]
 fn encoded_values_that_are_none_are_errors() {
     #[derive(Record, Debug)]
     struct Note {

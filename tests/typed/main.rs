@@ -5,6 +5,7 @@
 mod conversions;
 mod filters;
 mod names;
+mod programs;
 mod shapes;
 mod tables;
 mod values;

@@ -88,6 +88,73 @@ fn serde_is_followed_unless_a_record_attribute_says_otherwise() {
 }
 
 #[test]
+fn a_record_attribute_decides_what_serde_cannot_say_here() {
+    #[derive(Record, Serialize, Deserialize, Debug)]
+    #[serde(rename_all(serialize = "camelCase", deserialize = "snake_case"))]
+    #[record(rename_all = "kebab-case")]
+    struct Decided {
+        #[record(key)]
+        the_id: i64,
+        #[serde(rename(serialize = "a", deserialize = "b"))]
+        #[record(rename = "c")]
+        title: String,
+        #[serde(rename(serialize = "d", deserialize = "e"))]
+        #[record(skip)]
+        other: String,
+        #[serde(flatten)]
+        #[record(codec = "json")]
+        rest: BTreeMap<String, String>,
+        #[serde(flatten)]
+        #[record(skip)]
+        more: BTreeMap<String, String>,
+    }
+    assert_eq!(names::<Decided>(), ["the-id", "c", "rest"]);
+    #[derive(RecordField, Serialize, Debug)]
+    enum State {
+        #[serde(rename(serialize = "a", deserialize = "b"))]
+        #[record(rename = "c")]
+        Open,
+    }
+    use netabase::typed::TextEnum;
+    assert_eq!(State::TEXTS, ["c"]);
+}
+
+#[test]
+fn a_default_of_serde_is_taken_but_for_the_key() {
+    #[derive(Record, Serialize, Deserialize, Debug)]
+    #[serde(default = "Made::make")]
+    struct Made {
+        #[record(key)]
+        #[serde(default)]
+        id: i64,
+        n: u32,
+        #[serde(default)]
+        zero: u32,
+    }
+    impl Made {
+        fn make() -> Self {
+            Self {
+                id: 1,
+                n: 42,
+                zero: 1,
+            }
+        }
+    }
+    let whole = Made {
+        id: 3,
+        n: 4,
+        zero: 5,
+    };
+    let batch = Made::to_batch(&[whole]).unwrap();
+    let row = Made::from_batch(&batch.project(&[0]).unwrap())
+        .unwrap()
+        .remove(0);
+    assert_eq!((row.id, row.n, row.zero), (3, 42, 0));
+    let error = Made::from_batch(&batch.project(&[1, 2]).unwrap()).unwrap_err();
+    assert_eq!(error.column.as_deref(), Some("id"));
+}
+
+#[test]
 fn a_default_of_the_struct_is_taken_by_field() {
     #[derive(Record, Debug, PartialEq)]
     #[record(default)]

@@ -398,7 +398,41 @@ async fn a_view_is_read_and_not_written() {
     db.sql("CREATE VIEW popular AS SELECT id, likes FROM articles WHERE likes > 10")
         .await
         .unwrap();
+    db.sql("CREATE MATERIALIZED VIEW kept AS SELECT id, likes FROM articles WHERE likes > 10")
+        .await
+        .unwrap();
+    #[derive(Record, Debug)]
+    #[record(table = "kept")]
+    struct Kept {
+        #[record(key)]
+        id: i64,
+        likes: u32,
+        #[record(default)]
+        author: String,
+    }
     let table = db.table::<Popular>();
+    let rows = table.scan().await.unwrap().all().await.unwrap();
+    assert_eq!((rows.len(), rows[0].id, rows[0].likes), (1, 2, 50));
+    assert_eq!(table.get(2).await.unwrap().unwrap().likes, 50);
+    assert!(table.get(1).await.unwrap().is_none());
+    let none = table.filter(Popular::columns().likes.lt(20)).await.unwrap();
+    assert!(none.all().await.unwrap().is_empty());
+    let kept = db.table::<Kept>().get(2).await.unwrap().unwrap();
+    assert_eq!((kept.id, kept.likes, kept.author.as_str()), (2, 50, ""));
+    assert!(db.table::<Kept>().delete(2).await.is_err());
+    #[derive(Record, Debug)]
+    #[record(table = "popular")]
+    struct Other {
+        #[record(key)]
+        id: i64,
+        likes: String,
+    }
+    let error = db.table::<Other>().scan().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(
+        error.to_string().contains("column \"likes\" is UInt32"),
+        "{error}"
+    );
     let error = table
         .insert(&Popular { id: 1, likes: 1 })
         .await

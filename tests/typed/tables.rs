@@ -133,6 +133,81 @@ async fn a_row_that_is_no_record_ends_the_stream_with_its_number() {
 }
 
 #[tokio::test]
+async fn rows_before_one_that_is_no_record_are_handed_out() {
+    /// The column that is read first is bad in the later row.
+    #[derive(Record, Debug)]
+    struct Bad {
+        #[record(key)]
+        id: i64,
+        first: Kind,
+        second: Kind,
+    }
+    let db = Netabase::in_memory().await.unwrap();
+    db.sql("CREATE TABLE bad (id BIGINT PRIMARY KEY, first TEXT NOT NULL, second TEXT NOT NULL)")
+        .await
+        .unwrap();
+    db.sql(
+        "INSERT INTO bad SELECT value, CASE value WHEN 8 THEN 'x' ELSE 'News' END, \
+         CASE value WHEN 6 THEN 'y' ELSE 'Essay' END FROM generate_series(1, 9)",
+    )
+    .await
+    .unwrap();
+    let ids = db.sql("SELECT id FROM bad").await.unwrap();
+    let ids = ids.collect().await.unwrap();
+    let mut rows = db.table::<Bad>().scan().await.unwrap();
+    let (mut good, mut failure) = (0_u64, None);
+    while let Some(row) = rows.next().await {
+        match row {
+            Ok(row) => {
+                assert!(failure.is_none() && ![6, 8].contains(&row.id));
+                good += 1;
+            }
+            Err(error) => assert!(failure.replace(error.to_string()).is_none()),
+        }
+    }
+    let failure = failure.unwrap();
+    assert!(
+        failure.contains(&format!("row {good}: ")),
+        "{failure}, {good}"
+    );
+    assert_eq!(ids.num_rows(), 9);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_is_looked_for_as_it_is_kept() {
+    #[derive(Record, Debug, Clone, PartialEq)]
+    struct Visit {
+        #[record(key)]
+        id: String,
+        n: i64,
+    }
+    let db = Netabase::in_memory().await.unwrap();
+    db.sql("CREATE TABLE visit (id UUID PRIMARY KEY, n BIGINT NOT NULL)")
+        .await
+        .unwrap();
+    let table = db.table::<Visit>();
+    let mut row = Visit {
+        id: "67E55044-10B1-426F-9247-BB680E5FE0C8".to_owned(),
+        n: 1,
+    };
+    table.insert(&row).await.unwrap();
+    let found = table.get(row.key()).await.unwrap().unwrap();
+    assert_eq!(found.id, row.id.to_lowercase());
+    row.n = 2;
+    table.update(&row).await.unwrap();
+    db.sql("BEGIN").await.unwrap();
+    assert_eq!(table.get(row.key()).await.unwrap().unwrap().n, 2);
+    db.sql("COMMIT").await.unwrap();
+    // What is no UUID is the key of no row, as in SQL.
+    assert_eq!(table.get("seven").await.unwrap(), None);
+    assert!(!table.delete("seven").await.unwrap());
+    assert!(table.delete(row.key()).await.unwrap());
+    assert_eq!(table.get(row.key()).await.unwrap(), None);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_of_every_type_find_their_row() {
     #[derive(Record, Debug, Clone, PartialEq)]
     struct Keyed {
@@ -213,8 +288,32 @@ async fn a_transaction_sees_what_it_wrote() {
     assert_eq!(table.get(2).await.unwrap().unwrap().title, "second");
     assert!(table.delete(1).await.unwrap());
     assert_eq!(table.get(1).await.unwrap(), None);
+    // As CREATE TABLE is.
+    let refused = table.create().await.unwrap_err();
+    assert!(
+        refused.to_string().contains("inside a transaction"),
+        "{refused}"
+    );
     db.sql("ROLLBACK").await.unwrap();
     assert_eq!(table.get(2).await.unwrap(), None);
     assert_eq!(table.get(1).await.unwrap().unwrap().title, "one");
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn calls_are_among_the_statements() {
+    async fn count(db: &Netabase, name: &str) -> String {
+        let ask = format!("SELECT value FROM netabase.metrics WHERE name = '{name}'");
+        printed(db, &ask).await
+    }
+    let db = with_articles(&[]).await;
+    let table = db.table::<Article>();
+    let before = count(&db, "rows_written").await;
+    assert!(before.contains("| 0 "), "{before}");
+    let rows: Vec<Article> = (0..40).map(|id| article(id, "text", 1)).collect();
+    table.insert_many(&rows).await.unwrap();
+    table.delete(1).await.unwrap();
+    let after = count(&db, "rows_written").await;
+    assert!(after.contains("| 41 "), "{after}");
     db.close().await.unwrap();
 }

@@ -19,6 +19,9 @@ use crate::ddl;
 use crate::engine::Engine;
 use crate::error::from_arrow;
 use crate::output::{Output, in_memory};
+use crate::panics;
+use crate::running::Statement;
+use crate::statement::definition_in_transaction;
 use crate::write::{CheckedRows, NoOrigin};
 
 impl Engine {
@@ -29,6 +32,17 @@ impl Engine {
         self.transaction().is_open()
     }
 
+    /// Fails inside a transaction, as CREATE TABLE does.
+    ///
+    /// # Errors
+    /// `InvalidInput` if one is open.
+    pub fn refuse_definitions_in_transaction(&self) -> Result<(), Error> {
+        match self.in_transaction() {
+            true => Err(definition_in_transaction()),
+            false => Ok(()),
+        }
+    }
+
     /// Writes rows that have these columns of a table: `INSERT INTO table (column, …)`. What they do
     /// not have takes its default, or NULL.
     ///
@@ -37,6 +51,12 @@ impl Engine {
     /// generated column, and for a row that the table does not take; `Conflict` when a key comes
     /// twice; `Capacity` when the rows are larger than `max_insert_bytes`. Nothing was written then.
     pub async fn insert_rows(&self, table: &str, rows: RecordBatch) -> Result<WriteReceipt, Error> {
+        let work = panics::caught(self.insert_given(table, rows));
+        let text = format!("INSERT INTO {}", quoted(table));
+        self.running().track(text, work).await
+    }
+
+    async fn insert_given(&self, table: &str, rows: RecordBatch) -> Result<WriteReceipt, Error> {
         let def = table_of(self, table)?;
         let schema = rows.schema();
         let mut given = Vec::with_capacity(rows.num_columns());
@@ -64,10 +84,18 @@ impl Engine {
     /// `NotFound` when there is no such table; `InvalidInput` when the columns are not those of its
     /// primary key, in its order.
     pub async fn delete_rows(&self, table: &str, keys: RecordBatch) -> Result<WriteReceipt, Error> {
+        let work = panics::caught(self.delete_given(table, keys));
+        let text = format!("DELETE FROM {}", quoted(table));
+        self.running().track(text, work).await
+    }
+
+    async fn delete_given(&self, table: &str, keys: RecordBatch) -> Result<WriteReceipt, Error> {
         let def = table_of(self, table)?;
         let keys = in_layout(&def, &def.primary_key.clone(), &keys)?;
         let checked = CheckedRows::check(def, Change::Delete, vec![keys], NoOrigin).await?;
-        self.apply(vec![checked]).await
+        let receipt = self.apply(vec![checked]).await?;
+        Statement::current().add_written(receipt.rows);
+        Ok(receipt)
     }
 }
 

@@ -4,9 +4,11 @@
 //! is the cast that is used here. Everything else is `None`, and left to the planner, whose errors are
 //! the ones that users know.
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use netabase_store::KeyPart;
+
+use crate::instants;
 
 /// Integers up to this are floats of 64 bits exactly, and up to the other one of 32 bits.
 const MAX_EXACT_F64: i128 = 1 << f64::MANTISSA_DIGITS;
@@ -23,12 +25,14 @@ pub(crate) fn comparable(value: &ScalarValue, target: &DataType) -> Option<Scala
         return integer_of(value, target);
     }
     if let Some(text) = text(value) {
-        if let Some(text) = text_of(text, target) {
-            return Some(text);
+        if let Some(same) = text_of(text, target) {
+            return Some(same);
         }
-        return match target.is_temporal() && !matches!(target, DataType::Interval(_)) {
-            true => value.cast_to(target).ok().filter(|value| !value.is_null()),
-            false => None,
+        return match target {
+            DataType::Timestamp(..) => instants::exactly(text, target),
+            DataType::Interval(_) => None,
+            target if target.is_temporal() => cast(value, target),
+            _ => None,
         };
     }
     (value.data_type() == *target).then(|| value.clone())
@@ -55,10 +59,48 @@ pub(crate) fn assignable(value: &ScalarValue, target: &DataType) -> Option<Scala
         (Some(_), _, decimal) | (None, ScalarValue::Float64(Some(_)), decimal)
             if decimal.is_decimal() =>
         {
-            value.cast_to(decimal).ok().filter(|value| !value.is_null())
+            cast(value, decimal)
         }
         _ => None,
     }
+}
+
+/// A value as one of a parameter's type, if nothing of it is lost.
+pub(crate) fn lossless(value: &ScalarValue, target: &DataType) -> Option<ScalarValue> {
+    if let Some(text) = text(value)
+        && target.is_temporal()
+    {
+        return spelled(text, value, target);
+    }
+    if let Some(same) = comparable(value, target) {
+        return Some(same);
+    }
+    let fitted = assignable(value, target)?;
+    let kept = value.is_null() || cast(&fitted, &value.data_type()).as_ref() == Some(value);
+    kept.then_some(fitted)
+}
+
+/// The date or time that a text spells, all of it.
+fn spelled(text: &str, value: &ScalarValue, target: &DataType) -> Option<ScalarValue> {
+    match target {
+        DataType::Timestamp(..) => instants::exactly(text, target),
+        // A date may be written as only a cast to one reads it; but a time of day is no part of it.
+        DataType::Date32 | DataType::Date64 => match instants::instant_of(text) {
+            Some(_) => cast(&instants::exactly(text, &DataType::Date32)?, target),
+            None => cast(value, target),
+        },
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let finest = DataType::Time64(TimeUnit::Nanosecond);
+            let fitted = cast(value, target)?;
+            (cast(&fitted, &finest)? == cast(value, &finest)?).then_some(fitted)
+        }
+        _ => comparable(value, target),
+    }
+}
+
+/// A value in another type, unless it has none there.
+fn cast(value: &ScalarValue, target: &DataType) -> Option<ScalarValue> {
+    value.cast_to(target).ok().filter(|value| !value.is_null())
 }
 
 /// The value of an integer of any width.
@@ -182,5 +224,41 @@ mod tests {
         assert_eq!(assignable(&int(1 << 60), &DataType::Float32), None);
         let fraction = ScalarValue::Float64(Some(1.5));
         assert_eq!(assignable(&fraction, &DataType::Int32), None);
+    }
+
+    #[test]
+    fn a_parameter_loses_nothing() {
+        let float = |value| ScalarValue::Float64(Some(value));
+        let text = |text: &str| ScalarValue::Utf8(Some(text.into()));
+        let cents = DataType::Decimal128(10, 2);
+        let second = DataType::Timestamp(TimeUnit::Second, None);
+        for (value, target) in [
+            (float(1.239), &cents),
+            (float(1e300), &DataType::Float32),
+            (float(0.1), &DataType::Float32),
+            (text("2020-01-01 10:00:00.5"), &second),
+            (text("2020-01-01 10:00:00"), &DataType::Date32),
+            (text("10:00:00.5"), &DataType::Time32(TimeUnit::Second)),
+            (text("no date"), &DataType::Date32),
+        ] {
+            assert_eq!(lossless(&value, target), None, "{value} as {target}");
+        }
+        for (value, target) in [
+            (float(1.24), &cents),
+            (int(-7), &cents),
+            (float(1.5), &DataType::Float32),
+            (float(f64::INFINITY), &DataType::Float32),
+            (float(f64::NAN), &DataType::Float32),
+            (int(1 << 24), &DataType::Float32),
+            (text("3000-01-01 10:00:00"), &second),
+            (text("2020-01-01"), &DataType::Date32),
+            (text("2020-01-01 00:00:00"), &DataType::Date32),
+            (text("10:00:00"), &DataType::Time32(TimeUnit::Second)),
+            (ScalarValue::Null, &cents),
+            (float(0.5), &DataType::Float64),
+        ] {
+            let found = lossless(&value, target).map(|found| found.data_type());
+            assert_eq!(found.as_ref(), Some(target), "{value}");
+        }
     }
 }

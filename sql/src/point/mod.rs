@@ -20,6 +20,7 @@ mod syntax;
 mod write;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::common::ScalarValue;
 use datafusion::common::config::Dialect;
@@ -28,11 +29,12 @@ use netabase_store::{Error, ErrorKind};
 
 use crate::engine::Engine;
 use crate::output::Output;
+use crate::panics;
 use crate::statement;
 use crate::upkeep::Parsed;
 
 pub(crate) use self::cache::{Known, PointCache};
-pub(crate) use self::fit::assignable;
+pub(crate) use self::fit::lossless;
 use self::plan::{Action, Plan};
 use self::shape::Shape;
 pub(crate) use self::syntax::place;
@@ -44,15 +46,16 @@ pub struct PointCall {
     engine: Engine,
     plan: Arc<Plan>,
     values: Vec<ScalarValue>,
+    /// The statement, if it writes.
+    text: Option<Arc<str>>,
+    /// Whether it was among the statements that run, and so counted already.
+    tracked: AtomicBool,
 }
 
 impl PointCall {
     /// Whether it changes rows.
     pub fn writes(&self) -> bool {
-        matches!(
-            self.plan.action,
-            Action::Insert(_) | Action::Update(_) | Action::Delete(_)
-        )
+        self.plan.action.writes()
     }
 
     /// Whether it looks for rows by an index. That takes longer than one key.
@@ -66,17 +69,35 @@ impl PointCall {
     /// # Errors
     /// Those of [`Engine::sql`].
     pub async fn run(self, anywhere: bool) -> Result<Option<Output>, Error> {
-        let ran = match &self.plan.action {
+        match panics::caught(self.work(anywhere)).await {
+            // The table was dropped a moment ago: the planner says so in its own words.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            ran => {
+                self.count(&ran);
+                ran
+            }
+        }
+    }
+
+    async fn work(&self, anywhere: bool) -> Result<Option<Output>, Error> {
+        match &self.plan.action {
             Action::Read(read) => self.read(read),
             Action::Search(search) => self.search(search).await,
             Action::Insert(insert) => self.insert(insert, anywhere).await,
             Action::Update(update) => self.update(update, anywhere).await,
             Action::Delete(delete) => self.delete(delete, anywhere).await,
-        };
+        }
+    }
+
+    /// Counts what was done, unless it was left to the planner.
+    fn count(&self, ran: &Result<Option<Output>, Error>) {
+        let counts = self.engine.running().counts();
+        let tracked = self.tracked.load(Ordering::Relaxed);
         match ran {
-            // The table was dropped a moment ago: the planner says so in its own words.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            ran => ran,
+            Ok(None) => {}
+            Ok(Some(output)) => counts.add_done(!tracked, output),
+            Err(_) if tracked => {}
+            Err(_) => counts.add_failed(),
         }
     }
 }
@@ -98,11 +119,8 @@ impl Engine {
         };
         let plan = self.plan_of(&known)?;
         let values = shape.literals.iter().map(|literal| literal.to_scalar());
-        Some(PointCall {
-            engine: self.clone(),
-            plan,
-            values: values.collect::<Option<_>>()?,
-        })
+        let values = values.collect::<Option<_>>()?;
+        Some(self.call(plan, values, || text.into()))
     }
 
     /// What there is to know about the syntax of a text; `shape` as in `syntax`.
@@ -119,16 +137,32 @@ impl Engine {
         Known::new(statement)
     }
 
-    /// The call of something known with these values.
-    pub(crate) fn point_call(&self, known: &Known, values: &[ScalarValue]) -> Option<PointCall> {
+    /// The call of something known, whose text is this, with these values.
+    pub(crate) fn point_call(
+        &self,
+        known: &Known,
+        (text, values): (&Arc<str>, &[ScalarValue]),
+    ) -> Option<PointCall> {
         if !self.takes_points() {
             return None;
         }
-        Some(PointCall {
+        let plan = self.plan_of(known)?;
+        Some(self.call(plan, values.to_vec(), || Arc::clone(text)))
+    }
+
+    fn call(
+        &self,
+        plan: Arc<Plan>,
+        values: Vec<ScalarValue>,
+        text: impl FnOnce() -> Arc<str>,
+    ) -> PointCall {
+        PointCall {
             engine: self.clone(),
-            plan: self.plan_of(known)?,
-            values: values.to_vec(),
-        })
+            text: plan.action.writes().then(text),
+            plan,
+            values,
+            tracked: AtomicBool::new(false),
+        }
     }
 
     fn plan_of(&self, known: &Known) -> Option<Arc<Plan>> {

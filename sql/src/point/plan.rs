@@ -32,6 +32,12 @@ pub(super) enum Action {
     Delete(Delete),
 }
 
+impl Action {
+    pub(super) fn writes(&self) -> bool {
+        matches!(self, Self::Insert(_) | Self::Update(_) | Self::Delete(_))
+    }
+}
+
 /// The row of a key.
 #[derive(Debug)]
 pub(super) struct Read {

@@ -4,10 +4,13 @@
 //! handed over; from then on the outcome is the statement's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use hashbrown::HashSet;
 use netabase_store::{Change, Error};
 
@@ -18,6 +21,7 @@ use super::read::Found;
 use super::syntax::Operand;
 use crate::cluster::WriteReceipt;
 use crate::output::{Output, ScanInfo};
+use crate::running::Statement;
 use crate::write::logical_bytes;
 
 impl PointCall {
@@ -93,9 +97,25 @@ impl PointCall {
         let receipt = match cluster.begin_write(def, change, &parts)? {
             Some(started) => started.finish().await?,
             None if anywhere => return Ok(None),
-            None => cluster.write(Arc::clone(def), change, parts).await?,
+            None => self.write_away(change, parts).await?,
         };
         Output::written(receipt, scans).map(Some)
+    }
+
+    /// Writes rows to other peers, which may take its time: so it is among the statements that run.
+    async fn write_away(
+        &self,
+        change: Change,
+        parts: Vec<(u32, RecordBatch)>,
+    ) -> Result<WriteReceipt, Error> {
+        let work = async {
+            Statement::current().begin_writing()?;
+            let def = Arc::clone(&self.plan.def);
+            self.engine.cluster().write(def, change, parts).await
+        };
+        self.tracked.store(true, Ordering::Relaxed);
+        let text = self.text.as_deref().unwrap_or_default();
+        self.engine.running().track(text, work).await
     }
 
     /// The rows of an INSERT, if all values fit, none is NULL where it may not be, and no key comes
@@ -180,8 +200,11 @@ impl PointCall {
         if *target == DataType::UInt64 || *left.data_type() == DataType::UInt64 {
             return None;
         }
-        let right = integer(&self.value(right)?)?;
-        let left = ScalarValue::try_from_array(left, 0).ok()?;
+        let (number, left) = (
+            self.value(right)?,
+            ScalarValue::try_from_array(left, 0).ok()?,
+        );
+        let right = integer(&number)?;
         if !left.data_type().is_integer() || !target.is_integer() {
             return None;
         }
@@ -192,6 +215,10 @@ impl PointCall {
         // Where the planner computes in 64 bits, it may wrap.
         i64::try_from(sum).ok()?;
         i64::try_from(right).ok()?;
+        // It computes in one type of both sides, and fails where that ends.
+        let (left, number) = (left.data_type(), number.data_type());
+        let within = BinaryTypeCoercer::new(&left, &Operator::Plus, &number);
+        integer_of(sum, &within.get_result_type().ok()?)?;
         integer_of(sum, target)
     }
 }

@@ -57,10 +57,12 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The same with the columns of views, which are those of their queries. A view that cannot be
-    /// planned any more has none.
-    async fn with_views(mut self) -> Self {
-        for def in self.store.tables() {
+    /// The same with the columns of views, which are those of their queries; of `only` one, if it is named.
+    /// A view that cannot be planned any more has none.
+    async fn with_views(mut self, only: Option<&str>) -> Self {
+        let mut tables = self.store.tables();
+        tables.retain(|def| only.is_none_or(|name| *def.name == *name));
+        for def in tables {
             if let Some(view) = plain_view(&def)
                 && let Ok(table) = self.views.table(&def.name, view).await
             {
@@ -173,7 +175,7 @@ impl SchemaProvider for SystemSchema {
             return self.borrowed(name).await;
         }
         match self.tables.iter().find(|table| table.name == name) {
-            Some(table) => Ok(Some(provider_of(table, &self.sources)?)),
+            Some(table) => Ok(Some(provider_of(table, &self.sources))),
             None => Ok(None),
         }
     }

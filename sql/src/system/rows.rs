@@ -11,12 +11,17 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use datafusion::catalog::TableProvider;
+use async_trait::async_trait;
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::internal_err;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType,
+};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::stream;
@@ -166,18 +171,82 @@ impl SystemTable {
 }
 
 /// A table as DataFusion reads it.
+#[derive(Debug)]
+struct Described {
+    table: &'static SystemTable,
+    schema: SchemaRef,
+    sources: Sources,
+}
+
+/// A table as DataFusion reads it.
 pub(crate) fn provider_of(
     table: &'static SystemTable,
     sources: &Sources,
-) -> Result<Arc<dyn TableProvider>> {
-    let schema: SchemaRef = Arc::new(table.schema());
-    let partition = Computed {
+) -> Arc<dyn TableProvider> {
+    Arc::new(Described {
         table,
-        schema: Arc::clone(&schema),
+        schema: Arc::new(table.schema()),
         sources: sources.clone(),
+    })
+}
+
+#[async_trait]
+impl TableProvider for Described {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// The names of tables say which views have to be planned. They are not all that a condition says.
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let pushed = filters.iter().map(|filter| match named(filter) {
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        });
+        Ok(pushed.collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partition = Computed {
+            table: self.table,
+            schema: Arc::clone(&self.schema),
+            sources: self.sources.clone(),
+            only: filters.iter().find_map(named),
+        };
+        let rows = StreamingTable::try_new(Arc::clone(&self.schema), vec![Arc::new(partition)])?;
+        rows.scan(state, projection, &[], limit).await
+    }
+}
+
+/// The table that a condition asks for by its name.
+fn named(filter: &Expr) -> Option<String> {
+    let Expr::BinaryExpr(BinaryExpr {
+        left,
+        op: Operator::Eq,
+        right,
+    }) = filter
+    else {
+        return None;
     };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(partition)])?;
-    Ok(Arc::new(table))
+    let (column, value) = match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(column), Expr::Literal(value, _))
+        | (Expr::Literal(value, _), Expr::Column(column)) => (column, value),
+        _ => return None,
+    };
+    let name = value.try_as_str().flatten()?;
+    (column.name == "table_name").then(|| name.to_owned())
 }
 
 /// The only partition of a system table.
@@ -185,6 +254,8 @@ struct Computed {
     table: &'static SystemTable,
     schema: SchemaRef,
     sources: Sources,
+    /// The only table that is asked for.
+    only: Option<String>,
 }
 
 impl fmt::Debug for Computed {
@@ -201,9 +272,10 @@ impl PartitionStream for Computed {
     fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (table, sources) = (self.table, self.sources.clone());
         let schema = Arc::clone(&self.schema);
+        let only = self.only.clone();
         let rows = async move {
             let sources = match table.name {
-                "columns" => sources.with_views().await,
+                "columns" => sources.with_views(only.as_deref()).await,
                 _ => sources,
             };
             let work = move || {

@@ -29,6 +29,18 @@ const KEYS: &[(&str, &[&str])] = &[
     ("BOOLEAN", &["true", "false"]),
     ("DATE", &["'2020-01-01'", "'1969-12-31'"]),
     ("TIMESTAMP", &["'2020-01-01'", "'2020-01-01 10:00:00'"]),
+    (
+        "TIMESTAMP(0)",
+        &["'2020-01-01'", "'1970-01-01'", "'1969-12-31 23:59:59'"],
+    ),
+    (
+        "TIMESTAMP(3)",
+        &["'2020-01-01'", "'1969-12-31 23:59:59.5'", "'3000-01-01'"],
+    ),
+    (
+        "TIMESTAMP WITH TIME ZONE",
+        &["'2020-01-01'", "'2020-01-01T10:00:00Z'"],
+    ),
     ("TIME", &["'10:00:00'", "'23:59:59.5'"]),
     ("DECIMAL(10, 2)", &["1", "1.5", "-1"]),
     ("DOUBLE", &["0.0", "1.5", "-1"]),
@@ -65,6 +77,8 @@ const LITERALS: &[&str] = &[
     "'10:00:00'",
     "' 2020-01-01'",
     "'2020-13-01'",
+    "'1969-12-31 23:59:59.5'",
+    "'3000-01-01'",
 ];
 
 /// Types of keys with which the other columns are gone through, too.
@@ -302,6 +316,8 @@ async fn writes_agree_for_all_types() {
             format!("UPDATE t SET m = NULL WHERE k = {a}"),
             format!("UPDATE t SET m = m + 9223372036854775807 WHERE k = {a}"),
             format!("UPDATE t SET i = i + 2147483647 WHERE k = {a}"),
+            format!("UPDATE t SET i = 2147483647 WHERE k = {a}"),
+            format!("UPDATE t SET m = i + 1 WHERE k = {a}"),
             format!("UPDATE t SET i = m, m = i WHERE k = {a}"),
             format!("UPDATE t SET i = m + 1, m = i - 1 WHERE k = {a}"),
             format!("DELETE FROM t WHERE k = {b}"),
@@ -544,7 +560,7 @@ async fn prepared_statements_refuse_what_does_not_fit() {
         .prepare("SELECT name FROM t WHERE id = $1")
         .await
         .unwrap();
-    assert_eq!(select.types(), [Some(arrow::datatypes::DataType::Int32)]);
+    assert_eq!(*select.types(), [Some(arrow::datatypes::DataType::Int32)]);
     for values in [
         vec![],
         vec![1_i64.into(), 2_i64.into()],

@@ -187,3 +187,71 @@ fn errors_name_the_format() {
     let error = ValueCodec::Json.encode(&not_text).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
+
+/// `deep` levels of the type, innermost first.
+fn nested<T>(deep: usize, first: T, outer: impl Fn(T) -> T) -> T {
+    (0..deep).fold(first, |inner, _| outer(inner))
+}
+
+#[test]
+fn what_is_encoded_is_decoded_however_deep() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Tree {
+        Leaf,
+        Few(Box<Tree>, u8),
+        Named { one: Box<Tree> },
+        Wrapped(Box<Tree>),
+        Maybe(Option<Box<Tree>>),
+        List(Vec<Tree>),
+    }
+    let outer: [fn(Tree) -> Tree; 5] = [
+        |inner| Tree::Few(Box::new(inner), 1),
+        |inner| Tree::Named {
+            one: Box::new(inner),
+        },
+        |inner| Tree::Wrapped(Box::new(inner)),
+        |inner| Tree::Maybe(Some(Box::new(inner))),
+        |inner| Tree::List(vec![inner]),
+    ];
+    for codec in ValueCodec::ALL {
+        for outer in outer {
+            let deepest = (1..200).find(|deep| {
+                let value = nested(*deep, Tree::Leaf, outer);
+                let Ok(bytes) = codec.encode(&value) else {
+                    return true;
+                };
+                let decoded = codec.decode::<Tree>(&bytes);
+                assert_eq!(decoded.as_ref().ok(), Some(&value), "{codec}, {deep}");
+                false
+            });
+            // And nothing is refused that would have come back.
+            assert!(
+                deepest.is_some_and(|deep| deep > 40),
+                "{codec}: {deepest:?}"
+            );
+        }
+    }
+    let lists = nested(127, serde_json::Value::Null, |inner| vec![inner].into());
+    let bytes = ValueCodec::Json.encode(&lists).unwrap();
+    assert_eq!(
+        ValueCodec::Json
+            .decode::<serde_json::Value>(&bytes)
+            .unwrap(),
+        lists
+    );
+    let error = ValueCodec::Json.encode(&vec![lists]).unwrap_err();
+    assert!(error.to_string().contains("too deep"), "{error}");
+}
+
+#[test]
+fn json_has_no_numbers_that_are_none() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = ValueCodec::Json.encode(&Some(value)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(ValueCodec::Json.encode(&vec![value as f32]).is_err());
+        for codec in [ValueCodec::Bincode, ValueCodec::Cbor] {
+            let back: f64 = codec.decode(&codec.encode(&value).unwrap()).unwrap();
+            assert_eq!(back.to_bits(), value.to_bits());
+        }
+    }
+}
