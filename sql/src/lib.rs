@@ -89,6 +89,7 @@ mod values;
 mod views;
 mod wording;
 mod write;
+mod writes;
 
 pub use block::{Block, BlockRows, Zone};
 pub use checked::register_checked;
@@ -106,7 +107,9 @@ pub use estimate::Estimates;
 pub use functions::register_functions;
 pub use index_answer::IndexAnswer;
 pub use layout::{ColumnSummary, Layout};
-pub use local::{LocalCluster, LocalSource, begin_small_write, next_revision, write_here};
+pub use local::{
+    LocalCluster, LocalSource, begin_small_write, next_revision, write_here, write_here_limit,
+};
 pub use lookup::IndexMetrics;
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};

@@ -6,16 +6,21 @@
 //! cannot be assigned; DataFusion's own hooks, whose filters the optimizer may have folded into
 //! nothing, are never used. Non-goal: writing.
 
-use datafusion::sql::sqlparser::ast::{Delete, FromTable, Truncate, Update, UpdateTableFromKind};
-use netabase_store::{Error, ErrorKind};
+use std::sync::Arc;
 
-use super::rewrite::{Changed, as_rows, assigned, is_generated, item, quoted, select};
+use datafusion::sql::sqlparser::ast::{
+    Delete, FromTable, Truncate, Update, UpdateTableFromKind, With,
+};
+use netabase_store::{Change, Error, ErrorKind, TableDef};
+
+use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
 use crate::engine::Engine;
 use crate::error::invalid;
 use crate::output::Output;
 use crate::statement::{check_delete, refuse_given};
+use crate::write::{CheckedRows, NoOrigin};
 
 /// `UPDATE`.
 pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Error> {
@@ -115,7 +120,7 @@ pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Er
     delete_rows(engine, target, (plan, wanted), deadline).await
 }
 
-/// `TRUNCATE`: removes every row that is there now, table by table.
+/// `TRUNCATE`: removes every row that is there now, of all tables together where they fit.
 pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Output, Error> {
     let clauses = [
         (
@@ -143,23 +148,16 @@ pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Outp
     let mut defs = Vec::with_capacity(truncate.table_names.len());
     for table in &truncate.table_names {
         match ddl::table_to_write(engine, &table.name) {
+            Ok(def) if defs.iter().any(|known: &Arc<TableDef>| known.id == def.id) => {}
             Ok(def) => defs.push(def),
             Err(error) if truncate.if_exists && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    let mut receipts = Vec::with_capacity(defs.len());
+    let (mut changes, deadline) = (Vec::with_capacity(defs.len()), engine.deadline());
     for def in defs {
-        let deadline = engine.deadline();
-        let wanted = def.primary_key.clone();
-        let plan = plan_query(engine, super::all_keys(&def)?, None, &deadline).await?;
-        let target = Target {
-            label: quoted(&def.name),
-            def,
-            returning: None,
-        };
-        let removed = delete_rows(engine, target, (plan, wanted), deadline).await?;
-        receipts.extend(removed.receipt().cloned());
+        let keys = super::keys_of(engine, &def, &deadline).await?;
+        changes.push(CheckedRows::check(def, Change::Delete, keys, NoOrigin).await?);
     }
-    Output::written(crate::write::sum_receipts(receipts), Vec::new())
+    Output::written(engine.apply(changes).await?, Vec::new())
 }

@@ -181,11 +181,13 @@ async fn write_stream(
                 rules,
                 given,
             };
-            let receipt = bulk_insert(sink, def, rows, rest).await?;
+            let receipt = bulk_insert(engine, (sink, def), rows, rest).await?;
             return Output::written(receipt, scans);
         }
         check_size(engine, bytes, "statement")?;
     }
+    // It would keep what an open transaction has written from being changed in its place.
+    drop(stream);
     write_rows(engine, target, rows, scans).await
 }
 
@@ -384,8 +386,8 @@ impl Rest {
 
 /// Hands what was read so far, and the rest of a query, to a bulk load.
 async fn bulk_insert(
-    mut sink: Box<dyn BulkSink>,
-    def: &TableDef,
+    engine: &Engine,
+    (mut sink, def): (Box<dyn BulkSink>, &TableDef),
     rows: Vec<RecordBatch>,
     mut rest: Rest,
 ) -> Result<WriteReceipt, Error> {
@@ -420,7 +422,10 @@ async fn bulk_insert(
     let sink = load.await.map_err(|error| interrupted(&error))??;
     match failed {
         Some(error) => Err(error),
-        None => blocking(move || sink.finish()).await,
+        None => {
+            let finish = blocking(move || sink.finish());
+            engine.to_the_end(finish).await
+        }
     }
 }
 

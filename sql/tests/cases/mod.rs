@@ -33,3 +33,4 @@ mod tpch;
 mod transactions;
 mod types;
 mod upkeep;
+mod writes;
