@@ -22,6 +22,9 @@ use crate::runtime::{QueryRuntime, closed};
 use crate::settings::Settings;
 use crate::watched::{WatchedCluster, count_retries};
 
+/// How long closing waits for statements that write rows.
+const WRITES_LIMIT: Duration = Duration::from_secs(30);
+
 /// A database: a peer of a network, or alone. Cheap to clone; every clone is the same database.
 #[derive(Debug, Clone)]
 pub struct Netabase {
@@ -316,6 +319,9 @@ impl Netabase {
             return Ok(());
         }
         inner.closed.store(true, Ordering::SeqCst);
+        let engine = inner.engine.clone();
+        let writes = async move { engine.close_writes(WRITES_LIMIT).await };
+        let written = inner.runtime.run(writes).await;
         let left = match inner.node.clone() {
             Some(node) => inner.runtime.run(async move { node.stop().await }).await,
             None => Ok(()),
@@ -324,7 +330,7 @@ impl Netabase {
         let flushed = inner.runtime.blocking(move || store.close()).await;
         inner.runtime.stop().await;
         *done = true;
-        left.and(flushed)
+        written.and(left).and(flushed)
     }
 
     pub(crate) fn inner(&self) -> &Inner {

@@ -2,7 +2,8 @@
 //!
 //! Purpose: a statement never runs on the caller's runtime (which may have one thread) nor on the
 //! swarm's (whose heartbeats would starve).
-//! Invariant: a task lives no longer than the future that waits for it.
+//! Invariant: a task lives no longer than the future that waits for it; what it has begun to write the
+//! engine writes to the end, which closing waits for.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -61,6 +61,10 @@ impl Cluster for WatchedCluster {
         self.0.write_together(writes).await
     }
 
+    fn together_limit(&self, def: &TableDef) -> Option<usize> {
+        self.0.together_limit(def)
+    }
+
     fn begin_write(
         &self,
         def: &Arc<TableDef>,

@@ -16,7 +16,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use libp2p::PeerId;
 use netabase_sql::{
     Cluster, ShardRef, ShardSource, SourceStatistics, TableWrite, WriteReceipt, next_revision,
-    write_here,
+    write_here, write_here_limit,
 };
 use netabase_store::{Change, Error, ErrorKind, ShardBatch, Stamp, TableDef};
 
@@ -360,6 +360,10 @@ impl Cluster for NetworkCluster {
             receipts.extend(written);
         }
         Ok(receipts)
+    }
+
+    fn together_limit(&self, def: &TableDef) -> Option<usize> {
+        def.local.then(write_here_limit)
     }
 
     async fn write(

@@ -266,6 +266,13 @@ pub trait Cluster: Debug + Send + Sync + 'static {
         Ok(receipts)
     }
 
+    /// The bytes of rows of a table that `write_together` lets take effect together, with those of other
+    /// tables that have a limit; `None` where it does not promise that, and takes any number.
+    fn together_limit(&self, def: &TableDef) -> Option<usize> {
+        let _ = def;
+        None
+    }
+
     /// Like `write`, for few rows that concern this peer alone: hands them over without waiting for
     /// anything. `None` where they concern others, or where something would have to be waited for;
     /// then nothing was done. Needs no runtime.

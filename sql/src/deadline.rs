@@ -1,7 +1,7 @@
 //! When a statement must be done, and what ends it then.
 //!
-//! Invariant: work that is bound here ends when the time is up or the statement is cancelled; a
-//! started query is ended at its deadline even if nobody reads it.
+//! Invariant: work that is bound here ends when the time is up or the statement is cancelled, unless it
+//! has begun to write its rows; a started query is ended at its deadline even if nobody reads it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use datafusion::common::runtime::SpawnedTask;
 use netabase_store::Error;
 use tokio::time::{Instant, sleep_until};
 
-use crate::running::{Cause, Statement};
+use crate::running::{Cause, Ending, Statement};
 
 /// When the statement of this task must be done, if ever.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +53,11 @@ impl Deadline {
         match self.0 {
             Some(limit) => {
                 sleep_until(limit.at).await;
-                statement.end(Cause::TimedOut(limit.timeout));
-                statement.error()
+                match statement.end(Cause::TimedOut(limit.timeout)) {
+                    Ending::Now | Ending::Before => statement.error(),
+                    // It writes all of its rows.
+                    Ending::Writing => std::future::pending().await,
+                }
             }
             None => std::future::pending().await,
         }

@@ -24,14 +24,13 @@ use parking_lot::RwLock;
 
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
-use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
+use crate::cluster::{BulkSink, Cluster, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::{LongLists, register_functions};
 use crate::instants::ExactInstants;
-use crate::local::blocking;
 use crate::memory::QueryPool;
 use crate::mended;
 use crate::not_in::NotIn;
@@ -47,10 +46,8 @@ use crate::transaction::{self, Transaction};
 use crate::types::Types;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
-use crate::write::{CheckedRows, sum_receipts};
-use crate::{
-    ddl, dml, explain, panics, provenance, query, running, runtime, show, statement, types,
-};
+use crate::writes::Writes;
+use crate::{ddl, dml, explain, panics, provenance, query, runtime, show, statement, types};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -71,6 +68,7 @@ struct Inner {
     running: Arc<Running>,
     /// Held while rows are looked at and written that must have values that no other has.
     unique: Arc<tokio::sync::Mutex<()>>,
+    writes: Writes,
     transaction: Transaction,
     points: PointCache,
     /// The session that the catalog belongs to, which plans its views for the others as well.
@@ -149,6 +147,7 @@ impl Engine {
                 defaults,
                 running,
                 unique: Arc::default(),
+                writes: Writes::default(),
                 transaction: Transaction::default(),
                 points: PointCache::default(),
             }),
@@ -359,47 +358,13 @@ impl Engine {
         }
     }
 
-    /// Writes what was checked, table by table; or keeps it until the open transaction is committed.
-    pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
-        let _alone = self.check_unique(&changes).await?;
-        if self.transaction().is_open() {
-            return transaction::keep(self, changes).await;
-        }
-        running::Statement::current().begin_writing()?;
-        let mut receipts = Vec::with_capacity(changes.len());
-        for rows in changes {
-            receipts.push(rows.write(self.cluster(), &mut |_, _| {}).await?);
-        }
-        Ok(sum_receipts(receipts))
+    /// Held while rows are looked at and written that must have values that no other has.
+    pub(crate) fn unique(&self) -> &Arc<tokio::sync::Mutex<()>> {
+        &self.inner.unique
     }
 
-    /// Writes what was checked, all at once where that can be promised.
-    pub(crate) async fn write_together(
-        &self,
-        changes: Vec<CheckedRows>,
-    ) -> Result<WriteReceipt, Error> {
-        let _alone = self.check_unique(&changes).await?;
-        let split = move || changes.into_iter().map(CheckedRows::into_write).collect();
-        let writes: Vec<TableWrite> = blocking(split).await?;
-        running::Statement::current().begin_writing()?;
-        let receipts = self.cluster().write_together(writes).await?;
-        Ok(sum_receipts(receipts))
-    }
-
-    /// Looks whether values are unique that must be; nobody else writes such rows while the guard lives.
-    async fn check_unique(
-        &self,
-        changes: &[CheckedRows],
-    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Error> {
-        if !changes.iter().any(CheckedRows::is_unique) {
-            return Ok(None);
-        }
-        let waiting = async { Ok(self.inner.unique.lock().await) };
-        let alone = self.deadline().bound(waiting).await?;
-        for rows in changes.iter().filter(|rows| rows.is_unique()) {
-            dml::check_unique(self, rows.def(), rows.batches()).await?;
-        }
-        Ok(Some(alone))
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.inner.writes
     }
 
     /// The statements that run.
@@ -430,6 +395,7 @@ impl Engine {
                 defaults: inner.defaults.clone(),
                 running: Arc::clone(&inner.running),
                 unique: Arc::clone(&inner.unique),
+                writes: inner.writes.clone(),
                 transaction: Transaction::default(),
                 points: PointCache::default(),
             }),
@@ -492,7 +458,14 @@ impl Engine {
         }
     }
 
-    async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
+    async fn execute_sql(&self, mut inner: SqlStatement) -> Result<Output, Error> {
+        let mut with = None;
+        if let SqlStatement::Query(query) = &mut inner
+            && let Some(change) = dml::change_of(query)
+        {
+            (with, inner) = change;
+            check_statement(&inner)?;
+        }
         if self.transaction().is_open() {
             statement::check_in_transaction(&inner)?;
         }
@@ -507,7 +480,7 @@ impl Engine {
             | SqlStatement::Update(_)
             | SqlStatement::Delete(_)
             | SqlStatement::Merge(_)
-            | SqlStatement::Truncate(_) => dml::run(self, inner).await,
+            | SqlStatement::Truncate(_) => dml::run(self, inner, with).await,
             SqlStatement::StartTransaction { .. }
             | SqlStatement::Commit { .. }
             | SqlStatement::Rollback { .. }

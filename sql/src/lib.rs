@@ -91,6 +91,7 @@ mod values;
 mod views;
 mod wording;
 mod write;
+mod writes;
 
 pub use block::{Block, BlockRows, Zone};
 pub use checked::register_checked;
@@ -109,7 +110,9 @@ pub use estimate::Estimates;
 pub use functions::register_functions;
 pub use index_answer::IndexAnswer;
 pub use layout::{ColumnSummary, Layout};
-pub use local::{LocalCluster, LocalSource, begin_small_write, next_revision, write_here};
+pub use local::{
+    LocalCluster, LocalSource, begin_small_write, next_revision, write_here, write_here_limit,
+};
 pub use lookup::IndexMetrics;
 pub use mended::ForgetExec;
 pub use netabase_store as store;

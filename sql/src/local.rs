@@ -39,6 +39,8 @@ use crate::write::{logical_bytes, split_to};
 /// Bytes of rows in one atomic frame; half of what the store accepts, because the size of the
 /// encoding is an estimate.
 const FRAME_BYTES: usize = 32 << 20;
+/// What rows may take more than before once they are split by shard.
+const SPLIT_BYTES: usize = FRAME_BYTES / 8;
 /// Bytes of rows that are checked and encoded on a thread that should not block for long.
 const SMALL_WRITE_BYTES: usize = 64 << 10;
 /// Rows below which a further partition costs more than it gains.
@@ -92,6 +94,12 @@ fn receipt_of(me: &Author, parts: &[(u32, RecordBatch)]) -> WriteReceipt {
     }
 }
 
+/// The bytes of rows that [`write_here`] takes.
+#[must_use]
+pub fn write_here_limit() -> usize {
+    FRAME_BYTES
+}
+
 /// Writes to this store alone, all together or nothing: one entry of its log. Blocks.
 ///
 /// # Errors
@@ -113,7 +121,7 @@ pub fn write_here(
         frame.extend(frames(&def, change, &stamp, parts).into_iter().flatten());
     }
     let bytes: usize = frame.iter().map(|batch| logical_bytes(&batch.rows)).sum();
-    if bytes > FRAME_BYTES {
+    if bytes > FRAME_BYTES + SPLIT_BYTES {
         return Err(capacity(format!(
             "the transaction has {bytes} bytes of rows, but at most {FRAME_BYTES} can take effect \
              together; nothing was written: COMMIT more often"
@@ -253,6 +261,10 @@ impl Cluster for LocalCluster {
     async fn write_together(&self, writes: Vec<TableWrite>) -> Result<Vec<WriteReceipt>, Error> {
         let (store, me) = (self.store.clone(), Arc::clone(&self.me));
         blocking(move || write_here(&store, &me, writes)).await
+    }
+
+    fn together_limit(&self, _def: &TableDef) -> Option<usize> {
+        Some(write_here_limit())
     }
 
     fn begin_write(

@@ -5,8 +5,8 @@
 //! no further argument to count its rows and memory, and to notice that it was ended.
 //!
 //! Invariant: a statement ends once, for one cause; from then on its stream gives an error and holds
-//! nothing, whether anybody reads it or not. Writing rows is not interrupted: a statement that has
-//! computed its rows writes all of them.
+//! nothing, whether anybody reads it or not. Writing rows is not interrupted: a statement either was
+//! ended or has begun to write, never both, and who has begun writes all of its rows.
 //!
 //! Non-goals: statements of other peers; who may end whose.
 
@@ -78,6 +78,23 @@ impl Counts {
     }
 }
 
+/// What may still become of a statement: it has begun to write, was ended, or may do either.
+const OPEN: u8 = 0;
+const WRITING: u8 = 1;
+const CANCELLED: u8 = 2;
+const TIMED_OUT: u8 = 3;
+
+/// What became of an attempt to end a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is ended by this.
+    Now,
+    /// It was ended before.
+    Before,
+    /// It has begun to write, and is not ended.
+    Writing,
+}
+
 /// Why a statement was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -98,9 +115,9 @@ pub(crate) enum Phase {
     /// Its rows are being read.
     Reading = 2,
     /// It was ended, and is still held.
-    Ended = 3,
+    Ended,
     /// Its rows are being written, which is not interrupted.
-    Writing = 4,
+    Writing,
 }
 
 impl Phase {
@@ -124,7 +141,10 @@ pub(crate) struct Statement {
     phase: AtomicU8,
     rows: AtomicU64,
     memory: Arc<AtomicUsize>,
-    cause: OnceLock<Cause>,
+    /// One of the constants; leaves `OPEN` once.
+    fate: AtomicU8,
+    /// How long it was allowed to take, if its time was up.
+    timeout: OnceLock<Duration>,
     ended: CancellationToken,
     /// What it holds while it runs.
     holds: Mutex<Weak<Held>>,
@@ -185,15 +205,12 @@ impl Running {
     /// `NotFound` when there is none with this id, `Conflict` when it is writing its rows.
     pub(crate) fn cancel(&self, id: u64) -> Result<(), Error> {
         let found = self.statements.lock().get(&id).and_then(Weak::upgrade);
-        match found.filter(|statement| statement.cause().is_none()) {
-            Some(statement) if statement.phase() == Phase::Writing => Err(conflict(format!(
+        match found.map(|statement| statement.end(Cause::Cancelled)) {
+            Some(Ending::Now) => Ok(()),
+            Some(Ending::Writing) => Err(conflict(format!(
                 "statement {id} has begun to write its rows, and writes all of them"
             ))),
-            Some(statement) => {
-                statement.end(Cause::Cancelled);
-                Ok(())
-            }
-            None => Err(not_found(format!(
+            Some(Ending::Before) | None => Err(not_found(format!(
                 "no statement {id} is running; netabase.queries lists those that are"
             ))),
         }
@@ -221,7 +238,8 @@ impl Statement {
             phase: AtomicU8::new(Phase::Starting as u8),
             rows: AtomicU64::new(0),
             memory: Arc::default(),
-            cause: OnceLock::new(),
+            fate: AtomicU8::new(OPEN),
+            timeout: OnceLock::new(),
             ended: CancellationToken::new(),
             holds: Mutex::new(Weak::new()),
             registry,
@@ -246,13 +264,14 @@ impl Statement {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        if self.cause().is_some() {
-            return Phase::Ended;
-        }
-        match self.phase.load(Ordering::Relaxed) {
-            1 => Phase::Running,
-            2 => Phase::Reading,
-            4 => Phase::Writing,
+        match (
+            self.fate.load(Ordering::Acquire),
+            self.phase.load(Ordering::Relaxed),
+        ) {
+            (CANCELLED | TIMED_OUT, _) => Phase::Ended,
+            (WRITING, _) => Phase::Writing,
+            (_, 1) => Phase::Running,
+            (_, 2) => Phase::Reading,
             _ => Phase::Starting,
         }
     }
@@ -290,13 +309,37 @@ impl Statement {
 
     /// Why it was ended, if it was.
     pub(crate) fn cause(&self) -> Option<Cause> {
-        self.cause.get().copied()
+        match self.fate.load(Ordering::Acquire) {
+            CANCELLED => Some(Cause::Cancelled),
+            TIMED_OUT => {
+                let timeout = self.timeout.get().copied();
+                Some(Cause::TimedOut(timeout.unwrap_or_default()))
+            }
+            _ => None,
+        }
     }
 
-    /// Ends it, unless it has ended: its work stops, and what it holds is freed.
-    pub(crate) fn end(&self, cause: Cause) {
-        if self.cause.set(cause).is_err() {
-            return;
+    /// Decides what becomes of it, if that is open still. Returns what was decided before.
+    fn decide(&self, fate: u8) -> Result<(), u8> {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        let decided = self.fate.compare_exchange(OPEN, fate, order.0, order.1);
+        decided.map(|_| ())
+    }
+
+    /// Ends it, unless it has ended or begun to write: its work stops, and what it holds is freed.
+    pub(crate) fn end(&self, cause: Cause) -> Ending {
+        let fate = match cause {
+            Cause::Cancelled => CANCELLED,
+            Cause::TimedOut(timeout) => {
+                // Before anybody can ask for it. There is one timeout only.
+                let _ = self.timeout.set(timeout);
+                TIMED_OUT
+            }
+        };
+        match self.decide(fate) {
+            Ok(()) => {}
+            Err(WRITING) => return Ending::Writing,
+            Err(_) => return Ending::Before,
         }
         let counts = &self.registry.counts;
         let counter = match cause {
@@ -309,6 +352,7 @@ impl Statement {
         if let Some(held) = held {
             held.release();
         }
+        Ending::Now
     }
 
     /// Is ready when it was ended.
@@ -317,13 +361,15 @@ impl Statement {
         self.error()
     }
 
-    /// From here on it writes its rows, and is not cancelled any more.
+    /// From here on it writes its rows, and is not ended any more.
     ///
     /// # Errors
     /// `Unavailable` when it was ended before.
     pub(crate) fn begin_writing(&self) -> Result<(), Error> {
-        self.enter_phase(Phase::Writing);
-        self.check()
+        match self.decide(WRITING) {
+            Ok(()) | Err(WRITING) => Ok(()),
+            Err(_) => Err(self.error()),
+        }
     }
 
     /// Fails when it was ended: for work that blocks a thread and looks now and then.
@@ -386,46 +432,4 @@ pub(crate) fn beginning(text: impl fmt::Display) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn statements_are_listed_while_they_run() {
-        let running = Arc::new(Running::default());
-        let work = async {
-            let statement = Statement::current();
-            assert_eq!((statement.id(), statement.text()), (1, "SELECT 1"));
-            assert_eq!(running.list().len(), 1);
-            assert!(statement.check().is_ok());
-            running.cancel(1)?;
-            assert_eq!(statement.phase(), Phase::Ended);
-            assert!(running.cancel(1).is_err());
-            let error = statement.ended().await;
-            assert_eq!(error.to_string(), "statement 1 was cancelled");
-            statement.check()
-        };
-        assert!(running.track("SELECT 1", work).await.is_err());
-        assert!(running.list().is_empty());
-        assert!(running.cancel(1).is_err());
-        assert_eq!(Statement::current().id(), 0);
-    }
-
-    #[tokio::test]
-    async fn one_statement_too_many_is_refused() {
-        let running = Arc::new(Running::default());
-        let all: Vec<_> = (0..MAX_STATEMENTS)
-            .map(|_| running.enter("one").unwrap())
-            .collect();
-        let refused = running.track("another", async { Ok(()) }).await;
-        assert!(refused.unwrap_err().to_string().contains("CANCEL QUERY"));
-        drop(all);
-        assert!(running.track("another", async { Ok(()) }).await.is_ok());
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        assert_eq!(beginning("SELECT 1"), "SELECT 1");
-        let long = format!("{}é{}", "a".repeat(MAX_TEXT - 1), "b".repeat(10 * MAX_TEXT));
-        assert_eq!(beginning(&long), format!("{}…", "a".repeat(MAX_TEXT - 1)));
-    }
-}
+mod tests;

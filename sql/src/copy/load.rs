@@ -88,13 +88,12 @@ pub(crate) async fn copy_from(
     match (&mut work).await.map_err(|error| interrupted(&error))?? {
         Gathered::Rows(rows, origin) => {
             let checked = CheckedRows::check(def, Change::Upsert, rows, origin).await?;
-            Statement::current().begin_writing()?;
             if checked.is_unique() || engine.transaction().is_open() {
                 let receipt = engine.apply(vec![checked]).await?;
                 progress(receipt.rows, receipt.rows);
                 return Ok(receipt);
             }
-            checked.write(engine.cluster(), progress).await
+            engine.write_rows(checked, progress).await
         }
         Gathered::Loaded(receipt) => {
             progress(receipt.rows, receipt.rows);

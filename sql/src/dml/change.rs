@@ -6,19 +6,29 @@
 //! cannot be assigned; DataFusion's own hooks, whose filters the optimizer may have folded into
 //! nothing, are never used. Non-goal: writing.
 
-use datafusion::sql::sqlparser::ast::{Delete, FromTable, Truncate, Update, UpdateTableFromKind};
-use netabase_store::{Error, ErrorKind};
+use std::sync::Arc;
 
-use super::rewrite::{Changed, as_rows, assigned, is_generated, item, quoted, select};
+use datafusion::sql::sqlparser::ast::{
+    Delete, FromTable, Truncate, Update, UpdateTableFromKind, With,
+};
+use netabase_store::{Change, Error, ErrorKind, TableDef};
+
+use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
+use super::with::add_with;
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
 use crate::engine::Engine;
 use crate::error::invalid;
 use crate::output::Output;
 use crate::statement::{check_delete, refuse_given};
+use crate::write::{CheckedRows, NoOrigin};
 
 /// `UPDATE`.
-pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Error> {
+pub(super) async fn update(
+    engine: &Engine,
+    update: Update,
+    with: Option<With>,
+) -> Result<Output, Error> {
     check_update(&update)?;
     let deadline = engine.deadline();
     let changed = Changed::of(update.table)?;
@@ -47,7 +57,8 @@ pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Er
         None => Vec::new(),
     };
     let from = std::iter::once(changed.into_from(&def)).chain(others);
-    let query = select(projection, from.collect(), update.selection)?;
+    let mut query = select(projection, from.collect(), update.selection)?;
+    add_with(&mut query, with);
     let plan = plan_query(engine, query, None, &deadline).await?;
     let plan = as_rows(&def, plan, &given)?;
     write_query(engine, target, (plan, given), deadline).await
@@ -82,7 +93,11 @@ fn check_update(update: &Update) -> Result<(), Error> {
 }
 
 /// `DELETE`.
-pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Error> {
+pub(super) async fn delete(
+    engine: &Engine,
+    delete: Delete,
+    with: Option<With>,
+) -> Result<Output, Error> {
     check_delete(&delete)?;
     let deadline = engine.deadline();
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = delete.from;
@@ -110,12 +125,13 @@ pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Er
     let projection = projection.collect();
     let others = delete.using.into_iter().flatten();
     let from = std::iter::once(changed.into_from(&def)).chain(others);
-    let query = select(projection, from.collect(), delete.selection)?;
+    let mut query = select(projection, from.collect(), delete.selection)?;
+    add_with(&mut query, with);
     let plan = plan_query(engine, query, None, &deadline).await?;
     delete_rows(engine, target, (plan, wanted), deadline).await
 }
 
-/// `TRUNCATE`: removes every row that is there now, table by table.
+/// `TRUNCATE`: removes every row that is there now, of all tables together where they fit.
 pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Output, Error> {
     let clauses = [
         (
@@ -143,23 +159,16 @@ pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Outp
     let mut defs = Vec::with_capacity(truncate.table_names.len());
     for table in &truncate.table_names {
         match ddl::table_to_write(engine, &table.name) {
+            Ok(def) if defs.iter().any(|known: &Arc<TableDef>| known.id == def.id) => {}
             Ok(def) => defs.push(def),
             Err(error) if truncate.if_exists && error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    let mut receipts = Vec::with_capacity(defs.len());
+    let (mut changes, deadline) = (Vec::with_capacity(defs.len()), engine.deadline());
     for def in defs {
-        let deadline = engine.deadline();
-        let wanted = def.primary_key.clone();
-        let plan = plan_query(engine, super::all_keys(&def)?, None, &deadline).await?;
-        let target = Target {
-            label: quoted(&def.name),
-            def,
-            returning: None,
-        };
-        let removed = delete_rows(engine, target, (plan, wanted), deadline).await?;
-        receipts.extend(removed.receipt().cloned());
+        let keys = super::keys_of(engine, &def, &deadline).await?;
+        changes.push(CheckedRows::check(def, Change::Delete, keys, NoOrigin).await?);
     }
-    Output::written(crate::write::sum_receipts(receipts), Vec::new())
+    Output::written(engine.apply(changes).await?, Vec::new())
 }

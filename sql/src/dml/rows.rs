@@ -6,18 +6,19 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
 use netabase_store::{Change, Error, TableDef};
 
+use super::assign::check_value;
 use super::rewrite::{column_of, generated_error, is_generated, quoted};
 use super::{Target, write_stream};
 use crate::cluster::WriteReceipt;
 use crate::ddl;
 use crate::engine::Engine;
-use crate::error::from_arrow;
+use crate::error::{from_arrow, invalid};
 use crate::output::{Output, in_memory};
 use crate::panics;
 use crate::running::Statement;
@@ -65,6 +66,9 @@ impl Engine {
             if is_generated(&def, column) {
                 return Err(generated_error(&def, column));
             }
+            if given.contains(&column) {
+                return Err(invalid(format!("column \"{}\" comes twice", field.name())));
+            }
             given.push(column);
         }
         let rows = in_layout(&def, &given, &rows)?;
@@ -91,7 +95,8 @@ impl Engine {
 
     async fn delete_given(&self, table: &str, keys: RecordBatch) -> Result<WriteReceipt, Error> {
         let def = table_of(self, table)?;
-        let keys = in_layout(&def, &def.primary_key.clone(), &keys)?;
+        check_key(&def, &keys.schema())?;
+        let keys = in_layout(&def, &def.primary_key, &keys)?;
         let checked = CheckedRows::check(def, Change::Delete, vec![keys], NoOrigin).await?;
         let receipt = self.apply(vec![checked]).await?;
         Statement::current().add_written(receipt.rows);
@@ -108,16 +113,30 @@ fn table_of(engine: &Engine, name: &str) -> Result<Arc<TableDef>, Error> {
     ddl::table_to_write(engine, &name)
 }
 
-/// The rows in the types of these columns of a table. NULLs are checked later, by those who can name
-/// the row.
+/// The rows in the types of these columns of a table, as an INSERT casts them: a value that its cast
+/// would change, or that does not fit, is refused. NULLs are checked later, by those who can name the
+/// row.
 fn in_layout(def: &TableDef, given: &[usize], rows: &RecordBatch) -> Result<RecordBatch, Error> {
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(given.len());
     let mut fields = Vec::with_capacity(given.len());
     for (column, values) in given.iter().zip(rows.columns()) {
         let data_type = def.schema.field(*column).data_type();
         columns.push(match values.data_type() == data_type {
             true => Arc::clone(values),
-            false => cast(values, data_type).map_err(from_arrow)?,
+            false => {
+                check_value(def, *column, values.data_type())?;
+                let cast = cast_with_options(values, data_type, &options);
+                cast.map_err(|error| {
+                    let error = from_arrow(error);
+                    let (table, column) = (&def.name, def.column_name(*column));
+                    let text = format!("column \"{column}\" of table \"{table}\": {error}");
+                    Error::new(error.kind(), text)
+                })?
+            }
         });
         fields.push(Field::new(
             def.column_name(*column),
@@ -125,5 +144,26 @@ fn in_layout(def: &TableDef, given: &[usize], rows: &RecordBatch) -> Result<Reco
             true,
         ));
     }
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(from_arrow)
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(from_arrow)
+}
+
+/// Fails with `InvalidInput` unless the columns are those of the primary key, in its order.
+fn check_key(def: &TableDef, keys: &Schema) -> Result<(), Error> {
+    let wanted = def
+        .primary_key
+        .iter()
+        .map(|column| def.column_name(*column));
+    let given = keys.fields().iter().map(|field| field.name().as_str());
+    if wanted.clone().eq(given.clone()) {
+        return Ok(());
+    }
+    let [wanted, given] = [wanted.collect::<Vec<_>>(), given.collect()];
+    Err(invalid(format!(
+        "the primary key of table \"{}\" is ({}), but the keys have the columns ({})",
+        def.name,
+        wanted.join(", "),
+        given.join(", ")
+    )))
 }

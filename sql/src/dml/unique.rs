@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::sql::sqlparser::ast::{
     Expr, Join, JoinConstraint, JoinOperator, Query, TableWithJoins, UnaryOperator,
@@ -20,15 +21,17 @@ use crate::scoped::{Scoped, relation};
 
 /// The rows that are about to be written, in the queries here.
 const NEW: &str = "new";
+/// The keys of rows that go.
+const GONE: &str = "gone";
 /// The rows of the table.
 const OLD: &str = "old";
 
 /// Fails with `Conflict` if one of these whole rows has the unique values of another one, or of a row
-/// that is there and is not replaced by them.
+/// that is there, is not replaced by them, and does not go by these keys.
 pub(crate) async fn check(
     engine: &Engine,
     def: &Arc<TableDef>,
-    rows: &[RecordBatch],
+    (rows, gone): (&[RecordBatch], &[RecordBatch]),
 ) -> Result<(), Error> {
     for name in &def.options.rules.unique {
         let mut indexes = def.options.indexes.iter();
@@ -43,7 +46,7 @@ pub(crate) async fn check(
         let twice = same_values(def, &columns, relation(NEW, quoted(OLD)))?;
         let there = there_already(def, &columns)?;
         for query in [twice, there] {
-            if finds(engine, query, Some(scoped(def, rows)?)).await? {
+            if finds(engine, query, Some(scoped(def, (rows, gone))?)).await? {
                 return Err(violated(def, name, &columns));
             }
         }
@@ -77,13 +80,19 @@ fn violated(def: &TableDef, index: &str, columns: &[usize]) -> Error {
     ))
 }
 
-fn scoped(def: &TableDef, rows: &[RecordBatch]) -> Result<Scoped, Error> {
+fn scoped(def: &TableDef, (rows, gone): (&[RecordBatch], &[RecordBatch])) -> Result<Scoped, Error> {
     let schema = named_schema(def);
-    let rows = rows.iter().map(|rows| {
-        RecordBatch::try_new(Arc::clone(&schema), rows.columns().to_vec()).map_err(from_arrow)
-    });
-    let rows = rows.collect::<Result<Vec<_>, _>>()?;
+    let keys = schema.project(&def.primary_key).map_err(from_arrow)?;
+    let named = |rows: &[RecordBatch], schema: &SchemaRef| {
+        let rows = rows.iter().map(|rows| {
+            RecordBatch::try_new(Arc::clone(schema), rows.columns().to_vec()).map_err(from_arrow)
+        });
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    let (rows, keys) = (named(rows, &schema)?, Arc::new(keys));
     let scoped = Scoped::default().with(NEW, &schema, rows);
+    let scoped = scoped.map_err(error_from_datafusion)?;
+    let scoped = scoped.with(GONE, &keys, named(gone, &keys)?);
     scoped.map_err(error_from_datafusion)
 }
 
@@ -92,9 +101,24 @@ fn same_values(def: &TableDef, columns: &[usize], old: TableWithJoins) -> Result
     pairs(def, columns, (relation(NEW, quoted(NEW)), old))
 }
 
-/// Pairs of a new row and one of the table with the same values, whose key no new row has.
+/// Pairs of a new row and one of the table with the same values, which stays: no new row has its key,
+/// and it does not go.
 fn there_already(def: &TableDef, columns: &[usize]) -> Result<Query, Error> {
     let old = from_keyed(def, quoted(OLD));
+    let stays = [NEW, GONE].map(|others| has_no(def, others));
+    let [not_replaced, not_gone] = stays;
+    let kept = all_of([not_replaced?, not_gone?]);
+    let key = def
+        .primary_key
+        .first()
+        .map_or("", |key| def.column_name(*key));
+    let from = joined(def, columns, (relation(NEW, quoted(NEW)), old));
+    let key = column(&quoted(NEW), key);
+    select(vec![item(key, "key")], vec![from], Some(kept))
+}
+
+/// Whether none of some rows has the key of a row of the table.
+fn has_no(def: &TableDef, others: &str) -> Result<Expr, Error> {
     let other = quoted("other");
     let same_key = def.primary_key.iter().map(|place| {
         let name = def.column_name(*place);
@@ -104,18 +128,15 @@ fn there_already(def: &TableDef, columns: &[usize]) -> Result<Query, Error> {
         .primary_key
         .first()
         .map_or("", |key| def.column_name(*key));
-    let replaced = select(
+    let found = select(
         vec![item(column(&other, key), key)],
-        vec![relation(NEW, other.clone())],
+        vec![relation(others, other.clone())],
         Some(all_of(same_key)),
     )?;
-    let kept = Expr::Exists {
-        subquery: Box::new(replaced),
+    Ok(Expr::Exists {
+        subquery: Box::new(found),
         negated: true,
-    };
-    let from = joined(def, columns, (relation(NEW, quoted(NEW)), old));
-    let key = column(&quoted(NEW), key);
-    select(vec![item(key, "key")], vec![from], Some(kept))
+    })
 }
 
 /// Pairs of rows with the same values and different keys.

@@ -36,3 +36,4 @@ mod transactions;
 mod types;
 mod upkeep;
 mod views;
+mod writes;
