@@ -42,6 +42,7 @@ use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
 use crate::types::Types;
+use crate::uniqueness::Uniqueness;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
@@ -66,8 +67,7 @@ struct Inner {
     settings: EngineSettings,
     defaults: Defaults,
     running: Arc<Running>,
-    /// Held while rows are looked at and written that must have values that no other has.
-    unique: Arc<tokio::sync::Mutex<()>>,
+    unique: Arc<Uniqueness>,
     transaction: Transaction,
     points: PointCache,
 }
@@ -341,15 +341,21 @@ impl Engine {
         def: &Arc<TableDef>,
     ) -> Result<Option<Box<dyn BulkSink>>, Error> {
         // Whether rows are unique is found out with all of them in hand, and a transaction keeps them.
-        match def.options.rules.unique.is_empty() && !self.transaction().is_open() {
-            true => self.cluster().bulk_sink(def),
-            false => Ok(None),
+        if !def.options.rules.unique.is_empty() || self.transaction().is_open() {
+            return Ok(None);
         }
+        let sink = self.cluster().bulk_sink(def)?;
+        Ok(sink.map(|sink| Uniqueness::guarded(self, def, sink)))
+    }
+
+    /// Who writes rows that must have values that no other has.
+    pub(crate) fn unique(&self) -> &Arc<Uniqueness> {
+        &self.inner.unique
     }
 
     /// Writes what was checked, table by table; or keeps it until the open transaction is committed.
     pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
-        let _alone = self.check_unique(&changes).await?;
+        let _alone = self.unique().enter(self, &changes).await?;
         if self.transaction().is_open() {
             return transaction::keep(self, changes).await;
         }
@@ -366,7 +372,7 @@ impl Engine {
         &self,
         changes: Vec<CheckedRows>,
     ) -> Result<WriteReceipt, Error> {
-        let _alone = self.check_unique(&changes).await?;
+        let _alone = self.unique().enter(self, &changes).await?;
         let split = move || changes.into_iter().map(CheckedRows::into_write).collect();
         let writes: Vec<TableWrite> = blocking(split).await?;
         running::Statement::current().begin_writing()?;
@@ -374,20 +380,10 @@ impl Engine {
         Ok(sum_receipts(receipts))
     }
 
-    /// Looks whether values are unique that must be; nobody else writes such rows while the guard lives.
-    async fn check_unique(
-        &self,
-        changes: &[CheckedRows],
-    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Error> {
-        if !changes.iter().any(CheckedRows::is_unique) {
-            return Ok(None);
-        }
-        let waiting = async { Ok(self.inner.unique.lock().await) };
-        let alone = self.deadline().bound(waiting).await?;
-        for rows in changes.iter().filter(|rows| rows.is_unique()) {
-            dml::check_unique(self, rows.def(), rows.batches()).await?;
-        }
-        Ok(Some(alone))
+    /// Removes what statements that were never finished have left behind, so that names and rows are
+    /// free again. To be called when the engine is opened.
+    pub async fn discard_unfinished(&self) {
+        ddl::discard_unfinished(self).await;
     }
 
     /// The session's transaction.

@@ -89,11 +89,14 @@ pub(crate) async fn copy_from(
         Gathered::Rows(rows, origin) => {
             let checked = CheckedRows::check(def, Change::Upsert, rows, origin).await?;
             Statement::current().begin_writing()?;
-            if checked.is_unique() || engine.transaction().is_open() {
+            if engine.transaction().is_open() {
                 let receipt = engine.apply(vec![checked]).await?;
                 progress(receipt.rows, receipt.rows);
                 return Ok(receipt);
             }
+            let checked = [checked];
+            let _entered = engine.unique().enter(engine, &checked).await?;
+            let [checked] = checked;
             checked.write(engine.cluster(), progress).await
         }
         Gathered::Loaded(receipt) => {

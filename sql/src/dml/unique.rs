@@ -14,6 +14,7 @@ use netabase_store::{Error, TableDef};
 
 use super::rewrite::{all_of, column, equal, from_keyed, item, quoted, select};
 use super::{finds, named_schema};
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{conflict, error_from_datafusion, from_arrow};
 use crate::scoped::{Scoped, relation};
@@ -43,7 +44,8 @@ pub(crate) async fn check(
         let twice = same_values(def, &columns, relation(NEW, quoted(OLD)))?;
         let there = there_already(def, &columns)?;
         for query in [twice, there] {
-            if finds(engine, query, Some(scoped(def, rows)?)).await? {
+            let query = (query, Some(scoped(def, rows)?));
+            if finds(engine, query, engine.deadline()).await? {
                 return Err(violated(def, name, &columns));
             }
         }
@@ -59,7 +61,7 @@ pub(crate) async fn check_unique_existing(
 ) -> Result<(), Error> {
     let table = |alias: &str| from_keyed(def, quoted(alias));
     let query = pairs(def, columns, (table(NEW), table(OLD)))?;
-    match finds(engine, query, None).await? {
+    match finds(engine, (query, None), Deadline::none()).await? {
         true => Err(violated(def, "the new index", columns)),
         false => Ok(()),
     }
