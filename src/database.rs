@@ -138,6 +138,9 @@ impl Netabase {
                 return Err(error);
             }
         };
+        if !settings.read_only {
+            runtime.run(discard_unfinished(engine.clone())).await?;
+        }
         let inner = Inner {
             store,
             engine,
@@ -381,6 +384,11 @@ impl Netabase {
 }
 
 type Planner = (Engine, Arc<dyn Cluster>);
+
+async fn discard_unfinished(engine: Engine) -> Result<(), Error> {
+    engine.discard_unfinished().await;
+    Ok(())
+}
 
 fn build_engine(
     store: &Store,

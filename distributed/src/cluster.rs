@@ -15,8 +15,8 @@ use datafusion::error::DataFusionError;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use libp2p::PeerId;
 use netabase_sql::{
-    Cluster, ShardRef, ShardSource, SourceStatistics, TableWrite, WriteReceipt, next_revision,
-    write_here, write_here_limit,
+    Cluster, ShardRef, ShardSource, SourceStatistics, TableWrite, WriteReceipt, as_dropped,
+    next_revision, write_here, write_here_limit,
 };
 use netabase_store::{Change, Error, ErrorKind, ShardBatch, Stamp, TableDef};
 
@@ -90,8 +90,7 @@ impl NetworkCluster {
     }
 
     async fn mark_dropped(&self, def: &TableDef) -> Result<(), Error> {
-        let mut dropped = def.clone();
-        dropped.dropped = Some(self.shared.store.clock().now());
+        let dropped = as_dropped(&self.shared.store, def)?;
         let dropped = self.store_definition(dropped).await?;
         let failed = self.define_everywhere(&dropped).await?;
         for (peer, e) in failed {
@@ -331,11 +330,11 @@ impl Cluster for NetworkCluster {
     }
 
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
+        let _alone = self.shared.creating.lock().await;
         if !def.local {
             return self.mark_dropped(&def).await;
         }
-        let mut dropped = TableDef::clone(&def);
-        dropped.dropped = Some(self.shared.store.clock().now());
+        let dropped = as_dropped(&self.shared.store, &def)?;
         self.store_definition(dropped).await.map(|_| ())
     }
 

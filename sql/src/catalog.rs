@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
-use netabase_store::{Error, ErrorKind, Store, TableDef};
+use netabase_store::{Error, ErrorKind, Store, TableDef, TableId};
 
 use crate::blame::{Blame, What};
 use crate::cluster::Cluster;
@@ -89,6 +89,16 @@ impl std::fmt::Debug for StoreSchema {
     }
 }
 
+impl StoreSchema {
+    /// A table that nobody sees yet, by its id: for the statement that makes it.
+    fn unfinished(&self, id: &str) -> Option<Arc<TableDef>> {
+        let digits = Some(id).filter(|id| self.keyed && id.len() == 32)?;
+        let id = TableId(u128::from_str_radix(digits, 16).ok()?.to_be_bytes());
+        let def = self.store.table_by_id(id)?;
+        (def.dropped.is_none() && def.options.rules.unfinished).then_some(def)
+    }
+}
+
 /// A live table by name.
 pub(crate) fn live_table(store: &Store, name: &str) -> Option<Arc<TableDef>> {
     store.table(name).filter(|def| def.dropped.is_none())
@@ -111,7 +121,8 @@ impl SchemaProvider for StoreSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(def) = live_table(&self.store, name) else {
+        let def = live_table(&self.store, name).or_else(|| self.unfinished(name));
+        let Some(def) = def else {
             return Ok(None);
         };
         if let Some(view) = &def.options.rules.view

@@ -234,10 +234,15 @@ pub trait Cluster: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound` when the table is not known any more; `Conflict` when its options were changed
-    /// meanwhile; `InvalidInput` when somebody else owns it.
+    /// meanwhile, when another statement holds it frozen, or when its name is another table's;
+    /// `InvalidInput` when somebody else owns it.
     async fn alter_table(&self, def: TableDef) -> Result<Arc<TableDef>, Error>;
 
-    /// Marks a table dropped, here and on every reachable peer.
+    /// Marks a table dropped, here and on every reachable peer; in favour of another one, if `def` says so.
+    ///
+    /// # Errors
+    /// `NotFound` when the table is gone already; `Conflict` when it is dropped in favour of another one,
+    /// and was changed since `def`.
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error>;
 
     /// Applies rows, already split by shard, on every replica. Returns when they are durable there.

@@ -31,6 +31,11 @@ impl Deadline {
         Self(timeout.and_then(at))
     }
 
+    /// Only a cancellation ends the statement: it changes definitions.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
     /// Runs a future until the statement ends; what the future holds is dropped then.
     ///
     /// # Errors

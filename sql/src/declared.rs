@@ -114,6 +114,14 @@ pub(crate) fn kind_name(field: &Field) -> Option<String> {
     Kind::of(field).map(|kind| kind.to_string())
 }
 
+/// The most characters of a column's texts, if there is a limit.
+pub(crate) fn most_chars(field: &Field) -> Option<u64> {
+    match Kind::of(field) {
+        Some(Kind::AtMost(chars)) => Some(chars),
+        _ => None,
+    }
+}
+
 /// The columns as queries see them.
 pub(crate) fn without_kinds(schema: &SchemaRef) -> SchemaRef {
     if !has_kinds(schema) {

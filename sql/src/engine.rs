@@ -44,6 +44,7 @@ use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
 use crate::types::Types;
+use crate::uniqueness::Uniqueness;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::writes::Writes;
@@ -66,8 +67,7 @@ struct Inner {
     settings: EngineSettings,
     defaults: Defaults,
     running: Arc<Running>,
-    /// Held while rows are looked at and written that must have values that no other has.
-    unique: Arc<tokio::sync::Mutex<()>>,
+    unique: Arc<Uniqueness>,
     writes: Writes,
     transaction: Transaction,
     points: PointCache,
@@ -352,14 +352,15 @@ impl Engine {
         def: &Arc<TableDef>,
     ) -> Result<Option<Box<dyn BulkSink>>, Error> {
         // Whether rows are unique is found out with all of them in hand, and a transaction keeps them.
-        match def.options.rules.unique.is_empty() && !self.transaction().is_open() {
-            true => self.cluster().bulk_sink(def),
-            false => Ok(None),
+        if !def.options.rules.unique.is_empty() || self.transaction().is_open() {
+            return Ok(None);
         }
+        let sink = self.cluster().bulk_sink(def)?;
+        Ok(sink.map(|sink| Uniqueness::guarded(self, def, sink)))
     }
 
-    /// Held while rows are looked at and written that must have values that no other has.
-    pub(crate) fn unique(&self) -> &Arc<tokio::sync::Mutex<()>> {
+    /// Who writes rows that must have values that no other has.
+    pub(crate) fn unique(&self) -> &Arc<Uniqueness> {
         &self.inner.unique
     }
 
@@ -370,6 +371,12 @@ impl Engine {
     /// The statements that run.
     pub(crate) fn running(&self) -> &Arc<Running> {
         &self.inner.running
+    }
+
+    /// Removes what statements that were never finished have left behind, so that names and rows are
+    /// free again. To be called when the engine is opened.
+    pub async fn discard_unfinished(&self) {
+        ddl::discard_unfinished(self).await;
     }
 
     /// The session's transaction.

@@ -26,12 +26,13 @@ use crate::cluster::{
     BulkSink, Cluster, ScanRequest, ShardRef, ShardSource, SourceStatistics, StartedWrite,
     TableWrite, WriteReceipt,
 };
-use crate::error::{capacity, conflict, interrupted, not_found};
+use crate::error::{capacity, conflict, interrupted};
 use crate::estimate::Estimates;
 use crate::index_answer::IndexAnswer;
 use crate::index_rows;
 use crate::layout::{ColumnSummary, Layout};
 use crate::lookup::{self, IndexMetrics};
+use crate::revision::{as_dropped, next_revision};
 use crate::scan::{Counted, scan_snapshot_counted};
 use crate::scan_statistics::column_width;
 use crate::write::{logical_bytes, split_to};
@@ -227,10 +228,13 @@ impl Cluster for LocalCluster {
     }
 
     async fn drop_table(&self, def: Arc<TableDef>) -> Result<(), Error> {
-        let store = self.store.clone();
-        let mut def = TableDef::clone(&def);
-        def.dropped = Some(store.clock().now());
-        blocking(move || store.put_table(def).map(|_| ())).await
+        let (store, naming) = (self.store.clone(), Arc::clone(&self.naming));
+        blocking(move || {
+            let _held = naming.lock();
+            let dropped = as_dropped(&store, &def)?;
+            store.put_table(dropped).map(|_| ())
+        })
+        .await
     }
 
     async fn write(
@@ -330,25 +334,6 @@ impl Cluster for LocalCluster {
         let source = LocalSource::new(Arc::new(snapshot), &self.me, target_partitions);
         Ok(Arc::new(source.with_summaries(summaries)))
     }
-}
-
-/// Counts the revision of changed options up, if they were made of what the store knows.
-///
-/// # Errors
-/// `NotFound` when the table is gone; `Conflict` when its options were changed meanwhile.
-pub fn next_revision(store: &Store, def: &mut TableDef) -> Result<(), Error> {
-    let known = store.table_by_id(def.id);
-    let Some(known) = known.filter(|known| known.dropped.is_none()) else {
-        return Err(not_found(format!("table \"{}\" does not exist", def.name)));
-    };
-    if known.options.revision != def.options.revision {
-        return Err(conflict(format!(
-            "table \"{}\" was changed meanwhile; run the statement again",
-            def.name
-        )));
-    }
-    def.options.revision += 1;
-    Ok(())
 }
 
 /// A bulk load of the store.

@@ -31,7 +31,7 @@ const MAX_TEXT_BYTES: usize = 16 << 20;
 /// How deep the text of a view may be nested.
 const VIEW_RECURSION: usize = 50;
 /// Settings that a statement may not change, and why.
-const PROTECTED_SETTINGS: [(&str, &str); 7] = [
+const PROTECTED_SETTINGS: [(&str, &str); 9] = [
     (
         "datafusion.runtime.",
         "use netabase.memory_limit for the memory of queries; the disk they may use is set when the engine \
@@ -41,6 +41,14 @@ const PROTECTED_SETTINGS: [(&str, &str); 7] = [
     (
         "datafusion.execution.time_zone",
         "all peers compute in UTC; convert with AT TIME ZONE where another zone is wanted",
+    ),
+    (
+        "datafusion.sql_parser.dialect",
+        "definitions are read by everybody, and so in one dialect",
+    ),
+    (
+        "datafusion.sql_parser.recursion_limit",
+        "how deep a statement may nest is fixed",
     ),
     (
         "datafusion.sql_parser.enable_ident_normalization",
@@ -172,7 +180,8 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
     if let Some(ours) = upkeep::parse(parser)? {
         return Ok(ours);
     }
-    if let Some(create) = ddl::parse_create_table(parser)? {
+    if let Some(mut create) = ddl::parse_create_table(parser)? {
+        syntax::mend_source(&mut create)?;
         return Ok(Parsed::Sql(create));
     }
     if let Some(copy) = copy::parse(parser)? {

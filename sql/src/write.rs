@@ -145,11 +145,6 @@ impl CheckedRows {
         &self.batches
     }
 
-    /// Whether they bring values that no other row may have.
-    pub(crate) fn is_unique(&self) -> bool {
-        self.change == Change::Upsert && !self.def.options.rules.unique.is_empty()
-    }
-
     /// How many rows there are.
     pub(crate) fn rows(&self) -> u64 {
         self.batches

@@ -9,13 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::record_batch::RecordBatch;
-use netabase_store::{Change, Error};
-use tokio::sync::{OwnedMutexGuard, watch};
+use netabase_store::Error;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::cluster::{Cluster, TableWrite, WriteReceipt};
-use crate::dml;
 use crate::engine::Engine;
 use crate::error::{interrupted, unavailable};
 use crate::local::blocking;
@@ -32,13 +30,13 @@ impl Engine {
     /// Writes what was checked: together where that fits, or else table by table; or keeps it until the
     /// open transaction is committed.
     pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
-        let alone = self.check_unique(&changes).await?;
+        let entered = self.unique().enter(self, &changes).await?;
         if self.transaction().is_open() {
             return transaction::keep(self, changes).await;
         }
         let cluster = Arc::clone(self.cluster());
         self.to_the_end(async move {
-            let _alone = alone;
+            let _entered = entered;
             write(&cluster, changes).await
         })
         .await
@@ -49,10 +47,10 @@ impl Engine {
         &self,
         changes: Vec<CheckedRows>,
     ) -> Result<WriteReceipt, Error> {
-        let alone = self.check_unique(&changes).await?;
+        let entered = self.unique().enter(self, &changes).await?;
         let cluster = Arc::clone(self.cluster());
         self.to_the_end(async move {
-            let _alone = alone;
+            let _entered = entered;
             together(&cluster, changes).await
         })
         .await
@@ -66,7 +64,11 @@ impl Engine {
     ) -> Result<WriteReceipt, Error> {
         let (told, mut heard) = watch::channel((0, 0));
         let cluster = Arc::clone(self.cluster());
+        let changes = [rows];
+        let entered = self.unique().enter(self, &changes).await?;
+        let [rows] = changes;
         let mut writing = std::pin::pin!(self.to_the_end(async move {
+            let _entered = entered;
             let mut tell = |done, total| {
                 told.send_replace((done, total));
             };
@@ -121,27 +123,6 @@ impl Engine {
             panics::caught(work).await
         });
         task.await.map_err(|error| interrupted(&error))?
-    }
-
-    /// Looks whether values are unique that must be; nobody else writes such rows while the guard lives.
-    async fn check_unique(
-        &self,
-        changes: &[CheckedRows],
-    ) -> Result<Option<OwnedMutexGuard<()>>, Error> {
-        if !changes.iter().any(CheckedRows::is_unique) {
-            return Ok(None);
-        }
-        let waiting = async { Ok(Arc::clone(self.unique()).lock_owned().await) };
-        let alone = self.deadline().bound(waiting).await?;
-        for rows in changes.iter().filter(|rows| rows.is_unique()) {
-            let same = |other: &&CheckedRows| {
-                other.change() == Change::Delete && other.def().id == rows.def().id
-            };
-            let gone = changes.iter().filter(same).flat_map(CheckedRows::batches);
-            let gone: Vec<RecordBatch> = gone.cloned().collect();
-            dml::check_unique(self, rows.def(), (rows.batches(), &gone)).await?;
-        }
-        Ok(Some(alone))
     }
 }
 

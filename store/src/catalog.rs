@@ -2,7 +2,8 @@
 //!
 //! Invariant: which definition holds depends only on the set of definitions seen. For one id the
 //! greater (dropped, created, revision, attachment, bytes) wins; a drop is therefore final. Of two live
-//! tables with one name the smaller (created, owner, id) is visible.
+//! tables with one name the smaller (created, owner, id) is visible. One that takes the place of another
+//! is not visible while that lives, and one whose rows are still being written not before they are.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -261,12 +262,24 @@ impl Catalog {
         Ok(Installed::Changed { freed, segments })
     }
 
+    /// Whether a table lives, is finished, and does not wait for another one to go.
+    fn is_shown(&self, def: &TableDef) -> bool {
+        let rules = &def.options.rules;
+        let replaced = rules.replaces.and_then(|id| self.by_id.get(&id));
+        let finished = match replaced.map(|table| &table.def) {
+            Some(old) if old.dropped.is_none() => false,
+            Some(old) => !rules.unfinished || old.options.rules.replaced_by == Some(def.id),
+            None => !rules.unfinished,
+        };
+        def.dropped.is_none() && finished
+    }
+
     fn find_visible(&mut self) {
         let mut live: Vec<_> = self
             .by_id
             .values()
             .map(|table| &table.def)
-            .filter(|def| def.dropped.is_none())
+            .filter(|def| self.is_shown(def))
             .collect();
         // The last one inserted stays, so the smallest comes last.
         live.sort_by_key(|def| Reverse((def.created, def.owner.clone(), def.id)));

@@ -40,7 +40,9 @@ const PLAIN_FORMAT: u8 = 1;
 /// First byte of an encoded definition with options.
 const OPTIONS_FORMAT: u8 = 2;
 /// First byte of an encoded definition with options, and what is known about its columns.
-const TABLE_DEF_FORMAT: u8 = 3;
+const RULES_FORMAT: u8 = 3;
+/// First byte of an encoded definition with all of that, and whether it is finished or replaced.
+const TABLE_DEF_FORMAT: u8 = 4;
 
 /// What a table is: its columns, keys, shards and holders.
 ///
@@ -155,14 +157,22 @@ impl TableDef {
         let format = match &self.options {
             options if *options == TableOptions::default() => PLAIN_FORMAT,
             options if options.rules == TableRules::default() => OPTIONS_FORMAT,
+            options if !options.rules.unfinished && options.rules.replaced_by.is_none() => {
+                RULES_FORMAT
+            }
             _ => TABLE_DEF_FORMAT,
         };
         let mut bytes = postcard::to_extend(&wire, vec![format]).map_err(failed)?;
         if format >= OPTIONS_FORMAT {
             bytes = postcard::to_extend(&self.options, bytes).map_err(failed)?;
         }
+        let rules = &self.options.rules;
+        if format >= RULES_FORMAT {
+            bytes = postcard::to_extend(rules, bytes).map_err(failed)?;
+        }
         if format >= TABLE_DEF_FORMAT {
-            bytes = postcard::to_extend(&self.options.rules, bytes).map_err(failed)?;
+            let state = (rules.unfinished, rules.replaced_by);
+            bytes = postcard::to_extend(&state, bytes).map_err(failed)?;
         }
         if bytes.len() > MAX_TABLE_DEF_BYTES {
             return Err(self.wrong(format!(
@@ -197,8 +207,13 @@ impl TableDef {
         if format >= OPTIONS_FORMAT {
             (options, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
         }
-        if format >= TABLE_DEF_FORMAT {
+        if format >= RULES_FORMAT {
             (options.rules, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
+        }
+        if format >= TABLE_DEF_FORMAT {
+            let rules = &mut options.rules;
+            ((rules.unfinished, rules.replaced_by), rest) =
+                postcard::take_from_bytes(rest).map_err(wrong)?;
         }
         if !rest.is_empty() {
             return Err(Error::invalid("bytes follow the table definition"));

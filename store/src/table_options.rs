@@ -69,7 +69,15 @@ pub struct TableRules {
     /// copied to another table that takes its place.
     pub frozen_until: Option<u64>,
     /// The table whose place this one takes as soon as that is dropped: it may have the same name.
+    /// Nobody sees this one before.
     pub replaces: Option<TableId>,
+    /// Whether its rows are still being written, so that nobody sees it: until this is taken back, or
+    /// the table that it replaces is dropped in its favour. Encoded behind the others, if there is a need.
+    #[serde(skip)]
+    pub unfinished: bool,
+    /// Of a dropped table: the one in whose favour it was. Encoded like `unfinished`.
+    #[serde(skip)]
+    pub replaced_by: Option<TableId>,
 }
 
 /// What is known about one column.

@@ -88,7 +88,7 @@ pub(crate) async fn copy_from(
     match (&mut work).await.map_err(|error| interrupted(&error))?? {
         Gathered::Rows(rows, origin) => {
             let checked = CheckedRows::check(def, Change::Upsert, rows, origin).await?;
-            if checked.is_unique() || engine.transaction().is_open() {
+            if engine.transaction().is_open() {
                 let receipt = engine.apply(vec![checked]).await?;
                 progress(receipt.rows, receipt.rows);
                 return Ok(receipt);

@@ -5,25 +5,28 @@
 //! another table, which takes the place of this one. Invariants: a statement that fails changes
 //! nothing; a column's values are kept where its name changes only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOptionDef, Expr, Ident,
-    ObjectName, RenameTableNameKind, SqlOption, VisitMut, VisitorMut,
+    AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOptionDef,
+    DropBehavior, Expr, Ident, ObjectName, RenameTableNameKind, SqlOption, VisitMut, VisitorMut,
 };
 use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableDef};
 
 use super::clauses::table_options_of;
 use super::columns::{Constraints, plain};
 use super::{check_rules, new_name, replace, table_to_write};
+use crate::blame::{Blame, What};
 use crate::dml;
 use crate::engine::Engine;
-use crate::error::{conflict, error_from_datafusion, invalid, not_found};
+use crate::error::{conflict, error_from_datafusion, invalid};
+use crate::near::hint;
 use crate::output::Output;
 use crate::statement::{ident_of, refuse_given};
+use crate::syntax::kept_expr;
 
 /// What becomes of a table.
 pub(super) struct Draft {
@@ -41,6 +44,8 @@ pub(super) struct Draft {
 pub(super) struct Recast {
     pub(super) data_type: DataType,
     pub(super) nullable: bool,
+    /// What kind of values they are, besides their type.
+    pub(super) metadata: HashMap<String, String>,
     /// How its values are made, unless they are cast.
     pub(super) using: Option<Expr>,
 }
@@ -77,7 +82,7 @@ pub(crate) async fn alter_table(engine: &Engine, statement: AlterTable) -> Resul
         let def = Arc::new(draft.def);
         check_rules(engine, &def)?;
         for check in &draft.new_checks {
-            check_rows(engine, &old, check).await?;
+            check_rows(engine, (&old, &def), check).await?;
         }
         if *def != *old {
             engine
@@ -91,9 +96,16 @@ pub(crate) async fn alter_table(engine: &Engine, statement: AlterTable) -> Resul
     replace::replace(engine, &old, draft).await
 }
 
-/// Fails if a row does not meet a check.
-async fn check_rows(engine: &Engine, def: &TableDef, check: &CheckDef) -> Result<(), Error> {
-    let condition = dml::parse_expr(&check.condition)?;
+/// Fails if a row does not meet a check, which has the names that columns get.
+async fn check_rows(
+    engine: &Engine,
+    (def, altered): (&TableDef, &TableDef),
+    check: &CheckDef,
+) -> Result<(), Error> {
+    let mut condition = dml::parse_expr(&check.condition)?;
+    let columns = altered.visible_columns().into_iter();
+    let names = columns.map(|column| (altered.column_name(column), def.column_name(column)));
+    rename(&mut condition, &names.collect::<Vec<_>>());
     if dml::any_row(engine, def, Expr::Nested(Box::new(condition))).await? {
         return Err(invalid(format!(
             "rows of table \"{}\" violate check \"{}\": {}; change them first",
@@ -115,10 +127,16 @@ impl Draft {
             AlterTableOperation::DropColumn {
                 column_names,
                 if_exists,
+                drop_behavior,
                 ..
-            } => column_names
-                .iter()
-                .try_for_each(|name| self.drop_column(&ident_of(name), if_exists)),
+            } => {
+                let cascades = drop_behavior == Some(DropBehavior::Cascade);
+                let way_out = "drop first what needs the column";
+                refuse_given("DROP COLUMN … ", &[("CASCADE", cascades, way_out)])?;
+                column_names
+                    .iter()
+                    .try_for_each(|name| self.drop_column(&ident_of(name), if_exists))
+            }
             AlterTableOperation::RenameColumn {
                 old_column_name,
                 new_column_name,
@@ -130,7 +148,12 @@ impl Draft {
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(engine, &column_name, op)
             }
-            AlterTableOperation::AddConstraint { constraint, .. } => {
+            AlterTableOperation::AddConstraint {
+                constraint,
+                not_valid,
+            } => {
+                let way_out = "change the rows first that do not meet it";
+                refuse_given("ADD CHECK … ", &[("NOT VALID", not_valid, way_out)])?;
                 self.add_constraint(constraint)
             }
             AlterTableOperation::DropConstraint {
@@ -148,16 +171,14 @@ impl Draft {
     }
 
     fn column(&self, name: &str) -> Result<usize, Error> {
-        self.def.column_named(name).ok_or_else(|| {
-            not_found(format!(
-                "column \"{name}\" does not exist in table \"{}\"",
-                self.def.name
-            ))
-        })
+        dml::column_of(&self.def, name)
     }
 
     fn is_taken(&self, name: &str) -> bool {
+        let mut key = self.def.primary_key.iter();
+        let is_hidden_key = key.any(|column| self.def.column_name(*column) == name);
         self.def.column_named(name).is_some()
+            || is_hidden_key
             || self.added.iter().any(|(field, _)| field.name() == name)
     }
 
@@ -185,7 +206,8 @@ impl Draft {
         let schema = engine
             .schema_of_columns(plain(std::slice::from_ref(&column)))
             .map_err(error_from_datafusion)?;
-        let mut read = Constraints::default();
+        let mut read = self.constraints();
+        let known = read.rules.checks.len();
         let rules = read.column(&self.def.name, &column)?;
         if read.has_keys() {
             return Err(invalid(format!(
@@ -193,7 +215,7 @@ impl Draft {
                  INTO … SELECT"
             )));
         }
-        for check in read.rules.checks {
+        for check in read.rules.checks.into_iter().skip(known) {
             self.add_check(check)?;
         }
         let field = schema.fields().first().map(|field| field.as_ref().clone());
@@ -305,7 +327,7 @@ impl Draft {
                 let rules = self.def.column_rules_mut(column);
                 match rules {
                     Some(rules) if rules.generated.is_none() => {
-                        rules.default = Some(value.to_string());
+                        rules.default = Some(kept_expr(&value)?);
                         Ok(())
                     }
                     _ => Err(invalid(format!(
@@ -342,9 +364,10 @@ impl Draft {
                 let schema = engine
                     .schema_of_columns(vec![def])
                     .map_err(error_from_datafusion)?;
-                let wanted = schema.field(0).data_type().clone();
+                let wanted = schema.field(0);
                 let recast = self.recast(column, &field);
-                recast.data_type = wanted;
+                recast.data_type = wanted.data_type().clone();
+                recast.metadata = wanted.metadata().clone();
                 recast.using = using;
                 Ok(())
             }
@@ -359,6 +382,7 @@ impl Draft {
         self.recast.entry(column).or_insert_with(|| Recast {
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
+            metadata: field.metadata().clone(),
             using: None,
         })
     }
@@ -367,7 +391,8 @@ impl Draft {
         &mut self,
         constraint: datafusion::sql::sqlparser::ast::TableConstraint,
     ) -> Result<(), Error> {
-        let mut read = Constraints::default();
+        let mut read = self.constraints();
+        let known = read.rules.checks.len();
         read.table(&self.def.name, &constraint)?;
         if read.has_keys() {
             return Err(invalid(
@@ -375,10 +400,17 @@ impl Draft {
                  INTO … SELECT; a unique index of a LOCAL table is made by CREATE UNIQUE INDEX",
             ));
         }
-        read.rules
-            .checks
+        let added = read.rules.checks.into_iter().skip(known);
+        added
             .into_iter()
             .try_for_each(|check| self.add_check(check))
+    }
+
+    /// What is known, so that checks that are added get names of their own.
+    fn constraints(&self) -> Constraints {
+        let mut known = Constraints::default();
+        known.rules.checks = self.def.options.rules.checks.clone();
+        known
     }
 
     fn add_check(&mut self, check: CheckDef) -> Result<(), Error> {
@@ -395,14 +427,23 @@ impl Draft {
     }
 
     fn drop_constraint(&mut self, name: &str, if_exists: bool) -> Result<(), Error> {
-        let checks = &mut self.def.options.rules.checks;
-        let before = checks.len();
-        checks.retain(|check| check.name != name);
-        if checks.len() == before && !if_exists {
-            return Err(not_found(format!(
-                "constraint \"{name}\" of table \"{}\" does not exist",
-                self.def.name
-            )));
+        let options = &mut self.def.options;
+        let rules = &mut options.rules;
+        let before = rules.checks.len() + rules.unique.len();
+        if rules.unique.iter().any(|unique| unique == name) {
+            options.indexes.retain(|index| index.name != name);
+            rules.unique.retain(|unique| unique != name);
+        }
+        rules.checks.retain(|check| check.name != name);
+        if rules.checks.len() + rules.unique.len() == before && !if_exists {
+            let checks = rules.checks.iter().map(|check| &check.name);
+            let names = checks.chain(&rules.unique);
+            let text = format!(
+                "constraint \"{name}\" of table \"{}\" does not exist{}",
+                self.def.name,
+                hint(name, names)
+            );
+            return Err(Blame::error(What::Name, name, (ErrorKind::NotFound, text)));
         }
         Ok(())
     }
@@ -425,32 +466,57 @@ impl Draft {
     }
 }
 
-/// Whether an expression names a column.
+/// Whether an expression names a column; also if it cannot be read.
 fn names(text: &str, column: &str) -> bool {
-    renamed(text, column, "").map_or(true, |other| {
-        dml::parse_expr(text).map_or(true, |expr| expr.to_string() != other)
-    })
+    let Ok(mut expr) = dml::parse_expr(text) else {
+        return true;
+    };
+    rename(&mut expr, &[(column, column)])
 }
 
 /// An expression in which a column has another name.
 fn renamed(text: &str, old: &str, new: &str) -> Result<String, Error> {
-    struct Renamer<'a>(&'a str, &'a str);
-    impl VisitorMut for Renamer<'_> {
-        type Break = ();
-        fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            let last = match expr {
-                Expr::Identifier(ident) => Some(ident),
-                Expr::CompoundIdentifier(parts) => parts.last_mut(),
-                _ => None,
-            };
-            if let Some(ident) = last.filter(|ident| ident_of(ident) == self.0) {
-                *ident = Ident::with_quote('"', self.1);
-            }
-            ControlFlow::Continue(())
-        }
-    }
     let mut expr = dml::parse_expr(text)?;
+    match rename(&mut expr, &[(old, new)]) {
+        true => kept_expr(&expr),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Gives columns other names, all at once; says whether one was there.
+fn rename(expr: &mut Expr, names: &[(&str, &str)]) -> bool {
+    let mut renamer = Renamer {
+        names,
+        found: false,
+    };
     // It never breaks off.
-    let _ = expr.visit(&mut Renamer(old, new));
-    Ok(expr.to_string())
+    let _ = expr.visit(&mut renamer);
+    renamer.found
+}
+
+/// What follows a column's name are fields of its value.
+struct Renamer<'a> {
+    names: &'a [(&'a str, &'a str)],
+    found: bool,
+}
+
+impl VisitorMut for Renamer<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let first = match expr {
+            Expr::Identifier(ident) => Some(ident),
+            Expr::CompoundIdentifier(parts) => parts.first_mut(),
+            _ => None,
+        };
+        let Some(ident) = first else {
+            return ControlFlow::Continue(());
+        };
+        let name = ident_of(ident);
+        if let Some((_, new)) = self.names.iter().find(|(old, _)| *old == name) {
+            *ident = Ident::with_quote('"', *new);
+            self.found = true;
+        }
+        ControlFlow::Continue(())
+    }
 }

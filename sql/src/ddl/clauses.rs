@@ -4,7 +4,7 @@
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, CreateTableOptions, Expr as SqlExpr, SqlOption, Value,
+    CreateTable, CreateTableOptions, Expr as SqlExpr, HiveDistributionStyle, SqlOption, Value,
 };
 use netabase_store::{Error, ErrorKind, TableOptions as StorageOptions};
 
@@ -63,7 +63,8 @@ pub(crate) fn refuse_clauses(statement: &CreateTable) -> Result<(), Error> {
         ),
         (
             "PARTITION BY",
-            statement.partition_by.is_some(),
+            statement.partition_by.is_some()
+                || statement.hive_distribution != HiveDistributionStyle::NONE,
             "use WITH (shards = …)",
         ),
         (
@@ -93,6 +94,11 @@ pub(crate) fn refuse_clauses(statement: &CreateTable) -> Result<(), Error> {
             "COMMENT",
             statement.comment.is_some(),
             "write COMMENT ON TABLE afterwards",
+        ),
+        (
+            "STORED AS or ROW FORMAT",
+            statement.hive_formats.is_some(),
+            "leave it out",
         ),
         ("WITHOUT ROWID", statement.without_rowid, "leave it out"),
         ("STRICT", statement.strict, "leave it out"),
@@ -136,6 +142,8 @@ pub(crate) fn table_options_of(list: &[SqlOption]) -> Result<(TableOptions, Vec<
             "replicas" => parsed.replicas = number(&name, value)?,
             "local" => parsed.local = boolean(&name, value)?,
             "shard_by" => parsed.shard_by = Some(names(&name, value)?),
+            // What they are when nobody says anything.
+            "ttl" | "compression" if is_null(value) => {}
             "ttl" => parsed.storage.ttl_millis = Some(duration(&name, value)?),
             "compression" => parsed.storage.codec = Some(codec(&name, value)?),
             _ => {
@@ -154,6 +162,10 @@ pub(crate) fn table_options_of(list: &[SqlOption]) -> Result<(TableOptions, Vec<
         seen.push(name);
     }
     Ok((parsed, seen))
+}
+
+fn is_null(value: &SqlExpr) -> bool {
+    matches!(value, SqlExpr::Value(value) if value.value == Value::Null)
 }
 
 fn number(name: &str, value: &SqlExpr) -> Result<u32, Error> {

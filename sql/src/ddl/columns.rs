@@ -5,18 +5,21 @@
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::{
-    CheckConstraint, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
-    GeneratedExpressionMode, Ident, TableConstraint,
+    CheckConstraint, ColumnDef, ColumnOption, ConstraintCharacteristics, CreateTable,
+    DeferrableInitial, Expr as SqlExpr, GeneratedExpressionMode, Ident, IndexColumn,
+    NullsDistinctOption, TableConstraint, UniqueConstraint,
 };
 use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableRules};
 
+use super::unique::Unique;
 use crate::blame::{Blame, What};
 use crate::dml::{ROW_ID, ROW_ID_BYTES};
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, invalid};
+use crate::error::{conflict, error_from_datafusion, invalid};
 use crate::near::hint;
 use crate::provenance;
 use crate::statement::ident_of;
+use crate::syntax::kept_expr;
 
 /// What CREATE TABLE says about columns.
 pub(crate) struct Columns {
@@ -26,8 +29,8 @@ pub(crate) struct Columns {
     pub(crate) key: Vec<usize>,
     /// Defaults, generated columns, checks.
     pub(crate) rules: TableRules,
-    /// The columns of UNIQUE constraints.
-    pub(crate) unique: Vec<Vec<String>>,
+    /// The columns of UNIQUE constraints, with their names.
+    pub(crate) unique: Vec<Unique>,
 }
 
 /// Reads the columns and constraints of a table of this name.
@@ -53,7 +56,7 @@ pub(crate) fn columns_of(
         read.table(table, constraint)?;
     }
     if let Some(expr) = &statement.primary_key {
-        read.keys.push(key_columns(std::iter::once(expr.as_ref()))?);
+        read.keys.push(vec![key_column(expr)?]);
     }
     read.finish(
         table,
@@ -91,7 +94,7 @@ pub(crate) fn plain(columns: &[ColumnDef]) -> Vec<ColumnDef> {
 pub(crate) struct Constraints {
     pub(crate) rules: TableRules,
     keys: Vec<Vec<String>>,
-    unique: Vec<Vec<String>>,
+    unique: Vec<Unique>,
 }
 
 impl Constraints {
@@ -102,9 +105,16 @@ impl Constraints {
         for option in &column.options {
             match &option.option {
                 ColumnOption::Null | ColumnOption::NotNull => {}
-                ColumnOption::PrimaryKey(_) => self.keys.push(vec![name.clone()]),
-                ColumnOption::Unique(_) => self.unique.push(vec![name.clone()]),
-                ColumnOption::Default(expr) => rules.default = Some(expr.to_string()),
+                ColumnOption::PrimaryKey(key) => {
+                    refuse_deferred(key.characteristics.as_ref())?;
+                    self.keys.push(vec![name.clone()]);
+                }
+                ColumnOption::Unique(unique) => {
+                    refuse_unique_clauses(unique)?;
+                    let given = option.name.as_ref().or(unique.name.as_ref());
+                    self.unique.push((given.map(ident_of), vec![name.clone()]));
+                }
+                ColumnOption::Default(expr) => rules.default = Some(kept_expr(expr)?),
                 ColumnOption::Comment(text) => rules.comment = Some(text.clone()),
                 ColumnOption::Check(check) => {
                     let given = option.name.as_ref().or(check.name.as_ref());
@@ -122,7 +132,7 @@ impl Constraints {
                             "values are computed when rows are written: write STORED",
                         ));
                     }
-                    rules.generated = Some(expr.to_string());
+                    rules.generated = Some(kept_expr(expr)?);
                 }
                 ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
                     return Err(refused(
@@ -151,12 +161,14 @@ impl Constraints {
     pub(crate) fn table(&mut self, table: &str, constraint: &TableConstraint) -> Result<(), Error> {
         match constraint {
             TableConstraint::PrimaryKey(key) => {
-                let columns = key.columns.iter().map(|column| &column.column.expr);
-                self.keys.push(key_columns(columns)?);
+                refuse_deferred(key.characteristics.as_ref())?;
+                self.keys.push(key_columns(&key.columns)?);
             }
             TableConstraint::Unique(unique) => {
-                let columns = unique.columns.iter().map(|column| &column.column.expr);
-                self.unique.push(key_columns(columns)?);
+                refuse_unique_clauses(unique)?;
+                let name = unique.name.as_ref().or(unique.index_name.as_ref());
+                self.unique
+                    .push((name.map(ident_of), key_columns(&unique.columns)?));
             }
             TableConstraint::Check(CheckConstraint { name, expr, .. }) => {
                 self.check(name.as_ref(), expr, format!("{table}_check"))?;
@@ -191,7 +203,9 @@ impl Constraints {
             Some(name) => {
                 let name = ident_of(name);
                 if taken(&self.rules.checks, &name) {
-                    return Err(invalid(format!("constraint \"{name}\" is defined twice")));
+                    return Err(conflict(format!(
+                        "constraint \"{name}\" exists already: choose another name"
+                    )));
                 }
                 name
             }
@@ -204,7 +218,7 @@ impl Constraints {
         };
         self.rules.checks.push(CheckDef {
             name,
-            condition: condition.to_string(),
+            condition: kept_expr(condition)?,
         });
         Ok(())
     }
@@ -305,15 +319,50 @@ fn key_of(table: &str, fields: &[Field], names: &[String]) -> Result<Vec<usize>,
     Ok(key)
 }
 
-fn key_columns<'a>(exprs: impl Iterator<Item = &'a SqlExpr>) -> Result<Vec<String>, Error> {
-    exprs
-        .map(|expr| match expr {
-            SqlExpr::Identifier(ident) => Ok(ident_of(ident)),
-            other => Err(invalid(format!(
-                "PRIMARY KEY and UNIQUE take column names, not {other}"
-            ))),
-        })
-        .collect()
+fn key_columns(columns: &[IndexColumn]) -> Result<Vec<String>, Error> {
+    let named = columns.iter().map(|column| {
+        let options = &column.column.options;
+        if options.asc.is_some() || options.nulls_first.is_some() {
+            return Err(invalid(format!(
+                "PRIMARY KEY and UNIQUE take columns alone, not {column}: the order of keys is fixed"
+            )));
+        }
+        key_column(&column.column.expr)
+    });
+    named.collect()
+}
+
+fn key_column(expr: &SqlExpr) -> Result<String, Error> {
+    match expr {
+        SqlExpr::Identifier(ident) => Ok(ident_of(ident)),
+        other => Err(invalid(format!(
+            "PRIMARY KEY and UNIQUE take column names, not {other}"
+        ))),
+    }
+}
+
+/// Refuses what would change when, and of what, a constraint is checked.
+fn refuse_unique_clauses(unique: &UniqueConstraint) -> Result<(), Error> {
+    if matches!(unique.nulls_distinct, NullsDistinctOption::NotDistinct) {
+        return Err(invalid(
+            "UNIQUE NULLS NOT DISTINCT is not supported: declare the columns NOT NULL",
+        ));
+    }
+    refuse_deferred(unique.characteristics.as_ref())
+}
+
+fn refuse_deferred(characteristics: Option<&ConstraintCharacteristics>) -> Result<(), Error> {
+    let deferred = |given: &ConstraintCharacteristics| {
+        given.deferrable == Some(true)
+            || given.initially == Some(DeferrableInitial::Deferred)
+            || given.enforced == Some(false)
+    };
+    match characteristics.is_some_and(deferred) {
+        true => Err(invalid(
+            "DEFERRABLE and NOT ENFORCED are not supported: constraints are checked with each statement",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn refused(column: &str, what: &str, way_out: &str) -> Error {

@@ -4,8 +4,9 @@ use datafusion::sql::sqlparser::ast::{CommentObject, ObjectName};
 use netabase_store::{Error, ErrorKind, TableDef};
 
 use super::known_table;
+use crate::dml;
 use crate::engine::Engine;
-use crate::error::{invalid, not_found};
+use crate::error::invalid;
 use crate::output::Output;
 use crate::statement::ident_of;
 
@@ -66,12 +67,7 @@ fn of_column(engine: &Engine, name: &ObjectName, text: Option<String>) -> Result
     };
     let mut changed = TableDef::clone(known_table(engine, &ObjectName(table.to_vec()))?.as_ref());
     let column = column.as_ident().map(ident_of).unwrap_or_default();
-    let place = changed.column_named(&column).ok_or_else(|| {
-        not_found(format!(
-            "column \"{column}\" does not exist in table \"{}\"",
-            changed.name
-        ))
-    })?;
+    let place = dml::column_of(&changed, &column)?;
     if let Some(rules) = changed.column_rules_mut(place) {
         rules.comment = text;
     }

@@ -13,6 +13,7 @@ use netabase_store::{Error, ErrorKind, IndexDef, TableDef};
 
 use super::{table_with_rows, unique};
 use crate::blame::{Blame, What};
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::local::blocking;
@@ -41,31 +42,58 @@ pub(crate) async fn create_index(engine: &Engine, statement: CreateIndex) -> Res
         )));
     }
     let columns = columns_of(&def, &statement.columns)?;
-    let mut changed = TableDef::clone(&def);
-    if statement.unique {
-        if !def.local {
-            return Err(unique::refuse(&def.name));
-        }
-        unique::check_existing(engine, &def, &columns).await?;
-        changed.options.rules.unique.push(name.clone());
-    }
-    changed.options.indexes.push(IndexDef { name, columns });
-    changed.validate()?;
-    let def = engine.cluster().alter_table(changed).await?;
+    let def = match statement.unique {
+        true => add_unique(engine, &statement, IndexDef { name, columns }).await?,
+        false => add(engine, &def, IndexDef { name, columns }).await?,
+    };
     build(engine, def).await?;
     Ok(Output::empty())
+}
+
+async fn add(engine: &Engine, def: &TableDef, index: IndexDef) -> Result<Arc<TableDef>, Error> {
+    let mut changed = def.clone();
+    changed.options.indexes.push(index);
+    changed.validate()?;
+    engine.cluster().alter_table(changed).await
+}
+
+/// Adds an index whose values are there once; nobody writes between looking and that.
+async fn add_unique(
+    engine: &Engine,
+    statement: &CreateIndex,
+    index: IndexDef,
+) -> Result<Arc<TableDef>, Error> {
+    let _alone = Deadline::none().bound(engine.unique().alone()).await?;
+    let def = table_with_rows(engine, &statement.table_name)?;
+    if !def.local {
+        return Err(unique::refuse(&def.name));
+    }
+    unique::check_existing(engine, &def, &index.columns).await?;
+    let mut changed = TableDef::clone(&def);
+    changed.options.rules.unique.push(index.name.clone());
+    add(engine, &changed, index).await
 }
 
 /// `DROP INDEX`: all names are checked before the first index goes.
 pub(crate) async fn drop_indexes(
     engine: &Engine,
-    names: &[ObjectName],
+    (names, table): (&[ObjectName], Option<&ObjectName>),
     if_exists: bool,
 ) -> Result<Output, Error> {
+    let table = match table {
+        Some(table) => Some(table_with_rows(engine, table)?),
+        None => None,
+    };
     let mut known = Vec::with_capacity(names.len());
     for name in names {
         let name = index_name(name)?;
         match table_of(engine, &name) {
+            Some(def) if table.as_ref().is_some_and(|table| table.id != def.id) => {
+                return Err(invalid(format!(
+                    "index \"{name}\" is on table \"{}\"",
+                    def.name
+                )));
+            }
             Some(_) => known.push(name),
             None if if_exists => {}
             None => return Err(missing_index(engine, &name)),
@@ -97,7 +125,7 @@ fn missing_index(engine: &Engine, name: &str) -> Error {
 }
 
 /// The live table that has an index of this name.
-fn table_of(engine: &Engine, index: &str) -> Option<Arc<TableDef>> {
+pub(super) fn table_of(engine: &Engine, index: &str) -> Option<Arc<TableDef>> {
     let tables = engine.store().tables().into_iter();
     let mut tables =
         tables.filter(|def| def.options.indexes.iter().any(|known| known.name == index));

@@ -10,11 +10,14 @@ mod alter;
 mod clauses;
 mod columns;
 mod comment;
+mod dependents;
+mod freeze;
 mod index;
 mod parse;
 mod replace;
 mod show_create;
 mod storage_options;
+mod unfinished;
 mod unique;
 mod view;
 
@@ -34,15 +37,16 @@ use self::comment::comment;
 use self::index::{create_index, drop_indexes};
 pub(crate) use self::parse::parse_create_table;
 pub(crate) use self::show_create::show_create;
+pub(crate) use self::unfinished::discard as discard_unfinished;
 pub(crate) use self::view::refresh;
-use self::view::{create_view, drop_views};
+use self::view::{create_view, views_to_drop};
 use crate::catalog::missing_table;
 use crate::deadline::Deadline;
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::output::Output;
-use crate::statement::{TableName, table_name};
+use crate::statement::{TableName, refuse_given, table_name};
 
 /// Shards of a table unless told otherwise.
 pub const DEFAULT_SHARDS: u32 = 8;
@@ -86,6 +90,7 @@ pub fn objects_table(owner: &str, created: Version) -> TableDef {
 
 /// Runs a statement that changes definitions.
 pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Output, Error> {
+    unfinished::discard(engine).await;
     match statement {
         SqlStatement::CreateTable(create) => create_table(engine, create).await,
         SqlStatement::CreateIndex(create) => create_index(engine, create).await,
@@ -98,25 +103,44 @@ pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Outp
             if_exists,
         } => comment(engine, (object_type, &object_name), text, if_exists).await,
         SqlStatement::Drop {
+            purge, temporary, ..
+        } if purge || temporary => refuse_given(
+            "DROP … ",
+            &[
+                ("PURGE", purge, "leave it out: rows are gone anyway"),
+                ("TEMPORARY", temporary, "leave it out"),
+            ],
+        )
+        .map(|()| Output::empty()),
+        SqlStatement::Drop {
             object_type: ObjectType::Table,
             names,
             if_exists,
+            cascade,
+            restrict,
             ..
-        } => drop_tables(engine, &names, if_exists).await,
+        } => {
+            let defs = tables_to_drop(engine, &names, if_exists)?;
+            drop_all(engine, (defs, if_exists), (cascade, restrict)).await
+        }
         SqlStatement::Drop {
             object_type: ObjectType::Index,
             names,
             if_exists,
+            table,
             ..
-        } => drop_indexes(engine, &names, if_exists).await,
+        } => drop_indexes(engine, (&names, table.as_ref()), if_exists).await,
         SqlStatement::Drop {
             object_type: object_type @ (ObjectType::View | ObjectType::MaterializedView),
             names,
             if_exists,
+            cascade,
+            restrict,
             ..
         } => {
             let materialized = object_type == ObjectType::MaterializedView;
-            drop_views(engine, &names, (materialized, if_exists)).await
+            let defs = views_to_drop(engine, &names, (materialized, if_exists))?;
+            drop_all(engine, (defs, if_exists), (cascade, restrict)).await
         }
         other => Err(crate::statement::unsupported(&other)),
     }
@@ -153,28 +177,21 @@ async fn create_table(engine: &Engine, mut statement: CreateTable) -> Result<Out
              first, and then INSERT INTO … SELECT",
         ));
     }
-    let deadline = engine.deadline();
-    let plan = dml::plan_query(engine, *query, None, &deadline).await?;
+    let plan = dml::plan_query(engine, *query, None, &Deadline::none()).await?;
     let columns = columns_of_query(&name, &statement, stored_fields(&plan))?;
     let def = definition(engine, name, columns, options)?;
-    fill_new(engine, def, plan, deadline).await
+    create_filled(engine, def, plan).await
 }
 
-/// Creates a table and writes a query's rows into it; without them there is no table.
-pub(crate) async fn fill_new(
-    engine: &Engine,
-    def: TableDef,
-    plan: LogicalPlan,
-    deadline: Deadline,
-) -> Result<Output, Error> {
-    let def = engine.cluster().create_table(def).await?;
-    let filled = dml::write_into(engine, &def, plan, deadline).await;
-    if filled.is_err()
-        && let Err(error) = engine.cluster().drop_table(Arc::clone(&def)).await
-    {
-        tracing::warn!(table = %def.name, %error, "a table that could not be filled was not dropped");
-    }
-    filled
+/// Creates a table with the rows of a query, which is seen with all of them or never.
+async fn create_filled(engine: &Engine, def: TableDef, plan: LogicalPlan) -> Result<Output, Error> {
+    let given = def.visible_columns();
+    let plan = dml::as_rows(&def, plan, &given)?;
+    let fill = async move |def: Arc<TableDef>| {
+        let (receipt, scans) = dml::fill_unseen(engine, &def, (plan, given)).await?;
+        Output::written(receipt, scans)
+    };
+    unfinished::create_filled(engine, def, fill).await
 }
 
 /// The columns of a query's result as a table keeps them.
@@ -238,7 +255,7 @@ pub(crate) fn definition(
         options: storage,
         attachment: Vec::new(),
     };
-    unique::add_constraints(&mut def, columns.unique)?;
+    unique::add_constraints(engine, &mut def, columns.unique)?;
     def.validate()?;
     let def = Arc::new(def);
     check_rules(engine, &def)?;
@@ -251,12 +268,12 @@ pub(crate) fn check_rules(engine: &Engine, def: &Arc<TableDef>) -> Result<(), Er
     dml::RowRules::of(engine, def).map(|_| ())
 }
 
-/// `DROP TABLE`: all names are checked before the first table goes.
-async fn drop_tables(
+/// The tables of `DROP TABLE`: all names are checked before the first one goes.
+fn tables_to_drop(
     engine: &Engine,
     names: &[ObjectName],
     if_exists: bool,
-) -> Result<Output, Error> {
+) -> Result<Vec<Arc<TableDef>>, Error> {
     let mut defs = Vec::with_capacity(names.len());
     for name in names {
         match table_to_write(engine, name) {
@@ -265,8 +282,32 @@ async fn drop_tables(
             Err(error) => return Err(error),
         }
     }
+    Ok(defs)
+}
+
+/// Drops tables and views. Views that read them go as well with CASCADE, and keep them with RESTRICT;
+/// otherwise they stay, and fail until there is such a table again.
+async fn drop_all(
+    engine: &Engine,
+    (mut defs, if_exists): (Vec<Arc<TableDef>>, bool),
+    (cascade, restrict): (bool, bool),
+) -> Result<Output, Error> {
+    if cascade || restrict {
+        let views = dependents::views_of(engine.store(), &defs);
+        if let Some(view) = views.first().filter(|_| restrict) {
+            return Err(conflict(format!(
+                "view \"{}\" reads what is to be dropped: drop it first, or write CASCADE",
+                view.name
+            )));
+        }
+        defs.extend(views);
+    }
     for def in defs {
-        engine.cluster().drop_table(def).await?;
+        match engine.cluster().drop_table(def).await {
+            // Another statement was faster.
+            Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {}
+            dropped => dropped?,
+        }
     }
     Ok(Output::empty())
 }

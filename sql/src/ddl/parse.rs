@@ -46,7 +46,12 @@ fn read(parser: &mut Parser<'_>, local: bool) -> Result<CreateTable, ParserError
     let names: Vec<String> = columns.iter().map(ident_of).collect();
     let mut options = match create.table_options {
         CreateTableOptions::With(options) => options,
-        _ => Vec::new(),
+        CreateTableOptions::None => Vec::new(),
+        other => {
+            let text =
+                format!("table options are written WITH (shards = 8, replicas = 2), not {other}");
+            return Err(ParserError::ParserError(text));
+        }
     };
     options.push(SqlOption::KeyValue {
         key: Ident::new("shard_by"),

@@ -1,27 +1,28 @@
 //! A table that takes the place of another one, with rows of another shape.
 //!
 //! Idea: the rows of a shard all have one shape, for ever; a column that is added makes another table.
-//! The old one is frozen, its rows are copied, and it is dropped, with which the new one becomes
-//! visible under the same name. Invariants: a write that is acknowledged is in one of the two: while
-//! the rows are copied no peer that knows of it takes any, and a write needs all replicas; what
-//! fails leaves the old table as it was. Non-goal: keeping versions and authors, which become those
+//! The old one is frozen, its rows are copied, and it is dropped in favour of the new one, which is seen
+//! under the same name from then on. Invariants: a write that is acknowledged is in one of the two:
+//! while the rows are copied no peer that knows of it takes any, and a write needs all replicas; what
+//! fails, or is broken off, leaves the old table as it was. Non-goal: keeping versions and authors, which become those
 //! of the copy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema};
-use netabase_store::{ColumnRules, Error, IndexDef, TableDef, TableRules};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
+use netabase_store::{ColumnRules, Error, IndexDef, TableDef, TableId, TableRules};
 
 use super::alter::{Draft, Recast};
+use super::freeze::Freeze;
+use super::unfinished::{self, InWork};
 use super::{check_rules, table_id};
+use crate::deadline::Deadline;
 use crate::dml;
 use crate::engine::Engine;
-use crate::error::unavailable;
+use crate::error::{error_from_datafusion, invalid, unavailable};
 use crate::output::Output;
-
-/// How long a table is frozen beyond the statement's own time, so that it is not thawed too early.
-const FROZEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// Makes the table of a draft, copies the rows into it, and drops the old one.
 pub(super) async fn replace(
@@ -33,40 +34,45 @@ pub(super) async fn replace(
     new.validate()?;
     let new = Arc::new(new);
     check_rules(engine, &new)?;
-    let until = engine.settings().statement_timeout + FROZEN_MARGIN;
-    let frozen = freeze(engine, old, Some(until)).await?;
-    let copied = copy(engine, old, Arc::unwrap_or_clone(new), (draft, kept)).await;
-    match copied {
-        // The new one is visible from here on.
-        Ok(()) => match engine.cluster().drop_table(Arc::clone(&frozen)).await {
-            Ok(()) => Ok(Output::empty()),
-            Err(error) => Err(unavailable(format!(
+    let rows = plan_rows(engine, old, &new, (draft, kept)).await?;
+    let _working = (InWork::on(old.id), InWork::on(new.id));
+    let mut frozen = Freeze::begin(engine, old).await?;
+    let new = match unfinished::create(engine, Arc::unwrap_or_clone(new)).await {
+        Ok(new) => new,
+        Err(error) => {
+            frozen.end().await;
+            return Err(error);
+        }
+    };
+    let copied = frozen.during(copy_rows(engine, old, &new, rows));
+    let replaced = match copied.await {
+        Ok(()) => frozen.replace(new.id).await,
+        Err(error) => Err(error),
+    };
+    match replaced {
+        Ok(()) => {}
+        Err(error) if is_replaced(engine, old.id, new.id) => {
+            return Err(unavailable(format!(
                 "table \"{}\" was altered, but not every peer knows it yet: {error}",
                 old.name
-            ))),
-        },
+            )));
+        }
         Err(error) => {
-            if let Err(error) = freeze(engine, &frozen, None).await {
-                tracing::warn!(table = %old.name, %error, "the table stays frozen until its time is up");
-            }
-            Err(error)
+            unfinished::give_up(engine, &new).await;
+            frozen.end().await;
+            return Err(error);
         }
     }
+    // So that it is seen by peers, too, that never hear of the old one.
+    if let Err(error) = unfinished::show(engine, &new).await {
+        tracing::debug!(table = %new.name, %error, "a table that took another one's place");
+    }
+    Ok(Output::empty())
 }
 
-/// Lets no write come, for a while; or lets them come again.
-async fn freeze(
-    engine: &Engine,
-    def: &Arc<TableDef>,
-    time: Option<Duration>,
-) -> Result<Arc<TableDef>, Error> {
-    let now = engine.store().clock().now().millis();
-    let mut changed = TableDef::clone(def);
-    changed.options.rules.frozen_until = time.map(|time| {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        now.saturating_add(millis)
-    });
-    engine.cluster().alter_table(changed).await
+fn is_replaced(engine: &Engine, old: TableId, new: TableId) -> bool {
+    let old = engine.store().table_by_id(old);
+    old.is_some_and(|old| old.options.rules.replaced_by == Some(new))
 }
 
 /// The new definition, and which column of the old one each column is; the added ones come last but for
@@ -78,19 +84,7 @@ fn definition(engine: &Engine, old: &TableDef, draft: &Draft) -> (TableDef, Vec<
         .collect();
     let (mut fields, mut rules) = (Vec::new(), Vec::new());
     for column in &kept {
-        let field = def.schema.field(*column).clone();
-        let name = match def.is_hidden(*column) {
-            true => field.name().clone(),
-            false => def.column_name(*column).to_owned(),
-        };
-        let field = match draft.recast.get(column) {
-            Some(Recast {
-                data_type,
-                nullable,
-                ..
-            }) => Field::new(name, data_type.clone(), *nullable),
-            None => field.with_name(name),
-        };
+        let field = field_of(draft, *column);
         fields.push(field);
         let known = def.column_rules(*column).cloned().unwrap_or_default();
         rules.push(ColumnRules {
@@ -124,6 +118,8 @@ fn definition(engine: &Engine, old: &TableDef, draft: &Draft) -> (TableDef, Vec<
         columns: rules,
         frozen_until: None,
         replaces: Some(old.id),
+        unfinished: true,
+        replaced_by: None,
         ..options.rules
     };
     let new = TableDef {
@@ -141,30 +137,32 @@ fn definition(engine: &Engine, old: &TableDef, draft: &Draft) -> (TableDef, Vec<
     (new, kept)
 }
 
-/// Makes the new table and copies the rows; if that fails, there is none.
-async fn copy(
-    engine: &Engine,
-    old: &Arc<TableDef>,
-    new: TableDef,
-    (mut draft, kept): (Draft, Vec<usize>),
-) -> Result<(), Error> {
-    let new = engine.cluster().create_table(new).await?;
-    let copied = copy_rows(engine, old, &new, (&mut draft, &kept)).await;
-    if copied.is_err()
-        && let Err(error) = engine.cluster().drop_table(Arc::clone(&new)).await
-    {
-        tracing::warn!(table = %new.name, %error, "a copy that failed was not dropped");
+/// A column of the old definition as it will be.
+fn field_of(draft: &Draft, column: usize) -> Field {
+    let def = &draft.def;
+    let field = def.schema.field(column).clone();
+    let name = match def.is_hidden(column) {
+        true => field.name().clone(),
+        false => def.column_name(column).to_owned(),
+    };
+    match draft.recast.get(&column) {
+        Some(Recast {
+            data_type,
+            nullable,
+            metadata,
+            ..
+        }) => Field::new(name, data_type.clone(), *nullable).with_metadata(metadata.clone()),
+        None => field.with_name(name),
     }
-    copied
 }
 
-async fn copy_rows(
+/// The query for the new rows, and which columns it gives.
+async fn plan_rows(
     engine: &Engine,
-    old: &Arc<TableDef>,
-    new: &Arc<TableDef>,
-    (draft, kept): (&mut Draft, &[usize]),
-) -> Result<(), Error> {
-    let deadline = engine.deadline();
+    old: &TableDef,
+    new: &TableDef,
+    (mut draft, kept): (Draft, Vec<usize>),
+) -> Result<(LogicalPlan, Vec<usize>), Error> {
     let label = dml::quoted(&old.name);
     let mut given = Vec::new();
     let mut projection = Vec::new();
@@ -186,8 +184,43 @@ async fn copy_rows(
     }
     let from = dml::from_keyed(old, label);
     let query = dml::select(projection, vec![from], None)?;
-    let plan = dml::plan_query(engine, query, None, &deadline).await?;
-    let plan = dml::as_rows(new, plan, &given)?;
-    dml::write_given(engine, new, (plan, given), deadline).await?;
-    Ok(())
+    let plan = dml::plan_query(engine, query, None, &Deadline::none()).await?;
+    refuse_other_rows(&plan)?;
+    Ok((dml::as_rows(new, plan, &given)?, given))
+}
+
+/// Fails unless each row of the query is made of one row of the table alone.
+fn refuse_other_rows(plan: &LogicalPlan) -> Result<(), Error> {
+    let mut wrong = false;
+    plan.apply_with_subqueries(|node| {
+        wrong |= !matches!(
+            node,
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::TableScan(_)
+        );
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .map_err(error_from_datafusion)?;
+    match wrong {
+        true => Err(invalid(
+            "USING cannot have aggregates, window functions or subqueries: it is computed from one row alone",
+        )),
+        false => Ok(()),
+    }
+}
+
+async fn copy_rows(
+    engine: &Engine,
+    old: &TableDef,
+    new: &Arc<TableDef>,
+    rows: (LogicalPlan, Vec<usize>),
+) -> Result<(), Error> {
+    let (receipt, _) = dml::fill_unseen(engine, new, rows).await?;
+    let there = dml::count(engine, old).await?;
+    match receipt.rows == there {
+        true => Ok(()),
+        false => Err(invalid(format!(
+            "{there} rows of table \"{}\" would become {}: USING must give one value for each row",
+            old.name, receipt.rows
+        ))),
+    }
 }

@@ -15,7 +15,7 @@ use netabase_store::{Error, TableDef, TableOptions};
 use super::{columns_of, shard_key, table_options};
 use crate::catalog::{SCHEMA, live_table};
 use crate::declared::kind_name;
-use crate::describe::{ColumnFacts, has_key, plain_view, visible_columns};
+use crate::describe::{ColumnFacts, has_key, visible_columns};
 use crate::engine::Engine;
 use crate::error::{from_arrow, invalid, not_found};
 use crate::output::Output;
@@ -82,7 +82,8 @@ fn statements_of(def: &TableDef) -> Result<String, Error> {
         ));
     }
     if let Some(comment) = &rules.comment {
-        let what = match plain_view(def) {
+        let what = match &rules.view {
+            Some(view) if view.materialized => "MATERIALIZED VIEW",
             Some(_) => "VIEW",
             None => "TABLE",
         };
@@ -90,6 +91,18 @@ fn statements_of(def: &TableDef) -> Result<String, Error> {
             ";\nCOMMENT ON {what} {table} IS {}",
             quoted(comment)
         ));
+    }
+    if rules.view.as_ref().is_some_and(|view| view.materialized) {
+        for column in def.visible_columns() {
+            let rules = def.column_rules(column);
+            if let Some(comment) = rules.and_then(|rules| rules.comment.as_ref()) {
+                let name = column_name(def.column_name(column));
+                text.push_str(&format!(
+                    ";\nCOMMENT ON COLUMN {table}.{name} IS {}",
+                    quoted(comment)
+                ));
+            }
+        }
     }
     Ok(text)
 }

@@ -3,15 +3,16 @@
 //! Peers take writes without asking each other, so that no network of them can promise that a value is
 //! there once: two peers may write it at the same moment. A `LOCAL` table is written by one process
 //! alone, which looks before it writes. Invariant: all writes of such a table pass through
-//! [`Engine::apply`](crate::Engine), one after the other.
+//! [`Uniqueness`](crate::uniqueness), one after the other.
 
 use std::sync::Arc;
 
 use netabase_store::{Error, IndexDef, TableDef};
 
+use super::index;
 use crate::dml;
 use crate::engine::Engine;
-use crate::error::invalid;
+use crate::error::{conflict, invalid};
 
 /// Why UNIQUE is refused.
 pub(super) fn refuse(table: &str) -> Error {
@@ -22,13 +23,35 @@ pub(super) fn refuse(table: &str) -> Error {
     ))
 }
 
-/// Adds a unique index for each of these lists of columns.
-pub(super) fn add_constraints(def: &mut TableDef, unique: Vec<Vec<String>>) -> Result<(), Error> {
-    for columns in unique {
+/// Columns that are unique together, and the name that they are given, if any.
+pub(crate) type Unique = (Option<String>, Vec<String>);
+
+/// Adds a unique index for each of these lists of columns, under a name that no other index has.
+pub(super) fn add_constraints(
+    engine: &Engine,
+    def: &mut TableDef,
+    unique: Vec<Unique>,
+) -> Result<(), Error> {
+    for (given, columns) in unique {
         if !def.local {
             return Err(refuse(&def.name));
         }
-        let name = format!("{}_{}_key", def.name, columns.join("_"));
+        let name = match given {
+            Some(name) if is_taken(engine, def, &name) => {
+                return Err(conflict(format!(
+                    "index \"{name}\" exists already: give the constraint another name"
+                )));
+            }
+            Some(name) => name,
+            None => {
+                let name = format!("{}_{}_key", def.name, columns.join("_"));
+                let numbered = (1..).map(|number| format!("{name}{number}"));
+                let mut names = std::iter::once(name.clone()).chain(numbered);
+                names
+                    .find(|name| !is_taken(engine, def, name))
+                    .unwrap_or(name)
+            }
+        };
         let places = columns.iter().map(|column| {
             let place = def.column_named(column).ok_or_else(|| {
                 invalid(format!(
@@ -46,6 +69,17 @@ pub(super) fn add_constraints(def: &mut TableDef, unique: Vec<Vec<String>>) -> R
         def.options.rules.unique.push(name);
     }
     Ok(())
+}
+
+fn is_taken(engine: &Engine, def: &TableDef, name: &str) -> bool {
+    let own = def.options.indexes.iter().any(|index| index.name == name);
+    let check = def
+        .options
+        .rules
+        .checks
+        .iter()
+        .any(|check| check.name == name);
+    own || check || index::table_of(engine, name).is_some()
 }
 
 /// Fails with `Conflict` if rows that are there have the same values in these columns.

@@ -11,19 +11,22 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, FixedSizeBinaryBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
-use datafusion::sql::sqlparser::ast::{CreateView, ObjectName};
+use datafusion::sql::sqlparser::ast::{CreateTableOptions, CreateView, ObjectName};
 use netabase_store::arrow_row::{RowConverter, SortField};
 use netabase_store::{Error, ErrorKind, TableDef, ViewDef};
 
 use super::clauses::table_options;
 use super::columns::{Columns, Constraints};
-use super::{definition, known_table, new_name, stored_fields};
+use super::{definition, known_table, new_name, stored_fields, unfinished};
+use crate::deadline::Deadline;
 use crate::dml::{self, ROW_ID_BYTES};
 use crate::engine::Engine;
 use crate::error::{conflict, from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
+use crate::sql_types::in_sql;
 use crate::statement::{ident_of, parse_query, refuse_given};
+use crate::syntax::kept_query;
 
 /// The only column of a plain view's definition, which has no rows.
 const NO_COLUMN: &str = "view";
@@ -43,9 +46,8 @@ pub(crate) async fn create_view(engine: &Engine, statement: CreateView) -> Resul
             ))),
         };
     }
-    let deadline = engine.deadline();
-    let query = text_of(&statement);
-    let plan = dml::plan_query(engine, parse_query(&query)?, None, &deadline).await?;
+    let query = text_of(&statement)?;
+    let plan = dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
     let mut options = table_options(&statement.options)?;
     let mut read = Constraints::default();
     read.rules.comment = statement.comment;
@@ -57,12 +59,8 @@ pub(crate) async fn create_view(engine: &Engine, statement: CreateView) -> Resul
     if materialized {
         let columns = read.finish(&name, stored_fields(&plan))?;
         let def = definition(engine, name, columns, options)?;
-        let def = engine.cluster().create_table(def).await?;
-        let filled = fill(engine, &def).await;
-        if filled.is_err() {
-            engine.cluster().drop_table(def).await?;
-        }
-        return filled;
+        let fill = async |def: Arc<TableDef>| fill(engine, &def).await;
+        return unfinished::create_filled(engine, def, fill).await;
     }
     options.shards = 1;
     let columns = Columns {
@@ -82,32 +80,34 @@ async fn replace_view(
     def: &TableDef,
     statement: &CreateView,
 ) -> Result<Output, Error> {
-    let query = text_of(statement);
-    let deadline = engine.deadline();
-    dml::plan_query(engine, parse_query(&query)?, None, &deadline).await?;
+    let query = text_of(statement)?;
+    dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
     let mut changed = def.clone();
     changed.options.rules.view = Some(ViewDef {
         query,
         materialized: false,
     });
+    let given = !matches!(statement.options, CreateTableOptions::None);
+    let way_out = "DROP VIEW it first: what is there keeps its options";
+    refuse_given("CREATE OR REPLACE VIEW … ", &[("WITH", given, way_out)])?;
     changed.options.rules.comment = statement.comment.clone();
     engine.cluster().alter_table(changed).await?;
     Ok(Output::empty())
 }
 
 /// The query of a view, with the names that the statement gives its columns.
-fn text_of(statement: &CreateView) -> String {
+fn text_of(statement: &CreateView) -> Result<String, Error> {
+    let query = kept_query(&statement.query)?;
     if statement.columns.is_empty() {
-        return statement.query.to_string();
+        return Ok(query);
     }
     let quoted = |name: String| format!("\"{}\"", name.replace('"', "\"\""));
     let names = statement.columns.iter();
     let names: Vec<String> = names.map(|column| quoted(ident_of(&column.name))).collect();
-    format!(
-        "SELECT * FROM ({}) AS renamed({})",
-        statement.query,
+    Ok(format!(
+        "SELECT * FROM ({query}) AS renamed({})",
         names.join(", ")
-    )
+    ))
 }
 
 fn refuse_clauses(statement: &CreateView) -> Result<(), Error> {
@@ -153,12 +153,12 @@ fn is_plain_view(def: &TableDef) -> bool {
     view.is_some_and(|view| !view.materialized)
 }
 
-/// `DROP [MATERIALIZED] VIEW`: all names are checked before the first view goes.
-pub(crate) async fn drop_views(
+/// The views of `DROP [MATERIALIZED] VIEW`: all names are checked before the first one goes.
+pub(super) fn views_to_drop(
     engine: &Engine,
     names: &[ObjectName],
     (materialized, if_exists): (bool, bool),
-) -> Result<Output, Error> {
+) -> Result<Vec<Arc<TableDef>>, Error> {
     let mut defs = Vec::with_capacity(names.len());
     for name in names {
         let def = match known_table(engine, name) {
@@ -179,10 +179,7 @@ pub(crate) async fn drop_views(
             None => return Err(invalid(format!("{name} is a table: use DROP TABLE"))),
         }
     }
-    for def in defs {
-        engine.cluster().drop_table(def).await?;
-    }
-    Ok(Output::empty())
+    Ok(defs)
 }
 
 /// `REFRESH MATERIALIZED VIEW`.
@@ -202,8 +199,9 @@ async fn fill(engine: &Engine, def: &Arc<TableDef>) -> Result<Output, Error> {
     let Some(view) = &def.options.rules.view else {
         return Ok(Output::empty());
     };
-    let deadline = engine.deadline();
+    let deadline = Deadline::none();
     let plan = dml::plan_query(engine, parse_query(&view.query)?, None, &deadline).await?;
+    refuse_other_columns(def, &stored_fields(&plan))?;
     let visible = def.visible_columns();
     let plan = dml::as_rows(def, plan, &visible)?;
     let (rows, scans) = dml::collect(engine, &plan, deadline, "REFRESH").await?;
@@ -211,9 +209,37 @@ async fn fill(engine: &Engine, def: &Arc<TableDef>) -> Result<Output, Error> {
         let def = Arc::clone(def);
         blocking(move || with_keys(&def, rows)).await?
     };
-    let known = dml::keys_of(engine, def, &deadline).await?;
+    let known = match def.options.rules.unfinished {
+        true => Vec::new(),
+        false => dml::keys_of(engine, def, &deadline).await?,
+    };
     let receipt = dml::replace_rows(engine, def, keyed, known).await?;
     Output::written(receipt, scans)
+}
+
+/// Fails if the query, whose tables may have been altered, gives other columns than when the view was made.
+fn refuse_other_columns(def: &TableDef, given: &[Field]) -> Result<(), Error> {
+    let visible = def.visible_columns();
+    let known: Vec<Field> = visible
+        .iter()
+        .map(|column| def.schema.field(*column).clone())
+        .collect();
+    let shape = |fields: &[Field]| {
+        let columns = fields.iter().map(|field| {
+            let data_type = in_sql(&field.data_type().to_string());
+            format!("{} {data_type}", field.name())
+        });
+        columns.collect::<Vec<_>>().join(", ")
+    };
+    let (known, given) = (shape(&known), shape(given));
+    if known == given {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the query of materialized view \"{0}\" gives ({given}) now, but the view has ({known}): DROP \
+         MATERIALIZED VIEW {0}, and create it anew",
+        def.name,
+    )))
 }
 
 /// Whole rows: the hidden key is a hash of the values, and of how many rows like it came before.

@@ -18,6 +18,7 @@ mod rows;
 mod rules;
 mod typed;
 mod unique;
+mod unseen;
 mod upsert;
 mod with;
 
@@ -41,10 +42,11 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::assign::check_assignments;
 pub(crate) use self::rewrite::{
-    as_rows, column, from_keyed, is_generated, item, parse_expr, quoted, select,
+    as_rows, column, column_of, from_keyed, is_generated, item, parse_expr, quoted, select,
 };
 pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
+pub(crate) use self::unseen::{count, fill_unseen};
 pub(crate) use self::with::change_of;
 use crate::cluster::{BulkSink, WriteReceipt};
 use crate::deadline::Deadline;
@@ -200,33 +202,6 @@ async fn write_stream(
     write_rows(engine, target, rows, scans).await
 }
 
-/// Writes the rows of a query into a table, whose visible columns are those of the query.
-pub(crate) async fn write_into(
-    engine: &Engine,
-    def: &Arc<TableDef>,
-    plan: LogicalPlan,
-    deadline: Deadline,
-) -> Result<Output, Error> {
-    let given = def.visible_columns();
-    let plan = as_rows(def, plan, &given)?;
-    write_given(engine, def, (plan, given), deadline).await
-}
-
-/// Writes the rows of a query, which gives these columns of a table.
-pub(crate) async fn write_given(
-    engine: &Engine,
-    def: &Arc<TableDef>,
-    rows: (LogicalPlan, Vec<usize>),
-    deadline: Deadline,
-) -> Result<Output, Error> {
-    let target = Target {
-        def: Arc::clone(def),
-        label: quoted(&def.name),
-        returning: None,
-    };
-    write_query(engine, target, rows, deadline).await
-}
-
 /// The keys of all rows of a table.
 pub(crate) async fn keys_of(
     engine: &Engine,
@@ -270,16 +245,15 @@ pub(crate) async fn any_row(
         vec![from],
         Some(fails),
     )?;
-    finds(engine, query, None).await
+    finds(engine, (query, None), Deadline::none()).await
 }
 
 /// Whether a query, which may name rows of this statement alone, has a row.
 pub(crate) async fn finds(
     engine: &Engine,
-    query: Query,
-    scoped: Option<Scoped>,
+    (query, scoped): (Query, Option<Scoped>),
+    deadline: Deadline,
 ) -> Result<bool, Error> {
-    let deadline = engine.deadline();
     let plan = plan_query(engine, query, scoped, &deadline).await?;
     let plan = LogicalPlanBuilder::from(plan).limit(0, Some(1));
     let plan = plan.and_then(LogicalPlanBuilder::build);

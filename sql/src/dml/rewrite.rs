@@ -14,7 +14,6 @@ use datafusion::sql::sqlparser::ast::{
     ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
     TableWithJoins, Value, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, ErrorKind, TableDef};
 
@@ -25,6 +24,7 @@ use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
+use crate::syntax::{self, NetabaseDialect};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Changed {
@@ -92,9 +92,10 @@ impl Changed {
     }
 }
 
-/// A table with its hidden key, if it has one.
+/// A table with its hidden key, if it has one. One that nobody sees yet goes by its id.
 pub(crate) fn keyed(def: &TableDef, alias: Ident) -> TableFactor {
-    let parts = [CATALOG, KEYED_SCHEMA, &def.name];
+    let id = def.options.rules.unfinished.then(|| def.id.to_string());
+    let parts = [CATALOG, KEYED_SCHEMA, id.as_ref().unwrap_or(&def.name)];
     let parts = parts.map(|part| ObjectNamePart::Identifier(quoted(part)));
     scoped::table(ObjectName(parts.to_vec()), alias)
 }
@@ -149,7 +150,7 @@ fn select_of(query: &mut Query) -> Result<&mut Select, Error> {
 }
 
 fn parsed(text: &str) -> Result<Option<Statement>, Error> {
-    let statements = Parser::parse_sql(&GenericDialect {}, text);
+    let statements = Parser::parse_sql(&NetabaseDialect, text);
     Ok(statements.map_err(|_| no_skeleton())?.pop())
 }
 
@@ -165,11 +166,11 @@ pub(crate) fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
     }
 }
 
-/// A SQL expression of a definition.
+/// A SQL expression of a definition, which means the same whatever the session has set.
 pub(crate) fn parse_expr(text: &str) -> Result<Expr, Error> {
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
-    let parsed = parser.and_then(|mut parser| parser.parse_expr());
-    parsed.map_err(|error| error_from_datafusion(DataFusionError::from(error)))
+    let mut expr = syntax::read_expr(text)?;
+    syntax::mend_expr(&mut expr)?;
+    Ok(expr)
 }
 
 /// `CASE WHEN … THEN … END`, with the conditions in order.

@@ -22,12 +22,14 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, ExprSchemable, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::PhysicalExpr;
+use datafusion::sql::sqlparser::ast::ExprWithAlias;
 use netabase_store::{Error, TableDef};
 
+use super::rewrite::parse_expr;
 use crate::checked::checked_arithmetic;
 use crate::declared;
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, from_arrow, invalid};
+use crate::error::{error_from_datafusion, error_to_datafusion, from_arrow, invalid};
 
 /// The hidden key of a table that was made without one.
 pub(crate) const ROW_ID: &str = "_rowid";
@@ -209,7 +211,7 @@ pub(crate) fn check_expressions(engine: &Engine, def: &TableDef) -> Result<(), E
     let all = DFSchema::try_from(named_schema(def)).map_err(error_from_datafusion)?;
     let none = DFSchema::empty();
     let plan = |text: &str, schema: &DFSchema| {
-        let expr = state.create_logical_expr(text, schema);
+        let expr = logical(&state, text, schema);
         expr.map_err(error_from_datafusion)
     };
     for (column, rules) in def.options.rules.columns.iter().enumerate() {
@@ -288,13 +290,25 @@ fn described(def: &TableDef, rows: &RecordBatch, row: usize) -> String {
     format!("({})", values.collect::<Vec<_>>().join(", "))
 }
 
-/// Every column under the name that it has now, and nullable.
+/// Every column under the name that it has now, and nullable. Those that were dropped have names that
+/// nobody can give, for another column may have theirs by now.
 pub(crate) fn named_schema(def: &TableDef) -> SchemaRef {
     let fields = def.schema.fields().iter().enumerate();
     let fields = fields.map(|(column, field)| {
-        Field::new(def.column_name(column), field.data_type().clone(), true)
+        let name = match def.is_hidden(column) && !def.primary_key.contains(&column) {
+            true => format!("\u{1}{column}"),
+            false => def.column_name(column).to_owned(),
+        };
+        Field::new(name, field.data_type().clone(), true)
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// A SQL expression of a definition over these columns.
+fn logical(state: &SessionState, text: &str, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    let expr = parse_expr(text).map_err(error_to_datafusion)?;
+    let expr = ExprWithAlias { expr, alias: None };
+    state.create_logical_expr_from_sql_expr(expr, schema)
 }
 
 /// A SQL expression over these columns, cast to a type, with the time of the statement in it.
@@ -304,9 +318,7 @@ fn planned(
     schema: &DFSchema,
     target: &DataType,
 ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-    let expr = state
-        .create_logical_expr(text, schema)?
-        .cast_to(target, schema)?;
+    let expr = logical(state, text, schema)?.cast_to(target, schema)?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
         .with_config_options(Arc::clone(state.config_options()))

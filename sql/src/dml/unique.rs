@@ -15,6 +15,7 @@ use netabase_store::{Error, TableDef};
 
 use super::rewrite::{all_of, column, equal, from_keyed, item, quoted, select};
 use super::{finds, named_schema};
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{conflict, error_from_datafusion, from_arrow};
 use crate::scoped::{Scoped, relation};
@@ -46,7 +47,8 @@ pub(crate) async fn check(
         let twice = same_values(def, &columns, relation(NEW, quoted(OLD)))?;
         let there = there_already(def, &columns)?;
         for query in [twice, there] {
-            if finds(engine, query, Some(scoped(def, (rows, gone))?)).await? {
+            let query = (query, Some(scoped(def, (rows, gone))?));
+            if finds(engine, query, engine.deadline()).await? {
                 return Err(violated(def, name, &columns));
             }
         }
@@ -62,7 +64,7 @@ pub(crate) async fn check_unique_existing(
 ) -> Result<(), Error> {
     let table = |alias: &str| from_keyed(def, quoted(alias));
     let query = pairs(def, columns, (table(NEW), table(OLD)))?;
-    match finds(engine, query, None).await? {
+    match finds(engine, (query, None), Deadline::none()).await? {
         true => Err(violated(def, "the new index", columns)),
         false => Ok(()),
     }

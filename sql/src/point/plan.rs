@@ -100,6 +100,8 @@ fn is_read_plainly(def: &TableDef) -> bool {
         unique: _,
         frozen_until: _,
         replaces: _,
+        unfinished: _,
+        replaced_by: _,
     } = &def.options.rules;
     let as_it_is = |column: &ColumnRules| {
         let ColumnRules {
@@ -125,6 +127,8 @@ fn is_plain(def: &TableDef) -> bool {
         view: _,
         comment: _,
         replaces: _,
+        unfinished: _,
+        replaced_by: _,
     } = &def.options.rules;
     let given = |column: &ColumnRules| column.default.is_none() && column.generated.is_none();
     let free = checks.is_empty() && unique.is_empty() && frozen_until.is_none();

@@ -94,6 +94,9 @@ impl PointCall {
         let def = &self.plan.def;
         let parts = self.plan.reader.encoder().split(&rows)?;
         let cluster = self.engine.cluster();
+        let Some(_entered) = self.engine.unique().try_enter(&self.engine, def) else {
+            return Ok(None);
+        };
         let receipt = match cluster.begin_write(def, change, &parts)? {
             Some(started) => started.finish().await?,
             None if anywhere => return Ok(None),

@@ -2,7 +2,7 @@
 //!
 //! Idea: sqlparser's generic dialect, which reads most of what others have, except that `->` and `->>`
 //! bind as they do in PostgreSQL: `doc ->> 'a' = 'x'` compares what `->>` finds.
-//! Non-goal: other dialects, which a session may still choose.
+//! Non-goal: other dialects, which whoever opens an engine may still choose.
 
 use std::any::TypeId;
 
@@ -48,6 +48,11 @@ impl Dialect for NetabaseDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         GenericDialect.is_identifier_part(ch)
+    }
+
+    /// ALTER COLUMN … TYPE … USING, as PostgreSQL has it.
+    fn supports_alter_column_type_using(&self) -> bool {
+        true
     }
 
     generic! {

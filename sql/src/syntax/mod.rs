@@ -7,6 +7,7 @@
 
 mod dialect;
 mod explain;
+mod kept;
 mod merged;
 mod similar;
 
@@ -14,8 +15,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, LimitClause, Query, Select, Subscript, TableFactor, Value,
-    VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, LimitClause, Query, Select, Statement as SqlStatement,
+    Subscript, TableFactor, Value, VisitMut, VisitorMut,
 };
 use netabase_store::Error;
 
@@ -24,6 +25,7 @@ use crate::statement::ident_of;
 
 pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
+pub(crate) use kept::{kept_expr, kept_query, read_expr};
 
 /// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
@@ -40,6 +42,28 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
 /// The same for a query inside another statement.
 pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
     match query.visit(&mut Mender) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// The same for the query of CREATE TABLE … AS; what else it has is kept as it was written.
+pub(crate) fn mend_source(statement: &mut Statement) -> Result<(), Error> {
+    let Statement::Statement(inner) = statement else {
+        return Ok(());
+    };
+    match inner.as_mut() {
+        SqlStatement::CreateTable(create) => match &mut create.query {
+            Some(query) => mend_query(query),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The same for an expression of a definition.
+pub(crate) fn mend_expr(expr: &mut Expr) -> Result<(), Error> {
+    match expr.visit(&mut Mender) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -165,8 +189,12 @@ fn similar_as_regex(expr: &mut Expr) -> Result<(), Error> {
         return Err(similar::wrong("its pattern is not a text"));
     };
     let regex = similar::regex(pattern, escape)?;
+    let left = match text.as_ref() {
+        Expr::BinaryOp { .. } => Box::new(Expr::Nested(text.clone())),
+        _ => text.clone(),
+    };
     *expr = Expr::BinaryOp {
-        left: text.clone(),
+        left,
         op: match negated {
             false => BinaryOperator::PGRegexMatch,
             true => BinaryOperator::PGRegexNotMatch,

@@ -10,7 +10,8 @@ use netabase_store::{IndexDef, TableDef};
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
 use super::{Sources, names, schemas};
 use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
-use crate::describe::{ColumnFacts, has_key, plain_view};
+use crate::declared::most_chars;
+use crate::describe::{ColumnFacts, has_key};
 use crate::sql_type::column_type;
 use crate::system::SYSTEM_SCHEMA;
 
@@ -26,7 +27,11 @@ pub(super) const TABLES: SystemTable = SystemTable {
         column("table_catalog", Kind::Text, "The catalog: netabase"),
         column("table_schema", Kind::Text, "The schema"),
         column("table_name", Kind::Text, "The table"),
-        column("table_type", Kind::Text, "BASE TABLE or VIEW"),
+        column(
+            "table_type",
+            Kind::Text,
+            "BASE TABLE, VIEW or MATERIALIZED VIEW",
+        ),
         column("is_insertable_into", Kind::Text, "YES or NO"),
     ],
     rows: tables,
@@ -45,7 +50,8 @@ fn tables(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     };
     let users = sources.store.tables();
     let users = users.iter().map(|def| {
-        let kind = match plain_view(def) {
+        let kind = match &def.options.rules.view {
+            Some(view) if view.materialized => "MATERIALIZED VIEW",
             Some(_) => "VIEW",
             None => "BASE TABLE",
         };
@@ -151,7 +157,7 @@ pub(super) const COLUMNS: SystemTable = SystemTable {
         optional(
             "character_maximum_length",
             Kind::Number,
-            "NULL: text has no limit",
+            "The most characters of a text; NULL: no limit",
         ),
         optional(
             "character_octet_length",
@@ -229,7 +235,7 @@ fn column_row(
         facts.default.into(),
         yes_or_no(field.is_nullable()),
         column_type(field).into(),
-        Value::Null,
+        most_chars(field).into(),
         octets(field.data_type()).into(),
         precision.into(),
         radix.into(),

@@ -1,5 +1,6 @@
 //! One file for each behaviour.
 
+mod alter;
 mod blocks;
 mod broken;
 mod cancel;

@@ -9,7 +9,7 @@ use netabase_sql::{Engine, objects_table};
 use crate::common::{engine, failure, rows, run};
 
 /// Definitions of a table `t`, each with something of its own.
-const DEFINITIONS: [&str; 20] = [
+const DEFINITIONS: [&str; 21] = [
     "CREATE TABLE t (k INT PRIMARY KEY)",
     "CREATE TABLE t (a INT, b TEXT NOT NULL, c DOUBLE, PRIMARY KEY (b, a)) WITH (shards = 3, replicas = 1)",
     "CREATE TABLE t (k BIGINT PRIMARY KEY, a TINYINT, b SMALLINT, c INTEGER NOT NULL, d REAL, e FLOAT, f BOOLEAN)",
@@ -28,6 +28,7 @@ const DEFINITIONS: [&str; 20] = [
     "CREATE TABLE t (a INT, b INT, c INT, PRIMARY KEY (a, b, c)) WITH (shard_by = 'a, b', shards = 1)",
     "CREATE TABLE t (k INT PRIMARY KEY) WITH (local = true, ttl = '90 min', compression = 'lz4')",
     "CREATE TABLE t (a INT, b TEXT)",
+    "CREATE TABLE t (k INT PRIMARY KEY, a TEXT DEFAULT 'a''''b', b TEXT CHECK (b <> '''''\\'''))",
     "CREATE TABLE t (k INT PRIMARY KEY, a INT DEFAULT 1 + 1, b TEXT DEFAULT 'it''s' NOT NULL, \
      c INT GENERATED ALWAYS AS (a * 2) STORED, d DATE COMMENT 'the day''s date')",
     "CREATE TABLE t (k INT PRIMARY KEY, a INT CHECK (a > 0), CONSTRAINT \"No b\" CHECK (k <> 7 OR a = 1)); \
@@ -101,4 +102,21 @@ async fn what_no_statement_makes_is_said() {
     let (kind, text) = failure(&engine, "SHOW CREATE TABLE netabase.tables").await;
     assert_eq!(kind, ErrorKind::InvalidInput);
     assert!(text.contains("its rows are computed"), "{text}");
+}
+
+#[tokio::test]
+async fn comments_of_materialized_views_are_shown() {
+    let engine = engine();
+    run(
+        &engine,
+        "CREATE TABLE base (k INT PRIMARY KEY);
+         CREATE MATERIALIZED VIEW t AS SELECT k FROM base;
+         COMMENT ON MATERIALIZED VIEW t IS 'what it''s for';
+         COMMENT ON COLUMN t.k IS 'a key'",
+    )
+    .await;
+    let text = shown(&engine).await;
+    assert!(text.contains("a key"), "{text}");
+    run(&engine, &format!("DROP MATERIALIZED VIEW t; {text}")).await;
+    assert_eq!(shown(&engine).await, text);
 }

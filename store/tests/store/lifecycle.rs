@@ -211,3 +211,52 @@ fn own_writes_win_over_what_was_seen() {
     assert!(batch.author(1).is_none());
     assert_eq!(snapshot.shards[0].newest, Version(ahead));
 }
+
+#[test]
+fn a_table_that_takes_the_place_of_another_one_is_seen_once_that_went_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let old = table("t", 1);
+    let copy = |id: u8, unfinished: bool| {
+        let mut copy = table("t", 1);
+        copy.id = TableId([id; 16]);
+        copy.created = Version(old.created.0 + u64::from(id));
+        copy.options.rules.replaces = Some(old.id);
+        copy.options.rules.unfinished = unfinished;
+        copy
+    };
+    let (half, whole) = (copy(1, true), copy(2, true));
+    for def in [&old, &half, &whole] {
+        store.put_table(def.clone()).unwrap();
+    }
+    let seen = |store: &Store| store.table("t").map(|def| def.id);
+    assert_eq!(seen(&store), Some(old.id));
+    let mut dropped = old.clone();
+    dropped.dropped = Some(Version(1 << 40));
+    dropped.options.rules.replaced_by = Some(whole.id);
+    store.put_table(dropped.clone()).unwrap();
+    assert_eq!(seen(&store), Some(whole.id));
+    assert_eq!(store.tables().len(), 1);
+    store.close().unwrap();
+    let store = open(dir.path());
+    assert_eq!(seen(&store), Some(whole.id));
+    assert_eq!(*store.table_by_id(old.id).unwrap(), dropped);
+    assert!(store.table_by_id(half.id).unwrap().options.rules.unfinished);
+
+    // Dropped for nobody: what was left behind stays unseen.
+    let store = Store::open(Settings::default()).unwrap();
+    dropped.options.rules.replaced_by = None;
+    for def in [&old, &half, &dropped] {
+        store.put_table(def.clone()).unwrap();
+    }
+    assert_eq!(seen(&store), None);
+    // Before there was a word for it, a table was seen as soon as the other one was gone.
+    let mut earlier = copy(3, false);
+    store.put_table(earlier.clone()).unwrap();
+    assert_eq!(seen(&store), Some(earlier.id));
+    earlier.options.revision += 1;
+    earlier.options.rules.unfinished = true;
+    earlier.options.rules.replaces = None;
+    store.put_table(earlier).unwrap();
+    assert_eq!(seen(&store), None);
+}
