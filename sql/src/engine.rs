@@ -37,6 +37,7 @@ use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
 use crate::running::{Running, beginning};
 use crate::sample::Sampler;
+use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
 use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
@@ -106,6 +107,7 @@ impl Engine {
             .with_runtime_env(runtime)
             .with_default_features()
             .with_type_planner(Arc::new(types))
+            .with_analyzer_rule(Arc::new(SetAll))
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());

@@ -73,6 +73,7 @@ mod sample;
 mod scan;
 mod scan_statistics;
 mod scoped;
+mod set_all;
 mod settings;
 mod shard_scan;
 mod show;
