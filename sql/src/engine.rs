@@ -21,6 +21,7 @@ use datafusion::sql::parser::{ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
 
+use crate::apply::Apply;
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
 use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
@@ -108,6 +109,7 @@ impl Engine {
             .with_default_features()
             .with_type_planner(Arc::new(types))
             .with_analyzer_rule(Arc::new(SetAll))
+            .with_analyzer_rule(Arc::new(Apply))
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());

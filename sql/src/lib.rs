@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod apply;
 mod blame;
 mod block;
 mod caret;

@@ -1,10 +1,12 @@
-//! Functions beside DataFusion's: those for JSON, and the one that samples are made with.
+//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and
+//! the one that counts the rows of a subquery.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
 mod json;
+mod one_row;
 mod sample_hash;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::checked::register_checked;
 
+pub(crate) use one_row::OneRow;
 pub(crate) use sample_hash::SampleHash;
 
 /// Gives a session the functions that plans of this engine may name.
@@ -25,5 +28,6 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(OneRow::new())))?;
     Ok(())
 }
