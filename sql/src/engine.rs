@@ -14,6 +14,7 @@ use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
@@ -22,12 +23,14 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as
 use netabase_store::{Error, Store, TableDef};
 
 use crate::apply::Apply;
+use crate::cast_names::CastNames;
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
 use crate::cluster::{BulkSink, Cluster, TableWrite, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
+use crate::doubled;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::register_functions;
 use crate::local::blocking;
@@ -551,7 +554,7 @@ impl Engine {
         }
         let state = shown.as_ref().unwrap_or(state);
         let planning = async {
-            let plan = state.statement_to_plan(parsed).await;
+            let plan = doubled::plan(state, parsed).await;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),
@@ -615,6 +618,7 @@ impl Engine {
 /// What SQL has here besides DataFusion's.
 fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
     register_functions(state)?;
+    state.register_expr_planner(Arc::new(CastNames))?;
     state.register_relation_planner(Arc::new(Sampler))
 }
 

@@ -111,6 +111,18 @@ fn names(text: &str) -> Option<Said> {
             false => format!("column \"{name}\" is there twice"),
         }));
     }
+    if let Some((_, rest)) =
+        text.split_once("require unique expression names but the expression \"")
+    {
+        let (one, rest) = rest.split_once("\" at position ")?;
+        let (_, rest) = rest.split_once(" and \"")?;
+        let (other, _) = rest.split_once("\" at position ")?;
+        return Some(Said::plain(format!(
+            "the columns {} and {} have the same name: give one of them another with AS",
+            in_sql(one),
+            in_sql(other)
+        )));
+    }
     let ambiguous = text.strip_prefix("Ambiguous reference to unqualified field ");
     ambiguous.map(|name| {
         let name = name.replace('"', "");

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ConflictTarget, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction, OnInsert,
-    Query, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
+    ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
+    OnInsert, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
 };
 use netabase_store::{Error, TableDef};
 
@@ -210,13 +210,44 @@ fn fill_values(
                 (true, true) => {}
                 (true, false) => return Err(generated_error(def, *column)),
                 (false, true) => kept.push(default_of(def, *column)?),
-                (false, false) => kept.push(value),
+                (false, false) => kept.push(with_own_cast(value)),
             }
         }
         row.content = kept;
     }
     let has_values = columns.iter().filter(|column| !is_generated(def, **column));
     Ok(has_values.copied().collect())
+}
+
+/// A CAST that is written is told from the one that the planner puts around every value.
+fn with_own_cast(value: Expr) -> Expr {
+    match value {
+        Expr::Nested(inner) => with_own_cast(*inner),
+        Expr::Cast {
+            kind,
+            expr,
+            data_type,
+            array,
+            format,
+        } => {
+            let to = data_type.clone();
+            let inner = Expr::Cast {
+                kind: kind.clone(),
+                expr,
+                data_type,
+                array,
+                format,
+            };
+            Expr::Cast {
+                kind,
+                expr: Box::new(Expr::Nested(Box::new(inner))),
+                data_type: to,
+                array,
+                format: None,
+            }
+        }
+        other => other,
+    }
 }
 
 fn names(def: &TableDef, columns: &[usize]) -> String {

@@ -26,6 +26,7 @@ use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
+use crate::syntax::{NetabaseDialect, from_of};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Changed {
@@ -168,7 +169,7 @@ pub(crate) fn alias_of(factor: &TableFactor) -> Option<&TableAlias> {
 
 /// A SQL expression of a definition.
 pub(crate) fn parse_expr(text: &str) -> Result<Expr, Error> {
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
+    let parser = Parser::new(&NetabaseDialect).try_with_sql(text);
     let parsed = parser.and_then(|mut parser| parser.parse_expr());
     parsed.map_err(|error| error_from_datafusion(DataFusionError::from(error)))
 }
@@ -328,6 +329,13 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     let pairs = match (assignment.target, assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
         (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
+            names.into_iter().zip(values).collect()
+        }
+        (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
+            let columns: Vec<String> = (1..=names.len()).map(|nth| format!("__c{nth}")).collect();
+            let from = from_of(&query, &columns);
+            let value = |column: &String| parse_expr(&format!("(SELECT \"{column}\" FROM {from})"));
+            let values: Vec<Expr> = columns.iter().map(value).collect::<Result<_, _>>()?;
             names.into_iter().zip(values).collect()
         }
         (AssignmentTarget::Tuple(names), value) => {
