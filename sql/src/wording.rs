@@ -73,6 +73,18 @@ fn two<'a>(text: &'a str, before: &str, middle: &str, after: &str) -> Option<(&'
 }
 
 fn names(text: &str) -> Option<Said> {
+    for before in [
+        "not supported: Unsupported ast node in sqltorel: ",
+        "not supported: Unsupported ast node ",
+        "not supported: Unsupported JOIN operator ",
+    ] {
+        if let Some(node) = text.strip_prefix(before) {
+            // What follows the name is how the parser keeps it.
+            let name = node.split(|letter: char| !letter.is_alphanumeric()).next();
+            let name = name.unwrap_or(node).to_ascii_uppercase();
+            return Some(Said::plain(format!("{name} is not supported")));
+        }
+    }
     if let Some(name) = text.strip_prefix("not supported: Unsupported SQL type ") {
         return Some(Said::about(
             What::Type,

@@ -15,6 +15,7 @@ mod node;
 mod outer;
 mod push;
 mod refs;
+mod stable;
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;

@@ -7,6 +7,10 @@ use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, col};
 
 use super::refs::Refs;
+use super::stable::superset;
+
+/// What the names of row numbers begin with.
+pub(super) const NTH: &str = "__nth";
 
 /// Makes names that nobody else gives.
 #[derive(Debug, Default)]
@@ -44,7 +48,11 @@ impl Outer {
         let shown = columns
             .iter()
             .map(|(column, name)| Expr::Column(column.clone()).alias(name));
-        let rows = Projection::try_new(shown.collect(), Arc::new(rows.clone()))?;
+        let rows = match refs.is_empty() {
+            true => rows.clone(),
+            false => superset(rows)?,
+        };
+        let rows = Projection::try_new(shown.collect(), Arc::new(rows))?;
         let rows = Arc::new(LogicalPlan::Projection(rows));
         let rows = Arc::new(LogicalPlan::Distinct(Distinct::All(rows)));
         Ok(Self { rows, columns })

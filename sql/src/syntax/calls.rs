@@ -119,3 +119,35 @@ fn call(parser: &mut Parser<'_>, name: String, first: Expr) -> Parsed {
         within_group: Vec::new(),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::NetabaseDialect;
+    use super::*;
+
+    /// Were each level read in two ways, this would not end.
+    #[test]
+    fn a_mistake_inside_of_many_calls_is_found() {
+        let calls = [
+            ("CAST(", " AS INT)"),
+            ("TRY_CAST(", " AS INT)"),
+            ("SUBSTRING(", ", 1)"),
+            ("POSITION(", ", 'a')"),
+            ("POSITION('a' IN ", ")"),
+            ("OVERLAY(", ", 'a', 1)"),
+            ("CEIL(", ")"),
+            ("FLOOR(", ")"),
+            ("ARRAY[", "]"),
+            ("NOT (", ")"),
+        ];
+        for (open, close) in calls {
+            let read = |inner: &str| {
+                let text = format!("{}{inner}{}", open.repeat(22), close.repeat(22));
+                let parser = Parser::new(&NetabaseDialect).try_with_sql(&text);
+                parser.unwrap().parse_expr()
+            };
+            assert!(read("1 + ").is_err(), "{open}");
+            assert!(read("x").is_ok(), "{open}");
+        }
+    }
+}
