@@ -14,6 +14,7 @@ use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
@@ -22,12 +23,15 @@ use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as
 use netabase_store::{Error, Store, TableDef};
 use parking_lot::RwLock;
 
+use crate::apply::Apply;
+use crate::cast_names::CastNames;
 use crate::catalog::{CATALOG, StoreCatalog};
 use crate::checked::CheckedArithmetic;
 use crate::cluster::{BulkSink, Cluster, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
+use crate::doubled;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::{LongLists, register_functions};
 use crate::instants::ExactInstants;
@@ -39,6 +43,7 @@ use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
 use crate::running::{Running, beginning};
 use crate::sample::Sampler;
+use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
 use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
@@ -110,6 +115,8 @@ impl Engine {
             .with_default_features()
             .with_type_planner(Arc::new(types))
             .with_optimizer_rules(mended::optimizer_rules())
+            .with_analyzer_rule(Arc::new(SetAll))
+            .with_analyzer_rule(Arc::new(Apply))
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(ExactInstants))
             .with_analyzer_rule(Arc::new(LongLists))
@@ -545,7 +552,7 @@ impl Engine {
         }
         let state = shown.as_ref().unwrap_or(state);
         let planning = async {
-            let plan = state.statement_to_plan(parsed).await;
+            let plan = doubled::plan(state, parsed).await;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),
@@ -609,6 +616,7 @@ impl Engine {
 /// What SQL has here besides DataFusion's.
 fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
     register_functions(state)?;
+    state.register_expr_planner(Arc::new(CastNames))?;
     state.register_relation_planner(Arc::new(Sampler))
 }
 

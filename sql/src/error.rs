@@ -11,7 +11,7 @@ use std::num::{ParseFloatError, ParseIntError};
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
-use datafusion::common::SchemaError;
+use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 use netabase_store::{Error, ErrorKind};
@@ -20,6 +20,7 @@ use tokio::task::JoinError;
 use crate::blame::{Blame, Place, What};
 use crate::catalog::missing_table;
 use crate::panics;
+use crate::syntax::shown;
 use crate::wording::{Said, said};
 
 /// The longest list of column names that an error repeats.
@@ -289,6 +290,14 @@ fn schema_error(error: &SchemaError) -> Error {
         return in_words(ErrorKind::InvalidInput, &tidy(&error.to_string()));
     };
     let name = Plain(&field.flat_name()).to_string();
+    let is_hidden = |other: &Column| other.name != field.name && shown(&other.name) == field.name;
+    if valid_fields.iter().any(is_hidden) {
+        let text = format!(
+            "column \"{name}\" is ambiguous: the query has several of this name; give them different \
+             ones with AS"
+        );
+        return Blame::error(What::Name, name, (ErrorKind::InvalidInput, text));
+    }
     let mut text = format!("column \"{name}\" does not exist");
     // The suggestion is only part of DataFusion's own text.
     let full = error.to_string();

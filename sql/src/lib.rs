@@ -17,9 +17,11 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod apply;
 mod blame;
 mod block;
 mod caret;
+mod cast_names;
 mod catalog;
 mod chain;
 mod checked;
@@ -33,6 +35,7 @@ mod declared;
 mod defer;
 mod describe;
 mod dml;
+mod doubled;
 mod engine;
 mod error;
 mod estimate;
@@ -76,6 +79,7 @@ mod sample;
 mod scan;
 mod scan_statistics;
 mod scoped;
+mod set_all;
 mod settings;
 mod shard_scan;
 mod show;

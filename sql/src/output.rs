@@ -10,7 +10,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::array::UInt64Array;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -23,6 +24,7 @@ use crate::error::error_from_datafusion;
 use crate::held::SharedPlan;
 use crate::running::Statement;
 use crate::shard_scan::ShardScan;
+use crate::syntax::shown_schema;
 
 /// Which shards of one table a query reads, and from whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +95,18 @@ enum Rows {
 }
 
 impl Rows {
+    /// Rows in memory, under the names that are shown.
+    fn ready(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
+        let Some(shown) = shown_schema(&schema) else {
+            return Self::Ready(schema, batches);
+        };
+        let renamed = batches.iter().map(|batch| renamed(batch, &shown));
+        match renamed.collect() {
+            Ok(batches) => Self::Ready(shown, batches),
+            Err(_) => Self::Ready(schema, batches),
+        }
+    }
+
     fn schema(&self) -> SchemaRef {
         match self {
             Self::Stream(stream) => stream.schema(),
@@ -132,7 +146,7 @@ impl Output {
         scans: Vec<ScanInfo>,
     ) -> Self {
         Self {
-            rows: Rows::Stream(stream),
+            rows: Rows::Stream(shown_stream(stream)),
             plan: Some(plan),
             receipt: None,
             scans,
@@ -147,7 +161,7 @@ impl Output {
         scans: Vec<ScanInfo>,
     ) -> Self {
         Self {
-            rows: Rows::Ready(schema, batches),
+            rows: Rows::ready(schema, batches),
             plan: None,
             receipt: None,
             scans,
@@ -189,7 +203,7 @@ impl Output {
     ) -> Self {
         Statement::current().add_written(receipt.rows);
         Self {
-            rows: Rows::Ready(schema, rows),
+            rows: Rows::ready(schema, rows),
             plan: None,
             receipt: Some(receipt),
             scans,
@@ -299,6 +313,22 @@ impl Output {
     pub async fn collect(self) -> Result<Vec<RecordBatch>, Error> {
         self.rows.collect().await
     }
+}
+
+/// A stream whose columns have the names that are shown.
+fn shown_stream(stream: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let Some(shown) = shown_schema(&stream.schema()) else {
+        return stream;
+    };
+    let schema = Arc::clone(&shown);
+    let batches = stream.map(move |batch| Ok(renamed(&batch?, &shown)?));
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}
+
+/// The same rows under other names.
+fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &rows)
 }
 
 /// The schema of the answer to a write.

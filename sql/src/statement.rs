@@ -149,7 +149,8 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parse
         .with_recursion_limit(recursion)
         .build()
         .map_err(error_from_datafusion)?;
-    if let Some(tokens) = syntax::explain_tokens(text, dialect.as_ref())? {
+    let tokens = syntax::explain_tokens(text, dialect.as_ref())?;
+    if let Some(tokens) = syntax::known_words(text, tokens, dialect.as_ref())? {
         let plain = Parser::new(dialect.as_ref()).with_recursion_limit(recursion);
         parser.parser = plain.with_tokens_with_locations(tokens);
     }

@@ -73,6 +73,18 @@ fn two<'a>(text: &'a str, before: &str, middle: &str, after: &str) -> Option<(&'
 }
 
 fn names(text: &str) -> Option<Said> {
+    for before in [
+        "not supported: Unsupported ast node in sqltorel: ",
+        "not supported: Unsupported ast node ",
+        "not supported: Unsupported JOIN operator ",
+    ] {
+        if let Some(node) = text.strip_prefix(before) {
+            // What follows the name is how the parser keeps it.
+            let name = node.split(|letter: char| !letter.is_alphanumeric()).next();
+            let name = name.unwrap_or(node).to_ascii_uppercase();
+            return Some(Said::plain(format!("{name} is not supported")));
+        }
+    }
     if let Some(name) = text.strip_prefix("not supported: Unsupported SQL type ") {
         return Some(Said::about(
             What::Type,
@@ -110,6 +122,18 @@ fn names(text: &str) -> Option<Said> {
             }
             false => format!("column \"{name}\" is there twice"),
         }));
+    }
+    if let Some((_, rest)) =
+        text.split_once("require unique expression names but the expression \"")
+    {
+        let (one, rest) = rest.split_once("\" at position ")?;
+        let (_, rest) = rest.split_once(" and \"")?;
+        let (other, _) = rest.split_once("\" at position ")?;
+        return Some(Said::plain(format!(
+            "the columns {} and {} have the same name: give one of them another with AS",
+            in_sql(one),
+            in_sql(other)
+        )));
     }
     let ambiguous = text.strip_prefix("Ambiguous reference to unqualified field ");
     ambiguous.map(|name| {

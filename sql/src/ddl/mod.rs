@@ -47,6 +47,7 @@ use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::output::Output;
 use crate::statement::{TableName, refuse_given, table_name};
+use crate::syntax::shown;
 
 /// Shards of a table unless told otherwise.
 pub const DEFAULT_SHARDS: u32 = 8;
@@ -199,7 +200,7 @@ pub(crate) fn stored_fields(plan: &LogicalPlan) -> Vec<Field> {
     let fields = plan.schema().fields().iter();
     let stored = fields.map(|field| {
         let data_type = stored_type(field.data_type());
-        Field::new(field.name(), data_type, true)
+        Field::new(shown(field.name()), data_type, true)
     });
     stored.collect()
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, FixedSizeBinaryBuilder};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{CreateTableOptions, CreateView, ObjectName};
 use netabase_store::arrow_row::{RowConverter, SortField};
 use netabase_store::{Error, ErrorKind, TableDef, ViewDef};
@@ -26,7 +27,7 @@ use crate::local::blocking;
 use crate::output::Output;
 use crate::sql_types::in_sql;
 use crate::statement::{ident_of, parse_query, refuse_given};
-use crate::syntax::kept_query;
+use crate::syntax::{doubled, kept_query};
 
 /// The only column of a plain view's definition, which has no rows.
 const NO_COLUMN: &str = "view";
@@ -48,6 +49,7 @@ pub(crate) async fn create_view(engine: &Engine, statement: CreateView) -> Resul
     }
     let query = text_of(&statement)?;
     let plan = dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
+    refuse_doubled(&plan)?;
     let mut options = table_options(&statement.options)?;
     let mut read = Constraints::default();
     read.rules.comment = statement.comment;
@@ -81,7 +83,8 @@ async fn replace_view(
     statement: &CreateView,
 ) -> Result<Output, Error> {
     let query = text_of(statement)?;
-    dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
+    let plan = dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
+    refuse_doubled(&plan)?;
     let mut changed = def.clone();
     changed.options.rules.view = Some(ViewDef {
         query,
@@ -93,6 +96,13 @@ async fn replace_view(
     changed.options.rules.comment = statement.comment.clone();
     engine.cluster().alter_table(changed).await?;
     Ok(Output::empty())
+}
+
+fn refuse_doubled(plan: &LogicalPlan) -> Result<(), Error> {
+    match doubled(plan.schema().as_arrow()) {
+        Some(name) => Err(invalid(format!("column \"{name}\" is defined twice"))),
+        None => Ok(()),
+    }
 }
 
 /// The query of a view, with the names that the statement gives its columns.

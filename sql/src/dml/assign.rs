@@ -43,7 +43,7 @@ pub(crate) fn check_assignments(
         {
             let listed = || values.values.iter().filter_map(|row| row.get(position));
             if let Some(literal) = listed().filter_map(changed_literal).next() {
-                return Err(refused(def, name, target, &format!("the value {literal}")));
+                return Err(refused(def, name, target, &literal));
             }
             let needed = field.is_some_and(|field| !field.is_nullable());
             if needed && listed().any(is_null) {
@@ -77,7 +77,7 @@ fn is_null(expr: &Expr) -> bool {
 fn refused(def: &TableDef, column: &str, target: &DataType, what: &str) -> Error {
     invalid(format!(
         "column \"{column}\" of table \"{}\" is {}: {what} would be changed; write the CAST you \
-         want in a SELECT",
+         want",
         def.name,
         type_name(target)
     ))
@@ -93,11 +93,16 @@ fn source_column(expr: &Expr) -> Option<&datafusion::common::Column> {
     }
 }
 
-/// A literal in VALUES that its cast to the column's type changes.
+/// What in VALUES its cast to the column's type changes.
 fn changed_literal(expr: &Expr) -> Option<String> {
     let Expr::Cast(cast) = expr else { return None };
     let target = cast.field.data_type();
     let literal = match cast.expr.as_ref() {
+        Expr::Cast(inner) => {
+            let from = inner.field.data_type();
+            let what = || format!("{} values", in_sql(&from.to_string()));
+            return changes_values(from, target).then(what);
+        }
         Expr::Literal(literal, _) => literal,
         Expr::Negative(inner) => match inner.as_ref() {
             Expr::Literal(literal, _) => literal,
@@ -111,7 +116,7 @@ fn changed_literal(expr: &Expr) -> Option<String> {
         _ => false,
     };
     let changes = changes_values(&literal.data_type(), target) && !(whole && target.is_integer());
-    changes.then(|| literal.to_string())
+    changes.then(|| format!("the value {literal}"))
 }
 
 /// Whether a cast between the types may succeed with another value.

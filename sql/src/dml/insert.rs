@@ -236,10 +236,42 @@ fn fill_values(
     let columns = listed.unwrap_or_else(|| columns_by_place(def, width));
     for row in &mut values.rows {
         let filled = filled(def, &columns, std::mem::take(&mut row.content))?;
-        row.content = filled.into_iter().map(|(_, value)| value).collect();
+        let values = filled.into_iter().map(|(_, value)| with_own_cast(value));
+        row.content = values.collect();
     }
     let has_values = columns.iter().filter(|column| !is_generated(def, **column));
     Ok(has_values.copied().collect())
+}
+
+/// A CAST that is written is told from the one that the planner puts around every value.
+fn with_own_cast(value: Expr) -> Expr {
+    match value {
+        Expr::Nested(inner) => with_own_cast(*inner),
+        Expr::Cast {
+            kind,
+            expr,
+            data_type,
+            array,
+            format,
+        } => {
+            let to = data_type.clone();
+            let inner = Expr::Cast {
+                kind: kind.clone(),
+                expr,
+                data_type,
+                array,
+                format,
+            };
+            Expr::Cast {
+                kind,
+                expr: Box::new(Expr::Nested(Box::new(inner))),
+                data_type: to,
+                array,
+                format: None,
+            }
+        }
+        other => other,
+    }
 }
 
 fn names(def: &TableDef, columns: &[usize]) -> String {

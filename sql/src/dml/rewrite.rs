@@ -24,7 +24,7 @@ use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
-use crate::syntax::{self, NetabaseDialect};
+use crate::syntax::{self, NetabaseDialect, from_of};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Changed {
@@ -315,6 +315,13 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     let pairs = match (assignment.target, assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
         (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
+            names.into_iter().zip(values).collect()
+        }
+        (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
+            let columns: Vec<String> = (1..=names.len()).map(|nth| format!("__c{nth}")).collect();
+            let from = from_of(&query, &columns);
+            let value = |column: &String| parse_expr(&format!("(SELECT \"{column}\" FROM {from})"));
+            let values: Vec<Expr> = columns.iter().map(value).collect::<Result<_, _>>()?;
             names.into_iter().zip(values).collect()
         }
         (AssignmentTarget::Tuple(names), value) => {

@@ -7,6 +7,7 @@
 
 mod in_list;
 mod json;
+mod one_row;
 mod ranks;
 mod sample_hash;
 
@@ -21,6 +22,7 @@ use crate::mended::Nullable;
 use in_list::IsListed;
 
 pub(crate) use in_list::LongLists;
+pub(crate) use one_row::OneRow;
 pub(crate) use sample_hash::SampleHash;
 
 /// Gives a session the functions that plans of this engine may name.
@@ -34,5 +36,6 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(OneRow::new())))?;
     Ok(())
 }

@@ -67,7 +67,12 @@ pub(crate) fn is_named(statement: &impl Visit) -> bool {
 }
 
 fn is_reserved(ident: &Ident) -> bool {
-    NAMES.contains(&ident_of(ident).as_str())
+    is_name(&ident_of(ident))
+}
+
+/// Whether one of the columns is called this.
+pub(crate) fn is_name(name: &str) -> bool {
+    NAMES.contains(&name)
 }
 
 /// Stops at the first name of ours.

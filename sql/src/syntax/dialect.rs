@@ -1,17 +1,32 @@
 //! How the text of statements is read.
 //!
-//! Idea: sqlparser's generic dialect, which reads most of what others have, except that `->` and `->>`
-//! bind as they do in PostgreSQL: `doc ->> 'a' = 'x'` compares what `->>` finds.
+//! Idea: sqlparser's generic dialect, which reads most of what others have, except that operators bind
+//! as they do in PostgreSQL: `a = b BETWEEN 1 AND 2` is `a = (b BETWEEN 1 AND 2)`. Only the operators of
+//! JSON bind as in SQLite, tighter than arithmetic: `doc ->> 'a' = 'x'` compares what `->>` finds.
 //! Non-goal: other dialects, which whoever opens an engine may still choose.
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-/// Tighter than all arithmetic, and looser than `::`.
-const ARROW_PRECEDENCE: u8 = 45;
+use super::calls;
+
+/// The operators of JSON: tighter than all arithmetic, and looser than `::`.
+const ARROW: u8 = 46;
+/// The signs of numbers: `-2 ^ 2` is 4.
+const SIGN: u8 = 45;
+/// `AT TIME ZONE`.
+const TIME_ZONE: u8 = 44;
+/// `^` and `**`, which raise to a power.
+const POWER: u8 = 43;
+/// Operators that have no place of their own, such as `||`, `&` and `<<`.
+const OTHER: u8 = 25;
+/// `BETWEEN`, `IN`, `LIKE` and what else compares with a pattern, but for `~`.
+pub(super) const PATTERN: u8 = 22;
 
 /// The dialect.
 #[derive(Debug)]
@@ -32,10 +47,74 @@ impl Dialect for NetabaseDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
-        match parser.peek_token_ref().token {
-            Token::Arrow | Token::LongArrow => Some(Ok(ARROW_PRECEDENCE)),
-            _ => GenericDialect.get_next_precedence(parser),
+        let precedence = match &parser.peek_token_ref().token {
+            Token::Arrow
+            | Token::LongArrow
+            | Token::HashArrow
+            | Token::HashLongArrow
+            | Token::HashMinus => ARROW,
+            Token::Caret => POWER,
+            Token::Mul if is_power(parser) => POWER,
+            Token::Tilde
+            | Token::TildeAsterisk
+            | Token::ExclamationMarkTilde
+            | Token::ExclamationMarkTildeAsterisk
+            | Token::DoubleTilde
+            | Token::DoubleTildeAsterisk
+            | Token::ExclamationMarkDoubleTilde
+            | Token::ExclamationMarkDoubleTildeAsterisk
+            | Token::StringConcat
+            | Token::Pipe
+            | Token::Ampersand
+            | Token::Sharp
+            | Token::ShiftLeft
+            | Token::ShiftRight
+            | Token::Overlap
+            | Token::AtArrow
+            | Token::ArrowAt
+            | Token::AtQuestion
+            | Token::AtAt
+            | Token::Question
+            | Token::QuestionAnd
+            | Token::QuestionPipe
+            | Token::CustomBinaryOperator(_) => OTHER,
+            _ => return GenericDialect.get_next_precedence(parser),
+        };
+        Some(Ok(precedence))
+    }
+
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        match precedence {
+            Precedence::AtTz => TIME_ZONE,
+            Precedence::Between | Precedence::Like => PATTERN,
+            other => GenericDialect.prec_value(other),
         }
+    }
+
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        let op = match parser.peek_token_ref().token {
+            Token::Minus => UnaryOperator::Minus,
+            Token::Plus => UnaryOperator::Plus,
+            _ => return calls::parse(parser),
+        };
+        parser.advance_token();
+        let signed = parser.parse_subexpr(SIGN).map(|expr| Expr::UnaryOp {
+            op,
+            expr: Box::new(expr),
+        });
+        Some(signed)
+    }
+
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        distinct_from(parser, expr, precedence)
+            .or_else(|| power_or_xor(parser, expr, precedence))
+            .or_else(|| between_either(parser, expr))
+            .or_else(|| GenericDialect.parse_infix(parser, expr, precedence))
     }
 
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
@@ -43,7 +122,8 @@ impl Dialect for NetabaseDialect {
     }
 
     fn is_identifier_start(&self, ch: char) -> bool {
-        GenericDialect.is_identifier_start(ch)
+        // `#` is an operator.
+        ch != '#' && GenericDialect.is_identifier_start(ch)
     }
 
     fn is_identifier_part(&self, ch: char) -> bool {
@@ -125,4 +205,86 @@ impl Dialect for NetabaseDialect {
         supports_with_fill,
         supports_xml_expressions,
     }
+}
+
+/// `IS [NOT] DISTINCT FROM`, whose right side ends where that of a comparison does.
+fn distinct_from(
+    parser: &mut Parser<'_>,
+    expr: &Expr,
+    precedence: u8,
+) -> Option<Result<Expr, ParserError>> {
+    use Keyword::{DISTINCT, FROM, IS, NOT};
+    let negated = match () {
+        () if parser.parse_keywords(&[IS, DISTINCT, FROM]) => false,
+        () if parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]) => true,
+        () => return None,
+    };
+    let left = Box::new(expr.clone());
+    Some(parser.parse_subexpr(precedence).map(|right| match negated {
+        false => Expr::IsDistinctFrom(left, Box::new(right)),
+        true => Expr::IsNotDistinctFrom(left, Box::new(right)),
+    }))
+}
+
+/// Whether `**` comes next.
+fn is_power(parser: &Parser<'_>) -> bool {
+    matches!(parser.peek_token_ref().token, Token::Mul)
+        && matches!(parser.peek_nth_token_ref(1).token, Token::Mul)
+}
+
+/// `^` and `**`, which raise to a power, and `#`, which says in which bits two numbers differ.
+fn power_or_xor(
+    parser: &mut Parser<'_>,
+    expr: &Expr,
+    precedence: u8,
+) -> Option<Result<Expr, ParserError>> {
+    let op = match parser.peek_token_ref().token {
+        Token::Caret => BinaryOperator::PGExp,
+        Token::Mul if is_power(parser) => {
+            parser.advance_token();
+            BinaryOperator::PGExp
+        }
+        Token::Sharp => BinaryOperator::BitwiseXor,
+        _ => return None,
+    };
+    parser.advance_token();
+    let left = Box::new(expr.clone());
+    let right = parser.parse_subexpr(precedence);
+    Some(right.map(|right| Expr::BinaryOp {
+        left,
+        op,
+        right: Box::new(right),
+    }))
+}
+
+/// `BETWEEN SYMMETRIC`, whose bounds may come in either order.
+fn between_either(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    use Keyword::{BETWEEN, NOT, SYMMETRIC};
+    let negated = match () {
+        () if parser.parse_keywords(&[BETWEEN, SYMMETRIC]) => false,
+        () if parser.parse_keywords(&[NOT, BETWEEN, SYMMETRIC]) => true,
+        () => return None,
+    };
+    let mut bounds = || -> Result<(Expr, Expr), ParserError> {
+        let one = parser.parse_subexpr(PATTERN)?;
+        parser.expect_keyword_is(Keyword::AND)?;
+        Ok((one, parser.parse_subexpr(PATTERN)?))
+    };
+    let between = |low: &Expr, high: &Expr| Expr::Between {
+        expr: Box::new(expr.clone()),
+        negated,
+        low: Box::new(low.clone()),
+        high: Box::new(high.clone()),
+    };
+    Some(bounds().map(|(one, other)| {
+        let either = Expr::BinaryOp {
+            left: Box::new(between(&one, &other)),
+            op: match negated {
+                false => BinaryOperator::Or,
+                true => BinaryOperator::And,
+            },
+            right: Box::new(between(&other, &one)),
+        };
+        Expr::Nested(Box::new(either))
+    }))
 }

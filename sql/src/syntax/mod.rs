@@ -5,18 +5,25 @@
 //!
 //! Invariant: what is changed would have failed, or would have meant something else than in PostgreSQL.
 
+mod calls;
 mod dialect;
 mod explain;
+mod hints;
+mod idioms;
 mod kept;
+mod lateral;
 mod merged;
+mod names;
+mod rows;
 mod similar;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, LimitClause, Query, Select, Statement as SqlStatement,
-    Subscript, TableFactor, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, JoinOperator, LimitClause, ObjectName, OrderByExpr,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Subscript,
+    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 use netabase_store::Error;
 
@@ -25,15 +32,30 @@ use crate::statement::ident_of;
 
 pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
+pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
+pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
+pub(crate) use rows::from_of;
 
 /// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
     match statement {
-        Statement::Statement(inner) => match inner.visit(&mut Mender) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(error) => Err(error),
-        },
+        Statement::Statement(inner) => {
+            let mut mender = Mender {
+                distinct: matches!(
+                    **inner,
+                    SqlStatement::CreateTable(_) | SqlStatement::CreateView(_)
+                ),
+                ..Mender::default()
+            };
+            if let Some(returning) = returning_of(inner) {
+                names::tell_returned_apart(returning);
+            }
+            match inner.visit(&mut mender) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(error) => Err(error),
+            }
+        }
         Statement::Explain(explain) => mend(&mut explain.statement),
         _ => Ok(()),
     }
@@ -41,7 +63,15 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
 
 /// The same for a query inside another statement.
 pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
-    match query.visit(&mut Mender) {
+    mend_with(query, false)
+}
+
+fn mend_with(query: &mut Query, distinct: bool) -> Result<(), Error> {
+    let mut mender = Mender {
+        distinct,
+        ..Mender::default()
+    };
+    match query.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -54,7 +84,7 @@ pub(crate) fn mend_source(statement: &mut Statement) -> Result<(), Error> {
     };
     match inner.as_mut() {
         SqlStatement::CreateTable(create) => match &mut create.query {
-            Some(query) => mend_query(query),
+            Some(query) => mend_with(query, true),
             None => Ok(()),
         },
         _ => Ok(()),
@@ -63,25 +93,58 @@ pub(crate) fn mend_source(statement: &mut Statement) -> Result<(), Error> {
 
 /// The same for an expression of a definition.
 pub(crate) fn mend_expr(expr: &mut Expr) -> Result<(), Error> {
-    match expr.visit(&mut Mender) {
+    match expr.visit(&mut Mender::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
 
-struct Mender;
+fn returning_of(statement: &mut SqlStatement) -> Option<&mut Vec<SelectItem>> {
+    match statement {
+        SqlStatement::Insert(insert) => insert.returning.as_mut(),
+        SqlStatement::Update(update) => update.returning.as_mut(),
+        SqlStatement::Delete(delete) => delete.returning.as_mut(),
+        _ => None,
+    }
+}
+
+#[derive(Default)]
+struct Mender {
+    /// Whether the columns of the outermost query must have different names.
+    distinct: bool,
+    /// Where the SELECTs of the queries stand that the walk is in.
+    places: Vec<names::Place>,
+}
 
 impl VisitorMut for Mender {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        let place = names::place_of(query, self.places.len(), self.distinct);
+        self.places.push(place);
+        merged::order(query);
+        order_by_all(query);
         match fetch_as_limit(query) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
     }
 
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        if let Some(place) = self.places.pop() {
+            names::order_by_first(query, place);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if let Some(place) = self.places.last() {
+            names::tell_apart(select, *place);
+        }
+        select.from.iter_mut().for_each(semi_joins);
+        if let Err(error) = merged::write_out(select) {
+            return ControlFlow::Break(error);
+        }
         let joins = select.from.iter().try_for_each(merged::check_joins);
         match joins.and_then(|()| merged::check_stars(select)) {
             Ok(()) => ControlFlow::Continue(()),
@@ -90,6 +153,10 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Error> {
+        lateral::name_unnested(table);
+        lateral::name_columns(table);
+        lateral::series_of_columns(table);
+        lateral::number_unnested(table);
         let TableFactor::NestedJoin {
             table_with_joins, ..
         } = table
@@ -109,7 +176,9 @@ impl VisitorMut for Mender {
                 Ok(())
             }
             Expr::SimilarTo { .. } => similar_as_regex(expr),
-            _ => Ok(()),
+            Expr::Collate { .. } => without_collation(expr),
+            Expr::InSubquery { .. } => rows::in_subquery(expr),
+            _ => idioms::mend(expr),
         };
         match mended {
             Ok(()) => ControlFlow::Continue(()),
@@ -202,4 +271,75 @@ fn similar_as_regex(expr: &mut Expr) -> Result<(), Error> {
         right: Box::new(Expr::Value(Value::SingleQuotedString(regex).into())),
     };
     Ok(())
+}
+
+/// Texts are compared by their bytes, which is what COLLATE "C" asks for.
+fn without_collation(expr: &mut Expr) -> Result<(), Error> {
+    let Expr::Collate {
+        expr: inner,
+        collation,
+    } = expr
+    else {
+        return Ok(());
+    };
+    let is_bytes = |name: &ObjectName| {
+        let last = name.0.last().and_then(|part| part.as_ident());
+        last.is_some_and(|name| {
+            let name = name.value.to_ascii_lowercase();
+            ["c", "posix", "ucs_basic", "binary", "default"].contains(&name.as_str())
+        })
+    };
+    if !is_bytes(collation) {
+        return Err(invalid(format!(
+            "COLLATE {collation} is not supported: texts are compared by their bytes; compare lower(…) on \
+             both sides to take large and small letters for the same"
+        )));
+    }
+    *expr = Expr::Nested(inner.clone());
+    Ok(())
+}
+
+/// `SEMI JOIN` and `ANTI JOIN` keep rows of the left.
+fn semi_joins(tables: &mut TableWithJoins) {
+    for join in &mut tables.joins {
+        join.join_operator = match &mut join.join_operator {
+            JoinOperator::Semi(on) => JoinOperator::LeftSemi(on.clone()),
+            JoinOperator::Anti(on) => JoinOperator::LeftAnti(on.clone()),
+            _ => continue,
+        };
+    }
+}
+
+/// `ORDER BY ALL` is by every column, from left to right.
+fn order_by_all(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return;
+    };
+    let named = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
+        )
+    };
+    let columns = select.projection.len();
+    if !select.projection.iter().all(named) {
+        return;
+    }
+    let Some(OrderByKind::Expressions(orders)) = query.order_by.as_mut().map(|by| &mut by.kind)
+    else {
+        return;
+    };
+    if let [by] = orders.as_slice()
+        && let Expr::Identifier(word) = &by.expr
+        && word.quote_style.is_none()
+        && word.value.eq_ignore_ascii_case("all")
+    {
+        let by = by.clone();
+        let place = |at: usize| Expr::Value(Value::Number(at.to_string(), false).into());
+        let each = (1..=columns).map(|at| OrderByExpr {
+            expr: place(at),
+            ..by.clone()
+        });
+        *orders = each.collect();
+    }
 }
