@@ -7,6 +7,7 @@
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
 mod forget;
+mod in_lists;
 mod nullable;
 mod totals;
 mod unions;
@@ -35,10 +36,11 @@ pub(crate) fn optimizer_rules() -> Rules {
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 2] {
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 3] {
     [
         Arc::new(nullable::NullableSubqueries),
         Arc::new(unions::NamedAlike),
+        Arc::new(in_lists::KnownLists),
     ]
 }
 

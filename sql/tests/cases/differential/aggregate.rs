@@ -3,8 +3,7 @@
 //! Where the dialects differ: sums and averages are of tame numbers alone; a group's expressions are
 //! the same text wherever they stand, because SQLite takes any column beside them; the rows of a
 //! window that counts rows are in an order that tells all of them apart. DataFusion has no default
-//! frame for an order of bytes, and pushes a HAVING of no column below an aggregate without groups,
-//! which has a row of nothing; so HAVING follows GROUP BY.
+//! frame for an order of bytes.
 
 use super::expr::{Field, Maker, Scope, Value};
 use super::query::Query;
@@ -34,7 +33,7 @@ impl Maker<'_> {
         }
         let aggregates = (0..1 + self.dice.below(3)).map(|_| self.aggregate(&plain));
         let aggregates: Vec<Value> = aggregates.collect();
-        let having = match !keys.is_empty() && self.dice.percent(35) {
+        let having = match self.dice.percent(35) {
             true => {
                 let inner = aggregates
                     .iter()

@@ -35,9 +35,10 @@ use tree::Dialect;
 
 /// Statements unless told otherwise: scripts that are known to agree. With more, differences are found that
 /// are not mended yet.
-const STATEMENTS: usize = 400;
-/// The seed of the first script unless told otherwise.
-const SEED: u64 = 20;
+const STATEMENTS: usize = 4_600;
+/// The seed of the first script unless told otherwise. One of the ten before has a statement that takes minutes: windows
+/// above windows keep the text of each batch of each level, and its batches have three rows.
+const SEED: u64 = 11;
 /// Scripts that run side by side.
 const THREADS: usize = 2;
 /// Differences that are printed before the test gives up.
