@@ -4,15 +4,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinType, Result, ScalarValue, not_impl_err};
 use datafusion::functions_aggregate::count::count;
 use datafusion::functions_aggregate::first_last::first_value;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Subquery,
-    binary_expr, lit, when,
+    Distinct, Expr, Filter, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Subquery, binary_expr, lit,
+    when,
 };
 
 use super::outer::{Names, Outer, columns, plain, project};
@@ -249,7 +248,6 @@ fn compared(inner: SetComparison, rows: &mut LogicalPlan, names: &mut Names) -> 
     let found = when(yes, lit(true))
         .when(unknown, null)
         .otherwise(lit(false))?;
-    debug_assert!(found.get_type(rows.schema().as_ref())? == DataType::Boolean);
     Ok(match all {
         true => !found,
         false => found,

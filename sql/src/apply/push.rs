@@ -225,8 +225,7 @@ fn windowed(window: Window, outer: &Outer, names: &mut Names) -> Result<LogicalP
     let input = push(Arc::unwrap_or_clone(window.input), outer, names)?;
     let exprs = window.window_expr.into_iter().zip(own.iter().skip(width));
     let exprs = exprs.map(|(expr, column)| {
-        let (expr, _) = (bare(&expr).clone(), ());
-        let Expr::WindowFunction(mut function) = outer.bind(expr)? else {
+        let Expr::WindowFunction(mut function) = outer.bind(bare(&expr).clone())? else {
             return not_impl_err!("this window in a subquery of the rows around it");
         };
         let WindowFunction { params, .. } = function.as_mut();

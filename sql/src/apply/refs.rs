@@ -196,7 +196,6 @@ fn fits(plan: &LogicalPlan, (used, filtered, aggregated): (Use, bool, bool)) -> 
         LogicalPlan::Distinct(_) if matches!(used, Use::Exists | Use::In) => {
             inputs_fit(plan, (used, filtered, aggregated))
         }
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => Ok(false),
         _ => Ok(false),
     }
 }
