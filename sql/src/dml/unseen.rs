@@ -95,7 +95,11 @@ pub(crate) async fn count(engine: &Engine, def: &TableDef) -> Result<u64, Error>
     let (rows, _) = collect(engine, &plan, deadline, "count").await?;
     let counts = rows.iter().filter(|rows| rows.num_rows() > 0);
     let mut count = counts.map(|rows| ScalarValue::try_from_array(rows.column(0), 0));
-    match count.next_back().transpose().map_err(error_from_datafusion)? {
+    match count
+        .next_back()
+        .transpose()
+        .map_err(error_from_datafusion)?
+    {
         Some(ScalarValue::Int64(Some(count))) => Ok(count.unsigned_abs()),
         _ => Ok(0),
     }
