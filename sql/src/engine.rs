@@ -282,7 +282,7 @@ impl Engine {
     /// Those of [`Engine::sql`].
     pub async fn query_plan(&self, logical: LogicalPlan) -> Result<Output, Error> {
         let text = beginning(logical.display());
-        let run = async { self.run_plan(logical, self.deadline()).await };
+        let run = panics::caught(async { self.run_plan(logical, self.deadline()).await });
         self.inner.running.track(text, run).await
     }
 
