@@ -56,7 +56,7 @@ fn view_bytes<T: ByteViewType>(array: &ArrayRef) -> usize {
 }
 
 /// Rows without the buffers of the batches they were taken from.
-fn compact(rows: RecordBatch) -> Result<RecordBatch, Error> {
+pub(crate) fn compact(rows: RecordBatch) -> Result<RecordBatch, Error> {
     let columns = rows
         .columns()
         .iter()

@@ -10,105 +10,111 @@
 //! transactions that write a row the later one wins.
 
 mod overlay;
+mod pending;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
 use datafusion::sql::sqlparser::ast::{
     Statement, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
-use netabase_store::{Change, Error, KeyEncoder, TableDef, TableId};
+use netabase_store::{Error, TableDef, TableId};
 use parking_lot::Mutex;
 
 pub(crate) use self::overlay::overlay;
-use crate::cluster::WriteReceipt;
+use self::pending::{Pending, Prepared};
+use crate::cluster::{Cluster, WriteReceipt};
 use crate::engine::Engine;
-use crate::error::{capacity, conflict, from_arrow, invalid, not_found};
+use crate::error::{capacity, conflict, invalid, not_found};
 use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::ident_of;
-use crate::write::{CheckedRows, NoOrigin, key_batches, logical_bytes};
+use crate::write::CheckedRows;
 
 /// The most savepoints of one transaction.
 const MAX_SAVEPOINTS: usize = 1024;
 
-/// What a transaction has written to one table.
-#[derive(Debug, Clone)]
-pub(crate) struct Pending {
-    def: Arc<TableDef>,
-    /// Whole rows, each key once.
-    rows: Vec<RecordBatch>,
-    /// Keys that are removed, which no row has.
-    removed: Vec<RecordBatch>,
-}
+/// What a transaction has written, by table.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes(HashMap<TableId, Arc<Pending>>);
 
-impl Pending {
-    fn new(def: Arc<TableDef>) -> Self {
-        Self {
-            def,
-            rows: Vec::new(),
-            removed: Vec::new(),
-        }
-    }
-
+impl Changes {
     fn bytes(&self) -> usize {
-        let all = self.rows.iter().chain(&self.removed);
-        all.map(logical_bytes).sum()
+        self.0.values().map(|pending| pending.bytes()).sum()
     }
 
-    /// Takes a later change: it hides earlier ones of the same keys.
-    fn add(&mut self, change: Change, batches: &[RecordBatch]) -> Result<(), Error> {
-        let encoder = KeyEncoder::new(&self.def)?;
-        let mut later: HashSet<Vec<u8>> = HashSet::new();
-        for batch in batches {
-            let keys = encoder.encode(batch)?;
-            later.extend(keys.iter().map(|key| key.data().to_vec()));
-        }
-        let earlier = |batches: &mut Vec<RecordBatch>| {
-            for batch in batches.iter_mut() {
-                let keys = encoder.encode(batch)?;
-                let kept = keys.iter().map(|key| Some(!later.contains(key.data())));
-                let kept: BooleanArray = kept.collect();
-                if kept.false_count() > 0 {
-                    *batch = filter_record_batch(batch, &kept).map_err(from_arrow)?;
-                }
-            }
-            batches.retain(|batch| batch.num_rows() > 0);
-            Ok::<_, Error>(())
-        };
-        earlier(&mut self.rows)?;
-        earlier(&mut self.removed)?;
-        let batches = batches.iter().filter(|batch| batch.num_rows() > 0).cloned();
-        match change {
-            Change::Upsert => self.rows.extend(batches),
-            Change::Delete => self.removed.extend(batches),
+    fn row_bytes(&self) -> impl Iterator<Item = (&Arc<TableDef>, usize)> {
+        let tables = self.0.values();
+        tables.map(|pending| (&pending.def, pending.row_bytes()))
+    }
+
+    fn pending(&mut self, def: &Arc<TableDef>) -> &mut Pending {
+        let pending = self.0.entry(def.id);
+        let new = || Arc::new(Pending::new(Arc::clone(def)));
+        Arc::make_mut(pending.or_insert_with(new))
+    }
+
+    fn add(&mut self, changes: &[Prepared]) -> Result<(), Error> {
+        for change in changes {
+            let pending = self.pending(change.def());
+            pending.tidy()?;
+            pending.add(change);
         }
         Ok(())
     }
 
-    /// All keys that the transaction has changed.
-    fn keys(&self) -> Result<Vec<RecordBatch>, Error> {
-        let mut keys = key_batches(&self.def, &self.rows, &self.def.primary_key)?;
-        keys.extend(self.removed.iter().cloned());
-        Ok(keys)
-    }
-
-    async fn into_changes(self) -> Result<[CheckedRows; 2], Error> {
-        let rows = CheckedRows::check(Arc::clone(&self.def), Change::Upsert, self.rows, NoOrigin);
-        let removed = CheckedRows::check(self.def, Change::Delete, self.removed, NoOrigin);
-        Ok([rows.await?, removed.await?])
+    fn drop_marked(&mut self) -> Result<(), Error> {
+        let mut all = self.0.values_mut();
+        all.try_for_each(|pending| Arc::make_mut(pending).drop_all_marked())
     }
 }
 
-/// What a transaction has written, by table.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Changes(HashMap<TableId, Pending>);
+/// How much a transaction may hold.
+struct Limits<'a> {
+    /// Bytes in memory.
+    held: usize,
+    cluster: &'a dyn Cluster,
+}
 
-impl Changes {
-    fn bytes(&self) -> usize {
-        self.0.values().map(Pending::bytes).sum()
+impl Limits<'_> {
+    /// Whether changes fit, whatever they replace.
+    fn have_room(&self, changes: &Changes, more: &[Prepared]) -> bool {
+        let held: usize = more.iter().map(|change| change.bytes).sum();
+        let more = more.iter().map(|change| (change.def(), change.bytes));
+        let (bytes, limit) = self.together(changes.row_bytes().chain(more));
+        changes.bytes() + held <= self.held && bytes <= limit
+    }
+
+    /// The bytes that take effect together, and how many may.
+    fn together<'a>(
+        &self,
+        tables: impl Iterator<Item = (&'a Arc<TableDef>, usize)>,
+    ) -> (usize, usize) {
+        tables.fold((0, usize::MAX), |(bytes, limit), (def, more)| {
+            match self.cluster.together_limit(def) {
+                Some(together) => (bytes + more, limit.min(together)),
+                None => (bytes, limit),
+            }
+        })
+    }
+
+    /// Fails with `Capacity` if it holds more.
+    fn check(&self, changes: &Changes) -> Result<(), Error> {
+        if changes.bytes() > self.held {
+            return Err(capacity(format!(
+                "the transaction would hold more than {} bytes of rows: COMMIT before this statement, or \
+                 raise max_insert_bytes",
+                self.held
+            )));
+        }
+        let (bytes, limit) = self.together(changes.row_bytes());
+        if bytes > limit {
+            return Err(capacity(format!(
+                "with this statement the transaction would have {bytes} bytes of rows, and at most {limit} \
+                 can take effect together: COMMIT before it, and BEGIN again"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -135,9 +141,11 @@ impl Transaction {
         changes.filter(|changes| !changes.0.is_empty())
     }
 
-    /// Keeps what a statement writes. Fails with `Capacity` above `limit` bytes, and with
-    /// `InvalidInput` if the transaction is read only; it stays as it was.
-    pub(crate) fn add(&self, changes: &[CheckedRows], limit: usize) -> Result<WriteReceipt, Error> {
+    /// Keeps what a statement writes. Fails with `Capacity` above a limit, and with `InvalidInput` if
+    /// the transaction is read only; it stays as it was.
+    fn add(&self, changes: &[CheckedRows], limits: &Limits<'_>) -> Result<WriteReceipt, Error> {
+        let writes = changes.iter().filter(|rows| rows.rows() > 0);
+        let prepared = writes.map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
         let mut open = self.0.lock();
         let Some(open) = open.as_mut() else {
             return Err(invalid("the transaction has ended meanwhile"));
@@ -147,20 +155,17 @@ impl Transaction {
                 "the transaction is read only: ROLLBACK, and BEGIN another one",
             ));
         }
-        let mut after = Changes::clone(&open.changes);
-        for rows in changes.iter().filter(|rows| rows.rows() > 0) {
-            let def = rows.def();
-            let pending = after.0.entry(def.id);
-            let pending = pending.or_insert_with(|| Pending::new(Arc::clone(def)));
-            pending.add(rows.change(), rows.batches())?;
+        if limits.have_room(&open.changes, &prepared) {
+            // A savepoint, or a query that still runs, keeps its own.
+            Arc::make_mut(&mut open.changes).add(&prepared)?;
+        } else {
+            // What is replaced may make the room.
+            let mut after = Changes::clone(&open.changes);
+            after.add(&prepared)?;
+            after.drop_marked()?;
+            limits.check(&after)?;
+            open.changes = Arc::new(after);
         }
-        if after.bytes() > limit {
-            return Err(capacity(format!(
-                "the transaction would hold more than {limit} bytes of rows: COMMIT more often, or raise \
-                 max_insert_bytes"
-            )));
-        }
-        open.changes = Arc::new(after);
         Ok(WriteReceipt {
             rows: changes.iter().map(CheckedRows::rows).sum(),
             ..WriteReceipt::default()
@@ -241,7 +246,7 @@ async fn commit(engine: &Engine) -> Result<Output, Error> {
     let mut changes = Vec::new();
     for pending in open.changes.0.values() {
         check_still_there(engine, &pending.def)?;
-        changes.extend(pending.clone().into_changes().await?);
+        changes.extend(pending.changes().await?);
     }
     changes.retain(|rows| rows.rows() > 0);
     let receipt = engine.write_together(changes).await?;
@@ -303,7 +308,12 @@ pub(crate) async fn keep(
     changes: Vec<CheckedRows>,
 ) -> Result<WriteReceipt, Error> {
     let engine = engine.clone();
-    let limit = engine.settings().max_insert_bytes;
-    let work = move || engine.transaction().add(&changes, limit);
+    let work = move || {
+        let limits = Limits {
+            held: engine.settings().max_insert_bytes,
+            cluster: engine.cluster().as_ref(),
+        };
+        engine.transaction().add(&changes, &limits)
+    };
     blocking(work).await
 }

@@ -3,6 +3,7 @@
 //! Idea: an anti join and a union of DataFusion's, so that every rule knows them, and peers can run
 //! them. Invariant: of each key there is one row at most.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -10,6 +11,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::filter::batch_filter;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
@@ -94,8 +96,7 @@ fn memory(schema: &SchemaRef, rows: Vec<RecordBatch>) -> Result<Plan> {
 
 /// The transaction's own rows that a request would read.
 fn own_rows(pending: &Pending, request: &ScanRequest) -> Result<Option<Plan>> {
-    if !pending.rows.is_empty() && request.schema.fields().len() > request.def.schema.fields().len()
-    {
+    if pending.has_rows() && reads_provenance(request) {
         return Err(error_to_datafusion(invalid(format!(
             "rows that this transaction has written into table \"{}\" have no _version, _author and \
              _expires yet: COMMIT first",
@@ -103,11 +104,11 @@ fn own_rows(pending: &Pending, request: &ScanRequest) -> Result<Option<Plan>> {
         ))));
     }
     let schema = request.output_schema()?;
-    let mut rows = Vec::with_capacity(pending.rows.len());
-    for batch in &pending.rows {
+    let mut rows = Vec::new();
+    for batch in pending.rows().map_err(error_to_datafusion)? {
         let batch = match &request.predicate {
-            Some(predicate) => batch_filter(batch, predicate)?,
-            None => batch.clone(),
+            Some(predicate) => batch_filter(&batch, predicate)?,
+            None => batch,
         };
         if batch.num_rows() > 0 {
             let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -120,4 +121,16 @@ fn own_rows(pending: &Pending, request: &ScanRequest) -> Result<Option<Plan>> {
         return Ok(None);
     }
     memory(&schema, rows).map(Some)
+}
+
+/// Whether a request needs columns behind those of the table. A statement that names one has them in
+/// the schema of each of its tables.
+fn reads_provenance(request: &ScanRequest) -> bool {
+    let own = request.def.schema.fields().len();
+    let mut columns = request.projection.iter().copied().collect::<HashSet<_>>();
+    if let Some(predicate) = &request.predicate {
+        let used = collect_columns(predicate);
+        columns.extend(used.iter().map(Column::index));
+    }
+    columns.into_iter().any(|column| column >= own)
 }

@@ -108,3 +108,62 @@ async fn settings_and_prepared_statements_are_a_sessions_own() {
     assert_eq!(size(&first), 17);
     assert_ne!(size(&second), 17);
 }
+
+/// How long many statements in one transaction take: `cargo test … -- --ignored --nocapture many`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; says nothing about right and wrong"]
+async fn many_statements_in_a_transaction() {
+    for statements in [2_500, 5_000, 10_000] {
+        let engine = engine();
+        run(
+            &engine,
+            "CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT); BEGIN",
+        )
+        .await;
+        let began = std::time::Instant::now();
+        for key in 0..statements {
+            run(&engine, &format!("INSERT INTO t VALUES ({key}, 1)")).await;
+        }
+        let inserted = began.elapsed();
+        run(&engine, "COMMIT").await;
+        println!(
+            "{statements} inserts: {inserted:?}, and COMMIT: {:?}",
+            began.elapsed()
+        );
+        assert_eq!(sum(&engine).await, statements);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_commit_cannot_take_is_told_by_the_statement() {
+    let engine = engine();
+    run(
+        &engine,
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT, s TEXT); BEGIN; INSERT INTO t VALUES (0, 7, '')",
+    )
+    .await;
+    let twenty_mib =
+        "INSERT INTO t SELECT value, 0, repeat('x', 1000) FROM generate_series(1, 20000)";
+    run(&engine, twenty_mib).await;
+    // The same keys again: what is replaced takes no room.
+    run(&engine, twenty_mib).await;
+    run(&engine, twenty_mib).await;
+    let more =
+        "INSERT INTO t SELECT value, 0, repeat('x', 1000) FROM generate_series(20001, 40000)";
+    let refused = engine.sql(more).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Capacity);
+    assert!(
+        refused.to_string().contains("COMMIT before it"),
+        "{refused}"
+    );
+    // Nothing is lost, and there is room for less.
+    run(&engine, "UPDATE t SET s = '' WHERE k > 10000").await;
+    run(&engine, "INSERT INTO t VALUES (50000, 1, 'y'); COMMIT").await;
+    assert_eq!(sum(&engine).await, 8);
+    let all = engine.sql("SELECT count(*) FROM t").await.unwrap();
+    let all = all.collect().await.unwrap();
+    assert_eq!(
+        all[0].column(0).as_primitive::<Int64Type>().value(0),
+        20_002
+    );
+}
