@@ -1,4 +1,4 @@
-//! Functions whose result grows with a number in their arguments.
+//! Functions whose result grows with a number in their arguments, or with one times another.
 //!
 //! Idea: `repeat('x', 2000000000)` is a short text and two gigabytes that no memory limit knows of.
 //! How large the result of a call for one batch becomes is computed before it is made.
@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -17,13 +17,13 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
+use regex::Regex;
 
+use super::sizes::{ELEMENT_BYTES, elements, leaves, length, number, place, text_at};
 use crate::error::{capacity, error_to_datafusion};
 
 /// What one call may make for one batch: 256 MiB.
 const MAX_RESULT_BYTES: u128 = 256 << 20;
-/// Bytes of an element of a list, at least.
-const ELEMENT_BYTES: u128 = 8;
 /// Bytes of a character, at most.
 const CHARACTER_BYTES: u128 = 4;
 /// Nanoseconds of a day and of a month, at least.
@@ -43,10 +43,28 @@ pub(super) enum Growth {
     Elements,
     /// The third argument in the place of each of the second in the first.
     Replaced,
+    /// The same for a pattern, with flags behind.
+    Matched,
+    /// The third argument in the place of elements of the first, which is a list.
+    ReplacedElements,
+    /// The elements of the first argument, with the second between them.
+    Joined,
+    /// The others, with the first argument between them.
+    Separated,
+    /// All arguments one behind the other.
+    Together,
 }
 
 /// The functions and how they grow.
-pub(super) const GROWING: [(&str, Growth); 8] = [
+pub(super) const GROWING: [(&str, Growth); 16] = [
+    ("regexp_replace", Growth::Matched),
+    ("array_replace", Growth::ReplacedElements),
+    ("array_replace_n", Growth::ReplacedElements),
+    ("array_replace_all", Growth::ReplacedElements),
+    ("array_to_string", Growth::Joined),
+    ("concat_ws", Growth::Separated),
+    ("concat", Growth::Together),
+    ("array_concat", Growth::Together),
     ("repeat", Growth::Repeated),
     ("lpad", Growth::Padded),
     ("rpad", Growth::Padded),
@@ -87,15 +105,27 @@ impl Bounded {
         });
         let arrays: Vec<ArrayRef> = arrays.collect::<Result<_>>()?;
         let rows = arrays.iter().map(|array| array.len()).max().unwrap_or(0);
-        let bytes = (0..rows).fold(0_u128, |sum, row| {
-            let size = self.growth.size(&arrays, row).unwrap_or(0);
-            sum.saturating_add(size)
-        });
+        let sum = |size: &mut dyn FnMut(usize) -> Option<u128>| {
+            let mut bytes = 0_u128;
+            for row in 0..rows {
+                bytes = bytes.saturating_add(size(row).unwrap_or(0));
+                if bytes > MAX_RESULT_BYTES {
+                    break;
+                }
+            }
+            bytes
+        };
+        let mut bytes = sum(&mut |row| self.growth.size(&arrays, row));
+        if bytes > MAX_RESULT_BYTES && self.growth.is_counted() {
+            // What there may be at most is too much: how much will it be?
+            let mut patterns = Patterns::default();
+            bytes = sum(&mut |row| self.growth.counted(&arrays, row, &mut patterns));
+        }
         if bytes <= MAX_RESULT_BYTES {
             return Ok(());
         }
         Err(error_to_datafusion(capacity(format!(
-            "{} would make {bytes} bytes at once, and a call may make {MAX_RESULT_BYTES}: ask for \
+            "{} would make {bytes} bytes or more at once, and a call may make {MAX_RESULT_BYTES}: ask for \
              less, or for fewer rows",
             self.inner.name()
         ))))
@@ -103,7 +133,7 @@ impl Bounded {
 }
 
 impl Growth {
-    /// The bytes of one row's result, roughly. `None` where there is none, or no telling.
+    /// The bytes of one row's result, at most and roughly. `None` where there is none, or no telling.
     fn size(self, arguments: &[ArrayRef], row: usize) -> Option<u128> {
         let count = |at: usize| {
             let number = number(arguments.get(at)?, row)?;
@@ -114,64 +144,117 @@ impl Growth {
             // As lists have it, an empty element takes room, too.
             Self::Repeated => Some(length(0)?.max(1).saturating_mul(count(1)?)),
             Self::Padded => Some(count(1)?.saturating_mul(CHARACTER_BYTES)),
-            Self::Elements => Some(count(1)?.saturating_mul(ELEMENT_BYTES)),
+            Self::Elements => {
+                let element = length(2).unwrap_or(0).max(ELEMENT_BYTES);
+                Some(count(1)?.saturating_mul(element))
+            }
             Self::Series => series(arguments, row).map(|n| n.saturating_mul(ELEMENT_BYTES)),
             Self::Replaced => {
                 let (text, from, to) = (length(0)?, length(1)?, length(2)?);
-                // Before and behind every character, if nothing is looked for.
-                let most = (text / from.max(1) + 1)
-                    .saturating_mul(to)
-                    .saturating_add(text);
-                if to <= from || most <= MAX_RESULT_BYTES {
+                if to <= from {
                     return Some(text);
                 }
-                let found = text_at(arguments.first()?, row)?
-                    .matches(&text_at(arguments.get(1)?, row)?)
-                    .count();
-                Some((found as u128).saturating_mul(to).saturating_add(text))
+                // Before and behind every character, if nothing is looked for.
+                Some(replaced(text, text / from.max(1) + 1, to))
+            }
+            Self::Matched => {
+                let text = length(0)?;
+                let most = if is_global(arguments, row) {
+                    text + 1
+                } else {
+                    1
+                };
+                let repeated = text.saturating_mul(groups(arguments, row)?);
+                Some(replaced(text, most, length(2)?).saturating_add(repeated))
+            }
+            Self::ReplacedElements => {
+                let list = elements(arguments.first()?, row)?;
+                let most = list.len() as u128;
+                Some(replaced(length(0)?, most, length(2).unwrap_or(0)))
+            }
+            Self::Joined => {
+                let between = leaves(&elements(arguments.first()?, row)?);
+                Some(replaced(length(0)?, between, length(1)?))
+            }
+            Self::Separated => {
+                let others = (1..arguments.len()).filter_map(length);
+                let (bytes, parts) = others.fold((0_u128, 0), |(bytes, parts), more| {
+                    (bytes.saturating_add(more), parts + 1)
+                });
+                Some(replaced(bytes, parts, length(0)?))
+            }
+            Self::Together => {
+                let all = (0..arguments.len()).filter_map(length);
+                Some(all.fold(0, u128::saturating_add))
+            }
+        }
+    }
+
+    /// Whether looking at the texts tells more than their lengths.
+    fn is_counted(self) -> bool {
+        matches!(self, Self::Replaced | Self::Matched)
+    }
+
+    /// The bytes of one row's result, counted.
+    fn counted(self, arguments: &[ArrayRef], row: usize, patterns: &mut Patterns) -> Option<u128> {
+        let text = text_at(arguments.first()?, row)?;
+        let looked_for = text_at(arguments.get(1)?, row)?;
+        let (length, to) = (text.len() as u128, length(arguments.get(2)?, row)?);
+        match self {
+            Self::Matched => {
+                let flags = arguments.get(3).and_then(|flags| text_at(flags, row));
+                let pattern = patterns.get(&looked_for, flags.unwrap_or_default())?;
+                let found = match is_global(arguments, row) {
+                    true => pattern.find_iter(&text).count(),
+                    false => usize::from(pattern.is_match(&text)),
+                };
+                // What a group repeats is a part of the text, each of them once.
+                let repeated = length.saturating_mul(groups(arguments, row)?);
+                Some(replaced(length, found as u128, to).saturating_add(repeated))
+            }
+            _ => {
+                let found = text.matches(&looked_for).count();
+                Some(replaced(length, found as u128, to))
             }
         }
     }
 }
 
-/// Where a row of an argument is: constants have one.
-fn place(array: &ArrayRef, row: usize) -> Option<usize> {
-    let row = if array.len() == 1 { 0 } else { row };
-    array.is_valid(row).then_some(row)
+/// The bytes of a text in which something was put so often.
+fn replaced(text: u128, times: u128, by: u128) -> u128 {
+    times.saturating_mul(by).saturating_add(text)
 }
 
-/// An integer.
-fn number(array: &ArrayRef, row: usize) -> Option<i64> {
-    let row = place(array, row)?;
-    match array.as_primitive_opt::<Int64Type>() {
-        Some(numbers) => Some(numbers.value(row)),
-        None => {
-            let one = cast(&array.slice(row, 1), &DataType::Int64).ok()?;
-            let one = one.as_primitive_opt::<Int64Type>()?;
-            one.is_valid(0).then(|| one.value(0))
+/// Whether a pattern is replaced wherever it is.
+fn is_global(arguments: &[ArrayRef], row: usize) -> bool {
+    let flags = arguments.get(3).and_then(|flags| text_at(flags, row));
+    flags.is_some_and(|flags| flags.contains('g'))
+}
+
+/// How many groups of a pattern a replacement may repeat.
+fn groups(arguments: &[ArrayRef], row: usize) -> Option<u128> {
+    let by = text_at(arguments.get(2)?, row)?;
+    Some(by.matches(['$', '\\']).count() as u128)
+}
+
+/// The pattern that was used last.
+#[derive(Default)]
+struct Patterns(Option<(String, Regex)>);
+
+impl Patterns {
+    /// `None` for one that is none, which the function says itself.
+    fn get(&mut self, pattern: &str, flags: String) -> Option<&Regex> {
+        let flags = flags.replace('g', "");
+        let whole = match flags.is_empty() {
+            true => pattern.to_owned(),
+            false => format!("(?{flags}){pattern}"),
+        };
+        if self.0.as_ref().is_none_or(|(known, _)| *known != whole) {
+            let regex = Regex::new(&whole).ok()?;
+            self.0 = Some((whole, regex));
         }
+        self.0.as_ref().map(|(_, regex)| regex)
     }
-}
-
-fn text_at(array: &ArrayRef, row: usize) -> Option<String> {
-    let one = cast(&array.slice(place(array, row)?, 1), &DataType::Utf8).ok()?;
-    let one = one.as_string_opt::<i32>()?;
-    one.is_valid(0).then(|| one.value(0).to_owned())
-}
-
-/// The bytes of a text; of anything else, what it takes in a list.
-fn length(array: &ArrayRef, row: usize) -> Option<u128> {
-    let row = place(array, row)?;
-    Some(match array.data_type() {
-        DataType::Utf8View => array.as_string_view().value(row).len() as u128,
-        DataType::Utf8 => array.as_string::<i32>().value(row).len() as u128,
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).len() as u128,
-        kind if kind.is_primitive() => ELEMENT_BYTES,
-        _ => {
-            let bytes = array.slice(row, 1).to_data().get_slice_memory_size();
-            (bytes.unwrap_or_default() as u128).max(ELEMENT_BYTES)
-        }
-    })
 }
 
 /// How many steps lead from the start to the end.
@@ -248,7 +331,13 @@ impl ScalarUDFImpl for Bounded {
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        self.inner.simplify(args, info)
+        match self.growth {
+            // They would become functions that say nothing.
+            Growth::Together | Growth::Separated | Growth::Matched => {
+                Ok(ExprSimplifyResult::Original(args))
+            }
+            _ => self.inner.simplify(args, info),
+        }
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {

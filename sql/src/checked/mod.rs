@@ -8,7 +8,9 @@
 //! understood by another.
 
 mod arithmetic;
+mod delimited;
 mod growth;
+mod sizes;
 mod sum;
 
 use std::sync::Arc;
@@ -35,6 +37,10 @@ pub fn register_checked(registry: &mut dyn FunctionRegistry) -> Result<()> {
     }
     if let Ok(inner) = registry.udaf(sum::NAME) {
         let checked = sum::CheckedSum::new(inner);
+        registry.register_udaf(Arc::new(AggregateUDF::new_from_impl(checked)))?;
+    }
+    if let Ok(inner) = registry.udaf(delimited::NAME) {
+        let checked = delimited::Delimited::new(inner);
         registry.register_udaf(Arc::new(AggregateUDF::new_from_impl(checked)))?;
     }
     Ok(())

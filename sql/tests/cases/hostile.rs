@@ -277,7 +277,58 @@ fn memory_is_not_taken_before_it_is_asked_for() {
                     "SELECT length(replace(repeat('x', 1000000), 'x', repeat('y', 1000000)))",
                     much,
                 ),
+                (
+                    "SELECT length(regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000), 'g'))",
+                    much,
+                ),
+                (
+                    "SELECT length(regexp_replace(repeat('x', 100000), 'x*', repeat('$0', 10000)))",
+                    much,
+                ),
+                (
+                    "SELECT array_resize([], 1000000, repeat('x', 1000000))",
+                    much,
+                ),
+                (
+                    "SELECT length(array_to_string(range(100000), repeat('x', 100000)))",
+                    much,
+                ),
+                (
+                    "SELECT length(array_to_string(array_replace_all(array_repeat('a', 100000), 'a', \
+                     repeat('x', 100000)), ''))",
+                    much,
+                ),
+                (
+                    "SELECT length(concat_ws(repeat('x', 100000000), 'a', 'b', 'c', 'd'))",
+                    much,
+                ),
+                (
+                    "SELECT length(concat(x, x, x, x)) FROM (SELECT repeat('x', 100000000) AS x)",
+                    much,
+                ),
+                (
+                    "SELECT length(string_agg('a', repeat('x', 1000000))) FROM generate_series(1, 100000)",
+                    much,
+                ),
                 // What is asked for within reason is there.
+                (
+                    "SELECT length(regexp_replace(repeat('x', 100000), 'y', repeat('y', 100000), 'g'))",
+                    "100000",
+                ),
+                (
+                    "SELECT length(regexp_replace(repeat('x', 100000), 'x', repeat('y', 100000)))",
+                    "199999",
+                ),
+                (
+                    "SELECT length(regexp_replace(repeat('xX', 50000), 'X', repeat('y', 1000), 'i'))",
+                    "100999",
+                ),
+                ("SELECT regexp_replace('abc', '(b)', '<\\1>', 'g')", "a<b>c"),
+                ("SELECT array_replace_all([1, 2, 1], 1, 3)", "[3, 2, 3]"),
+                ("SELECT concat_ws(', ', 'a', NULL, 'b')", "a, b"),
+                ("SELECT concat('a', NULL, 1)", "a1"),
+                ("SELECT array_to_string([[1, 2], [3]], '-')", "1-2-3"),
+                ("SELECT string_agg(v, '-' ORDER BY v) FROM (VALUES ('b'), ('a')) AS t(v)", "a-b"),
                 ("SELECT length(repeat('x', 1000000))", "1000000"),
                 ("SELECT length(repeat('x', 0))", "0"),
                 ("SELECT length(repeat('x', -1))", "0"),
