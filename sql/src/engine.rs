@@ -440,7 +440,14 @@ impl Engine {
         }
     }
 
-    async fn execute_sql(&self, inner: SqlStatement) -> Result<Output, Error> {
+    async fn execute_sql(&self, mut inner: SqlStatement) -> Result<Output, Error> {
+        let mut with = None;
+        if let SqlStatement::Query(query) = &mut inner
+            && let Some(change) = dml::change_of(query)
+        {
+            (with, inner) = change;
+            check_statement(&inner)?;
+        }
         if self.transaction().is_open() {
             statement::check_in_transaction(&inner)?;
         }
@@ -455,7 +462,7 @@ impl Engine {
             | SqlStatement::Update(_)
             | SqlStatement::Delete(_)
             | SqlStatement::Merge(_)
-            | SqlStatement::Truncate(_) => dml::run(self, inner).await,
+            | SqlStatement::Truncate(_) => dml::run(self, inner, with).await,
             SqlStatement::StartTransaction { .. }
             | SqlStatement::Commit { .. }
             | SqlStatement::Rollback { .. }

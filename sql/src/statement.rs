@@ -7,8 +7,8 @@
 use datafusion::common::config::{ConfigOptions, Dialect};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Delete, FromTable, Ident, Insert, ObjectName, Query, Statement as SqlStatement, TableFactor,
-    TableObject,
+    Delete, FromTable, Ident, Insert, ObjectName, Query, SetExpr, Statement as SqlStatement,
+    TableFactor, TableObject,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -366,6 +366,12 @@ pub(crate) fn check_explained(statement: &SqlStatement) -> Result<(), Error> {
         | SqlStatement::Update(_)
         | SqlStatement::Delete(_)
         | SqlStatement::Merge(_) => Err(nested_write()),
+        SqlStatement::Query(query) => match query.body.as_ref() {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                Err(nested_write())
+            }
+            _ => Ok(()),
+        },
         _ => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
 use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
+use super::with::add_with;
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
 use crate::engine::Engine;
@@ -23,7 +24,11 @@ use crate::statement::{check_delete, refuse_given};
 use crate::write::{CheckedRows, NoOrigin};
 
 /// `UPDATE`.
-pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Error> {
+pub(super) async fn update(
+    engine: &Engine,
+    update: Update,
+    with: Option<With>,
+) -> Result<Output, Error> {
     check_update(&update)?;
     let deadline = engine.deadline();
     let changed = Changed::of(update.table)?;
@@ -52,7 +57,8 @@ pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Er
         None => Vec::new(),
     };
     let from = std::iter::once(changed.into_from(&def)).chain(others);
-    let query = select(projection, from.collect(), update.selection)?;
+    let mut query = select(projection, from.collect(), update.selection)?;
+    add_with(&mut query, with);
     let plan = plan_query(engine, query, None, &deadline).await?;
     let plan = as_rows(&def, plan, &given)?;
     write_query(engine, target, (plan, given), deadline).await
@@ -87,7 +93,11 @@ fn check_update(update: &Update) -> Result<(), Error> {
 }
 
 /// `DELETE`.
-pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Error> {
+pub(super) async fn delete(
+    engine: &Engine,
+    delete: Delete,
+    with: Option<With>,
+) -> Result<Output, Error> {
     check_delete(&delete)?;
     let deadline = engine.deadline();
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = delete.from;
@@ -115,7 +125,8 @@ pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Er
     let projection = projection.collect();
     let others = delete.using.into_iter().flatten();
     let from = std::iter::once(changed.into_from(&def)).chain(others);
-    let query = select(projection, from.collect(), delete.selection)?;
+    let mut query = select(projection, from.collect(), delete.selection)?;
+    add_with(&mut query, with);
     let plan = plan_query(engine, query, None, &deadline).await?;
     delete_rows(engine, target, (plan, wanted), deadline).await
 }

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{LogicalPlan, lit};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
     MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias, TableFactor,
-    TableWithJoins, Value, WildcardAdditionalOptions,
+    TableWithJoins, Value, WildcardAdditionalOptions, With,
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
@@ -25,6 +25,7 @@ use super::rewrite::{
     keyed, null, number, select,
 };
 use super::typed::{Typed, projected};
+use super::with::add_with;
 use super::{RowRules, collect, plan_query};
 use crate::ddl;
 use crate::engine::Engine;
@@ -38,7 +39,11 @@ use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 const PRESENT: &str = "$present";
 
 /// `MERGE`.
-pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error> {
+pub(super) async fn merge(
+    engine: &Engine,
+    merge: Merge,
+    with: Option<With>,
+) -> Result<Output, Error> {
     refuse_given(
         "",
         &[(
@@ -60,7 +65,8 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
     };
     refuse_subqueries(&merge.clauses)?;
     let actions = actions(&merge.clauses);
-    let (query, values) = pairs.query(merge.source, *merge.on, merge.clauses)?;
+    let (mut query, values) = pairs.query(merge.source, *merge.on, merge.clauses)?;
+    add_with(&mut query, with);
     let plan = plan_query(engine, query, None, &deadline).await?;
     let plan = pairs.rows(decided(plan, &pairs.source)?, &values)?;
     let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;

@@ -19,6 +19,7 @@ mod rules;
 mod typed;
 mod unique;
 mod upsert;
+mod with;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, Query, SelectItem, Statement as SqlStatement, UnaryOperator,
+    Expr as SqlExpr, Ident, Query, SelectItem, Statement as SqlStatement, UnaryOperator, With,
 };
 use futures::StreamExt;
 use netabase_store::{Change, Error, TableDef};
@@ -44,6 +45,7 @@ pub(crate) use self::rewrite::{
 };
 pub(crate) use self::rules::{ROW_ID, ROW_ID_BYTES, RowRules, check_expressions, named_schema};
 pub(crate) use self::unique::{check as check_unique, check_unique_existing};
+pub(crate) use self::with::change_of;
 use crate::cluster::{BulkSink, WriteReceipt};
 use crate::deadline::Deadline;
 use crate::engine::{Engine, refuse_writes};
@@ -71,14 +73,21 @@ pub(crate) struct Target {
     pub(crate) returning: Option<Vec<SelectItem>>,
 }
 
-/// Runs a statement that changes rows; `None` if it is another one.
-pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Output, Error> {
+/// Runs a statement that changes rows, with the queries that a WITH before it names.
+pub(crate) async fn run(
+    engine: &Engine,
+    statement: SqlStatement,
+    with: Option<With>,
+) -> Result<Output, Error> {
     match statement {
-        SqlStatement::Insert(insert) => insert::insert(engine, insert).await,
-        SqlStatement::Update(update) => change::update(engine, update).await,
-        SqlStatement::Delete(delete) => change::delete(engine, delete).await,
+        SqlStatement::Insert(mut insert) => {
+            with::into_source(insert.source.as_mut(), with)?;
+            insert::insert(engine, insert).await
+        }
+        SqlStatement::Update(update) => change::update(engine, update, with).await,
+        SqlStatement::Delete(delete) => change::delete(engine, delete, with).await,
         SqlStatement::Truncate(truncate) => change::truncate(engine, truncate).await,
-        SqlStatement::Merge(merge) => merge::merge(engine, merge).await,
+        SqlStatement::Merge(merge) => merge::merge(engine, merge, with).await,
         other => Err(crate::statement::unsupported(&other)),
     }
 }
