@@ -64,7 +64,7 @@ pub(super) fn refuse_subqueries(clauses: &[MergeClause]) -> Result<(), Error> {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(invalid(
             "IN (SELECT …), EXISTS and ANY are not supported in the clauses of MERGE: look it up in the \
-             source, as in USING (SELECT *, key IN (SELECT …) …), or compare a (SELECT count(*) …)",
+             source by a LEFT JOIN, or compare a (SELECT count(*) …)",
         )),
     }
 }
