@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
+use super::merge_returning::{self, ACTION, Decided};
 use super::rewrite::{
     Changed, alias_of, all_of, arrow_cast, assigned, case, column, default_of, generated_error,
     is_default, is_generated, item, keyed, listed_column, null, number, select, writable_columns,
@@ -56,8 +57,12 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
         label: changed.label(),
         source: source_label(&merge.source)?,
     };
+    let names = (pairs.label.clone(), pairs.source.clone());
+    let returning =
+        merge_returning::of(engine, merge.output, names, (&merge.source, &deadline)).await?;
     let actions = actions(&merge.clauses);
-    let query = pairs.query(merge.source, *merge.on, merge.clauses)?;
+    let beside = returning.as_ref().map_or(&[][..], |asked| &asked.columns);
+    let query = pairs.query((merge.source, beside), *merge.on, merge.clauses)?;
     let plan = plan_query(engine, query, None, &deadline).await?;
     let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;
     let rules = RowRules::of(engine, &def)?;
@@ -68,6 +73,13 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
         written.push(whole(&def, &rules, &given, &rows)?);
         removed.push(gone);
     }
+    let returned = match returning {
+        Some(asked) => {
+            let beside = with_action(plan.schema().as_arrow(), &asked.columns, given.len());
+            Some(asked.answer(engine, &def, &decided, beside).await?)
+        }
+        None => None,
+    };
     let key = |column: &usize| given.iter().position(|given| given == column);
     let key: Vec<usize> = def.primary_key.iter().filter_map(key).collect();
     let work = {
@@ -92,16 +104,20 @@ fn whole(
     def: &TableDef,
     rules: &RowRules,
     given: &[usize],
-    rows: &RecordBatch,
-) -> Result<RecordBatch, Error> {
+    decided: Decided,
+) -> Result<Decided, Error> {
     let hidden = |column: &usize| def.is_hidden(*column);
+    let Decided { rows, beside } = decided;
     let Some(place) = given.iter().position(hidden) else {
-        return rules.complete(given, rows);
+        let rows = rules.complete(given, &rows)?;
+        return Ok(Decided { rows, beside });
     };
     let is_new = is_null(rows.column(place)).map_err(from_arrow)?;
     let is_old = not(&is_new).map_err(from_arrow)?;
-    let old = filter_record_batch(rows, &is_old).map_err(from_arrow)?;
-    let new = filter_record_batch(rows, &is_new).map_err(from_arrow)?;
+    let old = filter_record_batch(&rows, &is_old).map_err(from_arrow)?;
+    let new = filter_record_batch(&rows, &is_new).map_err(from_arrow)?;
+    let of_old = filter_record_batch(&beside, &is_old).map_err(from_arrow)?;
+    let of_new = filter_record_batch(&beside, &is_new).map_err(from_arrow)?;
     let kept: Vec<usize> = (0..given.len()).filter(|other| *other != place).collect();
     let visible: Vec<usize> = given
         .iter()
@@ -113,7 +129,10 @@ fn whole(
         rules.complete(given, &old)?,
         rules.complete(&visible, &new)?,
     ];
-    concat_batches(&parts[0].schema(), &parts).map_err(from_arrow)
+    Ok(Decided {
+        rows: concat_batches(&parts[0].schema(), &parts).map_err(from_arrow)?,
+        beside: concat_batches(&beside.schema(), &[of_old, of_new]).map_err(from_arrow)?,
+    })
 }
 
 fn twice(error: Error) -> Error {
@@ -130,6 +149,17 @@ fn twice(error: Error) -> Error {
 enum Action {
     Write,
     Remove,
+}
+
+impl Action {
+    /// What `merge_action()` says.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Remove => "DELETE",
+        }
+    }
 }
 
 fn actions(clauses: &[MergeClause]) -> Vec<Action> {
@@ -176,7 +206,7 @@ impl Pairs {
     /// The rows that a clause decides about, behind the number of that clause.
     fn query(
         &self,
-        source: TableFactor,
+        (source, beside): (TableFactor, &[String]),
         on: Expr,
         clauses: Vec<MergeClause>,
     ) -> Result<Query, Error> {
@@ -215,6 +245,10 @@ impl Pairs {
             }
             let name = self.def.column_name(column);
             projection.push(item(case(branches, null()), name));
+        }
+        for (place, name) in beside.iter().enumerate() {
+            let value = column(&self.source, name);
+            projection.push(item(value, &format!("$source{place}")));
         }
         let any = decisions.into_iter().reduce(|left, right| Expr::BinaryOp {
             left: Box::new(left),
@@ -363,19 +397,33 @@ impl Pairs {
     }
 }
 
-/// The rows to write, and those to remove; the number of the clause is cut off.
-fn split(batch: &RecordBatch, actions: &[Action]) -> Result<(RecordBatch, RecordBatch), Error> {
+/// The rows to write, and those to remove, with the columns of the source beside them.
+fn split(batch: &RecordBatch, actions: &[Action], given: usize) -> Result<[Decided; 2], Error> {
     let clauses = batch.column(0).as_primitive::<Int64Type>();
-    let all: Vec<usize> = (1..batch.num_columns()).collect();
-    let rows = batch.project(&all).map_err(from_arrow)?;
-    let of = |wanted: Action| {
-        let chosen = clauses.iter().map(|clause| {
-            let place = clause.and_then(|clause| usize::try_from(clause).ok());
-            let action = place.and_then(|place| actions.get(place.checked_sub(1)?));
-            Some(action == Some(&wanted))
-        });
-        let chosen: BooleanArray = chosen.collect();
-        filter_record_batch(&rows, &chosen).map_err(from_arrow)
+    let action = |clause: Option<i64>| {
+        let place = usize::try_from(clause?).ok()?;
+        actions.get(place.checked_sub(1)?).copied()
+    };
+    let decided: Vec<Option<Action>> = clauses.iter().map(action).collect();
+    let columns: Vec<usize> = (1..=given).collect();
+    let rows = batch.project(&columns).map_err(from_arrow)?;
+    let names = decided.iter().map(|action| action.map(Action::name));
+    let names: ArrayRef = Arc::new(StringArray::from_iter(names));
+    let source = batch.columns().iter().skip(1 + given).cloned();
+    let fields = batch.schema_ref().fields().iter().skip(1 + given).cloned();
+    let action = Arc::new(Field::new(ACTION, DataType::Utf8, true));
+    let schema = Schema::new(fields.chain([action]).collect::<Vec<_>>());
+    let beside = RecordBatch::try_new(Arc::new(schema), source.chain([names]).collect());
+    let beside = beside.map_err(from_arrow)?;
+    let of = |removes: bool| {
+        let is_of = |action: &Option<Action>| {
+            action.is_some_and(|action| (action == Action::Remove) == removes)
+        };
+        let chosen: BooleanArray = decided.iter().map(|action| Some(is_of(action))).collect();
+        Ok::<_, Error>(Decided {
+            rows: filter_record_batch(&rows, &chosen).map_err(from_arrow)?,
+            beside: filter_record_batch(&beside, &chosen).map_err(from_arrow)?,
+        })
     };
     Ok((of(Action::Write)?, of(Action::Remove)?))
 }

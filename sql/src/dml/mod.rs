@@ -11,6 +11,7 @@ mod assign;
 mod change;
 mod insert;
 mod merge;
+mod merge_returning;
 mod returning;
 mod rewrite;
 mod rows;
