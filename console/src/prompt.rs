@@ -17,7 +17,7 @@ use rustyline::{Editor, Helper};
 use crate::args::Format;
 use crate::connect::note;
 use crate::exit::Failure;
-use crate::{print, statements};
+use crate::{print, progress, statements};
 
 const PROMPT: &str = "netabase> ";
 const HELP: &str = "A statement ends with ; and may span lines. Ctrl-C ends a running statement.
@@ -122,7 +122,7 @@ impl Session<'_> {
         let (db, format) = (self.db, self.format);
         let plan = &mut self.plan;
         let work = async {
-            let answer = db.sql(text).await?;
+            let answer = progress::run(db, text).await?;
             *plan = answer.plan_text();
             print::answer(answer, format).await
         };

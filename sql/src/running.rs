@@ -57,6 +57,16 @@ impl Counts {
     }
 }
 
+/// How far a COPY is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CopyProgress {
+    /// Rows that were read from files, or handed to the one that is written.
+    pub(crate) rows: u64,
+    /// Bytes of files that were read, about, and of all that are to be; of a file that is written they
+    /// are not known.
+    pub(crate) bytes: Option<(u64, u64)>,
+}
+
 /// Why a statement was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -103,6 +113,7 @@ pub(crate) struct Statement {
     phase: AtomicU8,
     rows: AtomicU64,
     memory: Arc<AtomicUsize>,
+    copy: Mutex<Option<CopyProgress>>,
     cause: OnceLock<Cause>,
     ended: CancellationToken,
     /// What it holds while it runs.
@@ -200,6 +211,7 @@ impl Statement {
             phase: AtomicU8::new(Phase::Starting as u8),
             rows: AtomicU64::new(0),
             memory: Arc::default(),
+            copy: Mutex::default(),
             cause: OnceLock::new(),
             ended: CancellationToken::new(),
             holds: Mutex::new(Weak::new()),
@@ -255,6 +267,16 @@ impl Statement {
     /// Rows that it wrote or deleted.
     pub(crate) fn add_written(&self, rows: u64) {
         self.registry.counts.add_written(rows);
+    }
+
+    /// How far it is, if it is a COPY that has begun.
+    pub(crate) fn copy(&self) -> Option<CopyProgress> {
+        *self.copy.lock()
+    }
+
+    /// Notes how far a COPY is.
+    pub(crate) fn note_copy(&self, progress: CopyProgress) {
+        *self.copy.lock() = Some(progress);
     }
 
     /// Bytes that its operators have reserved on this peer.

@@ -70,6 +70,21 @@ pub(super) const QUERIES: SystemTable = SystemTable {
             Kind::Number,
             "Memory that its operators hold on this peer",
         ),
+        optional(
+            "copy_rows",
+            Kind::Number,
+            "Rows that a COPY has read from files, or handed to the one that it writes, so far",
+        ),
+        optional(
+            "copy_bytes",
+            Kind::Number,
+            "About how many bytes of its files a COPY has read so far",
+        ),
+        optional(
+            "copy_total_bytes",
+            Kind::Number,
+            "Bytes of all files that a COPY reads",
+        ),
     ],
     rows: queries,
 };
@@ -83,6 +98,8 @@ fn query(statement: &Statement) -> Row {
     let since = statement.since().duration_since(UNIX_EPOCH);
     let since = since.map_or(0, |since| since.as_millis());
     let elapsed = u64::try_from(statement.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let copy = statement.copy();
+    let bytes = copy.and_then(|copy| copy.bytes);
     vec![
         statement.id().into(),
         statement.text().into(),
@@ -91,6 +108,9 @@ fn query(statement: &Statement) -> Row {
         elapsed.into(),
         statement.rows().into(),
         statement.memory().into(),
+        copy.map(|copy| copy.rows).into(),
+        bytes.map(|(read, _)| read).into(),
+        bytes.map(|(_, all)| all).into(),
     ]
 }
 
