@@ -29,8 +29,9 @@ const HELP: &str = "A statement ends with ; and may span lines. Ctrl-C ends a ru
 .help              this text
 .quit              leave (also Ctrl-D)";
 
-const TABLES: &str = "SELECT table_name FROM information_schema.tables \
-    WHERE table_schema = 'public' ORDER BY table_name";
+const TABLES: &str = "SELECT CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END \
+    || table_name AS table_name FROM information_schema.tables \
+    WHERE table_schema NOT IN ('netabase', 'information_schema') ORDER BY table_schema, 1";
 
 /// Whether to go on reading.
 enum Next {

@@ -18,7 +18,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
 
 use crate::catalog::{CATALOG, StoreCatalog};
@@ -295,7 +295,7 @@ impl Engine {
         options: CopyOptions,
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<WriteReceipt, Error> {
-        let name = ObjectName::from(vec![Ident::with_quote('"', table)]);
+        let name = path::object_name(table);
         let def = ddl::table_to_write(self, &name)?;
         let path = path.as_ref();
         let text = format!("COPY {table} FROM '{}'", path.display());
@@ -400,7 +400,7 @@ impl Engine {
     #[must_use]
     pub fn session(&self) -> Engine {
         let inner = &self.inner;
-        let state = SessionStateBuilder::new_from_existing(inner.context.state())
+        let mut state = SessionStateBuilder::new_from_existing(inner.context.state())
             .with_session_id(inner.store.clock().now().to_string())
             .build();
         Engine {
@@ -482,6 +482,7 @@ impl Engine {
             SqlStatement::CreateTable(_)
             | SqlStatement::CreateIndex(_)
             | SqlStatement::CreateView(_)
+            | SqlStatement::CreateSchema { .. }
             | SqlStatement::AlterTable(_)
             | SqlStatement::Comment { .. }
             | SqlStatement::Drop { .. } => ddl::run(self, inner).await,
@@ -541,6 +542,9 @@ impl Engine {
         deadline: &Deadline,
     ) -> Result<LogicalPlan, Error> {
         let mut parsed = parsed;
+        if let Some(statement) = provenance::sql_of(&mut parsed) {
+            path::qualify(statement, &self.search_path(), self.store());
+        }
         let mut shown = None;
         if provenance::prepare(&mut parsed, self.store())? {
             provenance::serve(shown.insert(state.clone()));
@@ -580,7 +584,7 @@ impl Engine {
         match &inner {
             PlanStatement::SetVariable(set) => {
                 own_settings::change(self, &set.variable, set.value.clone()).await?;
-                return Ok(Output::empty());
+                Ok(Output::empty())
             }
             PlanStatement::ResetVariable(reset) => {
                 own_settings::reset(self, &reset.variable).await?;
@@ -591,6 +595,10 @@ impl Engine {
             other => {
                 return Err(invalid(format!("{} is not supported", other.name())));
             }
+            other => Err(invalid(format!(
+                "{} is not supported in a plan: hand it over as SQL text",
+                other.name()
+            ))),
         }
         let executes = matches!(inner, PlanStatement::Execute(_));
         let logical = LogicalPlan::Statement(inner);

@@ -59,6 +59,7 @@ mod output;
 mod own_settings;
 mod owned;
 mod panics;
+mod path;
 mod point;
 mod prepared;
 mod provenance;
@@ -110,6 +111,7 @@ pub use local::{LocalCluster, LocalSource, begin_small_write, next_revision, wri
 pub use lookup::IndexMetrics;
 pub use netabase_store as store;
 pub use output::{Output, ScanInfo};
+pub use path::{check_schema_of, sql_name, stored_name};
 pub use point::PointCall;
 pub use prepared::Prepared;
 pub use request::{MAX_PREDICATE_BYTES, decode_request, encode_request};

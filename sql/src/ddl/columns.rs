@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     CheckConstraint, ColumnDef, ColumnOption, CreateTable, Expr as SqlExpr,
     GeneratedExpressionMode, Ident, TableConstraint,
 };
-use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableRules};
+use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, TableRules};
 
 use crate::blame::{Blame, What};
 use crate::dml::{ROW_ID, ROW_ID_BYTES};
@@ -86,6 +86,27 @@ pub(crate) fn plain(columns: &[ColumnDef]) -> Vec<ColumnDef> {
     plain
 }
 
+/// A table's name without its schema.
+fn own_name(table: &str) -> String {
+    QualifiedName::parse(table).map_or_else(|| table.to_owned(), |name| name.table)
+}
+
+/// Why a column cannot count.
+fn sequence(column: &str) -> Error {
+    refused(
+        column,
+        "a sequence",
+        "peers that write at the same time cannot count together; use DEFAULT uuid(), or leave PRIMARY KEY \
+         out, so that rows have a hidden one",
+    )
+}
+
+/// Whether an option is AUTO_INCREMENT or AUTOINCREMENT.
+fn counts(option: &ColumnOption) -> bool {
+    let text = option.to_string().to_uppercase().replace('_', "");
+    text == "AUTOINCREMENT"
+}
+
 /// What was read so far.
 #[derive(Default)]
 pub(crate) struct Constraints {
@@ -108,7 +129,11 @@ impl Constraints {
                 ColumnOption::Comment(text) => rules.comment = Some(text.clone()),
                 ColumnOption::Check(check) => {
                     let given = option.name.as_ref().or(check.name.as_ref());
-                    self.check(given, &check.expr, format!("{table}_{name}_check"))?;
+                    self.check(
+                        given,
+                        &check.expr,
+                        format!("{}_{name}_check", own_name(table)),
+                    )?;
                 }
                 ColumnOption::Generated {
                     generation_expr: Some(expr),
@@ -125,11 +150,10 @@ impl Constraints {
                     rules.generated = Some(expr.to_string());
                 }
                 ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                    return Err(refused(
-                        &name,
-                        "a sequence",
-                        "peers that write at the same time cannot count together; use DEFAULT uuid()",
-                    ));
+                    return Err(sequence(&name));
+                }
+                ColumnOption::DialectSpecific(_) if counts(&option.option) => {
+                    return Err(sequence(&name));
                 }
                 ColumnOption::ForeignKey(_) => {
                     return Err(refused(&name, "REFERENCES", "check references in queries"));
@@ -159,7 +183,7 @@ impl Constraints {
                 self.unique.push(key_columns(columns)?);
             }
             TableConstraint::Check(CheckConstraint { name, expr, .. }) => {
-                self.check(name.as_ref(), expr, format!("{table}_check"))?;
+                self.check(name.as_ref(), expr, format!("{}_check", own_name(table)))?;
             }
             TableConstraint::ForeignKey(_) => {
                 return Err(invalid(

@@ -108,6 +108,7 @@ fn definition(engine: &Engine, old: &TableDef, draft: &Draft) -> (TableDef, Vec<
     let owner = engine.cluster().me();
     let mut options = def.options.clone();
     options.revision = 0;
+    options.first_name = None;
     options.indexes = options
         .indexes
         .into_iter()
@@ -165,7 +166,7 @@ async fn copy_rows(
     (draft, kept): (&mut Draft, &[usize]),
 ) -> Result<(), Error> {
     let deadline = engine.deadline();
-    let label = dml::quoted(&old.name);
+    let label = dml::quoted(&old.table_name());
     let mut given = Vec::new();
     let mut projection = Vec::new();
     for (place, column) in kept.iter().enumerate() {

@@ -37,20 +37,16 @@ pub(super) async fn insert(engine: &Engine, mut insert: Insert) -> Result<Output
     let def = ddl::table_to_write(engine, name)?;
     let label = match &insert.table_alias {
         Some(alias) => alias.alias.clone(),
-        None => quoted(&def.name),
+        None => quoted(&def.table_name()),
     };
+    insert.table = TableObject::TableName(engine.in_path(name));
     let target = Target {
         def: Arc::clone(&def),
         label,
         returning: insert.returning.take(),
     };
     let conflict = conflict_of(&def, &mut insert)?;
-    let deadline = engine.deadline();
-    let rows = source(engine, &def, insert, &deadline).await?;
-    match conflict {
-        None => write_query(engine, target, rows, deadline).await,
-        Some(action) => upsert::insert(engine, target, rows, action, deadline).await,
-    }
+    Ok((target, insert, conflict))
 }
 
 /// What is to be done with a row whose key is there; `None`: replace it.
@@ -96,7 +92,7 @@ fn check_conflict_target(def: &TableDef, clause: &OnConflict) -> Result<(), Erro
             names == key
         }
         Some(ConflictTarget::OnConstraint(name)) => {
-            name.to_string().replace('"', "") == format!("{}_pkey", def.name)
+            name.to_string().replace('"', "") == format!("{}_pkey", def.table_name())
         }
     };
     if fits {

@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch, is_null, not};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction,
     MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias,
@@ -24,11 +25,11 @@ use super::rewrite::{
 };
 use super::{RowRules, collect, plan_query};
 use crate::ddl;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
-use crate::statement::refuse_given;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 
 /// Is true in every row of the source.
@@ -38,14 +39,6 @@ const CLAUSE: &str = "$clause";
 
 /// `MERGE`.
 pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error> {
-    refuse_given(
-        "",
-        &[(
-            "MERGE … OUTPUT",
-            merge.output.is_some(),
-            "SELECT the rows afterwards",
-        )],
-    )?;
     let deadline = engine.deadline();
     let changed = Changed::of(TableWithJoins {
         relation: merge.table,
@@ -67,11 +60,15 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
     let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;
     let rules = RowRules::of(engine, &def)?;
     let given = pairs.given();
-    let (mut written, mut removed) = (Vec::new(), Vec::new());
+    let (mut written, mut removed, mut decided) = (Vec::new(), Vec::new(), Vec::new());
     for batch in rows {
-        let (rows, gone) = split(&batch, &actions)?;
-        written.push(whole(&def, &rules, &given, &rows)?);
-        removed.push(gone);
+        let [new, gone] = split(&batch, &actions, given.len())?;
+        removed.push(gone.rows.clone());
+        let new = whole(&def, &rules, &given, new)?;
+        written.push(new.rows.clone());
+        if returning.is_some() {
+            decided.extend([new, whole(&def, &rules, &given, gone)?]);
+        }
     }
     let returned = match returning {
         Some(asked) => {
@@ -96,7 +93,37 @@ pub(super) async fn merge(engine: &Engine, merge: Merge) -> Result<Output, Error
     let written = CheckedRows::check(Arc::clone(&def), Change::Upsert, written, NoOrigin).await?;
     let removed = CheckedRows::check(def, Change::Delete, removed, NoOrigin).await?;
     let receipt = engine.apply(vec![written, removed]).await?;
-    Output::written(receipt, scans)
+    match returned {
+        Some((schema, rows)) => Ok(Output::returned(receipt, scans, schema, rows)),
+        None => Output::written(receipt, scans),
+    }
+}
+
+/// The columns of the source in the rows of the query, and what was done with each row.
+fn with_action(schema: &Schema, names: &[String], given: usize) -> SchemaRef {
+    let columns = schema.fields().iter().skip(1 + given).zip(names);
+    let columns = columns.map(|(field, name)| field.as_ref().clone().with_name(name));
+    let action = Field::new(ACTION, DataType::Utf8, true);
+    Arc::new(Schema::new(columns.chain([action]).collect::<Vec<_>>()))
+}
+
+/// The query of a MERGE, planned.
+pub(super) async fn query_of(
+    engine: &Engine,
+    merge: Merge,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    let changed = Changed::of(TableWithJoins {
+        relation: merge.table,
+        joins: Vec::new(),
+    })?;
+    let pairs = Pairs {
+        def: ddl::table_to_write(engine, &changed.name)?,
+        label: changed.label(),
+        source: source_label(&merge.source)?,
+    };
+    let query = pairs.query((merge.source, &[]), *merge.on, merge.clauses)?;
+    plan_query(engine, query, None, deadline).await
 }
 
 /// Completes rows, of which those that are new may lack a hidden key.
@@ -147,7 +174,8 @@ fn twice(error: Error) -> Error {
 /// What a clause does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    Write,
+    Insert,
+    Update,
     Remove,
 }
 
@@ -165,7 +193,8 @@ impl Action {
 fn actions(clauses: &[MergeClause]) -> Vec<Action> {
     let action = |clause: &MergeClause| match &clause.action {
         MergeAction::Delete { .. } => Action::Remove,
-        MergeAction::Insert(_) | MergeAction::Update(_) => Action::Write,
+        MergeAction::Insert(_) => Action::Insert,
+        MergeAction::Update(_) => Action::Update,
     };
     clauses.iter().map(action).collect()
 }
@@ -425,5 +454,5 @@ fn split(batch: &RecordBatch, actions: &[Action], given: usize) -> Result<[Decid
             beside: filter_record_batch(&beside, &chosen).map_err(from_arrow)?,
         })
     };
-    Ok((of(Action::Write)?, of(Action::Remove)?))
+    Ok([of(false)?, of(true)?])
 }

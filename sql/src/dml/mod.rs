@@ -91,7 +91,7 @@ pub(crate) async fn execute(
 ) -> Result<Output, Error> {
     let def = target_of(&statement)?;
     let target = Target {
-        label: rewrite::quoted(&def.name),
+        label: rewrite::quoted(&def.table_name()),
         def: Arc::clone(&def),
         returning: None,
     };
@@ -210,7 +210,7 @@ pub(crate) async fn write_given(
 ) -> Result<Output, Error> {
     let target = Target {
         def: Arc::clone(def),
-        label: quoted(&def.name),
+        label: quoted(&def.table_name()),
         returning: None,
     };
     write_query(engine, target, rows, deadline).await
@@ -229,7 +229,7 @@ pub(crate) async fn keys_of(
 
 /// The query for the keys of all rows of a table.
 fn all_keys(def: &TableDef) -> Result<Query, Error> {
-    let label = quoted(&def.name);
+    let label = quoted(&def.table_name());
     let projection = def.primary_key.iter().map(|&place| {
         let name = def.column_name(place);
         item(column(&label, name), name)
@@ -244,7 +244,7 @@ pub(crate) async fn any_row(
     def: &TableDef,
     condition: SqlExpr,
 ) -> Result<bool, Error> {
-    let label = quoted(&def.name);
+    let label = quoted(&def.table_name());
     let fails = SqlExpr::UnaryOp {
         op: UnaryOperator::Not,
         expr: Box::new(condition),

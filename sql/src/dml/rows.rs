@@ -9,7 +9,6 @@ use arrow::array::ArrayRef;
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
-use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
 use netabase_store::{Change, Error, TableDef};
 
 use super::rewrite::{column_of, generated_error, is_generated, quoted};
@@ -19,6 +18,7 @@ use crate::ddl;
 use crate::engine::Engine;
 use crate::error::from_arrow;
 use crate::output::{Output, in_memory};
+use crate::path;
 use crate::write::{CheckedRows, NoOrigin};
 
 impl Engine {
@@ -49,7 +49,7 @@ impl Engine {
         }
         let rows = in_layout(&def, &given, &rows)?;
         let target = Target {
-            label: quoted(&def.name),
+            label: quoted(&def.table_name()),
             def,
             returning: None,
         };
@@ -76,8 +76,7 @@ fn receipt_of(output: &Output) -> WriteReceipt {
 }
 
 fn table_of(engine: &Engine, name: &str) -> Result<Arc<TableDef>, Error> {
-    let name = ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]);
-    ddl::table_to_write(engine, &name)
+    ddl::table_to_write(engine, &path::object_name(name))
 }
 
 /// The rows in the types of these columns of a table. NULLs are checked later, by those who can name

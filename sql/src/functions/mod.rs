@@ -1,9 +1,11 @@
-//! Functions beside DataFusion's: those for JSON, and the one that samples are made with.
+//! Functions beside DataFusion's: those for JSON, those that say where a session is, and the one that
+//! samples are made with.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
+mod current;
 mod json;
 mod sample_hash;
 
@@ -25,5 +27,7 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(current::Current::schema())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(current::Current::database())))?;
     Ok(())
 }

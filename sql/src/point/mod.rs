@@ -24,10 +24,12 @@ use std::sync::Arc;
 use datafusion::common::ScalarValue;
 use datafusion::common::config::Dialect;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use netabase_store::{Error, ErrorKind};
 
 use crate::engine::Engine;
 use crate::output::Output;
+use crate::path;
 use crate::statement;
 use crate::upkeep::Parsed;
 
@@ -119,6 +121,11 @@ impl Engine {
         Known::new(statement)
     }
 
+    /// The same for a statement that is parsed already.
+    pub(crate) fn recognise_statement(&self, statement: &SqlStatement) -> Known {
+        Known::new(syntax::recognise(statement, false))
+    }
+
     /// The call of something known with these values.
     pub(crate) fn point_call(&self, known: &Known, values: &[ScalarValue]) -> Option<PointCall> {
         if !self.takes_points() {
@@ -133,7 +140,16 @@ impl Engine {
 
     fn plan_of(&self, known: &Known) -> Option<Arc<Plan>> {
         let statement = known.statement()?;
-        let def = crate::catalog::live_table(self.store(), &statement.table)?;
+        let table = &statement.table;
+        let found = match (&table.bare, self.search_path()) {
+            (Some(bare), Some(path)) => {
+                let schema = path::find(&path, self.store(), bare);
+                schema.map(|schema| path::name_in(&schema, bare))
+            }
+            _ => None,
+        };
+        let name = found.as_ref().unwrap_or(&table.stored);
+        let def = crate::catalog::live_table(self.store(), name)?;
         known.plan(&def, || Plan::of(statement, &def, self.store()))
     }
 

@@ -8,6 +8,7 @@ use datafusion::execution::TaskContext;
 
 use super::Sources;
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
+use crate::own_settings::OwnSettings;
 use crate::running::Statement;
 
 pub(super) const SETTINGS: SystemTable = SystemTable {
