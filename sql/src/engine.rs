@@ -35,6 +35,7 @@ use crate::not_in::NotIn;
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
+use crate::prepare::PreparedStatements;
 use crate::running::{Running, beginning};
 use crate::sample::Sampler;
 use crate::settings::EngineSettings;
@@ -46,7 +47,8 @@ use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::write::{CheckedRows, sum_receipts};
 use crate::{
-    ddl, dml, explain, panics, provenance, query, running, runtime, show, statement, types,
+    ddl, dml, explain, explain_changes, panics, path, prepare, provenance, query, running, runtime,
+    show, statement, types,
 };
 
 /// A SQL engine over a store and a cluster. Clones share everything.
@@ -390,6 +392,11 @@ impl Engine {
         Ok(Some(alone))
     }
 
+    /// The session's prepared statements.
+    pub(crate) fn prepared(&self) -> Arc<PreparedStatements> {
+        OwnSettings::prepared_in(self.context().state_ref().read().config_options())
+    }
+
     /// The session's transaction.
     pub(crate) fn transaction(&self) -> &Transaction {
         &self.inner.transaction
@@ -403,6 +410,7 @@ impl Engine {
         let mut state = SessionStateBuilder::new_from_existing(inner.context.state())
             .with_session_id(inner.store.clock().now().to_string())
             .build();
+        OwnSettings::begin_session(state.config_mut().options_mut());
         Engine {
             inner: Arc::new(Inner {
                 context: SessionContext::new_with_state(state),
@@ -451,7 +459,7 @@ impl Engine {
     }
 
     /// Runs one parsed statement.
-    async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
+    pub(crate) async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
         let parsed = match parsed {
             Parsed::Sql(parsed) => parsed,
             Parsed::Copy(copy) => return copy::run(self, *copy).await,
@@ -500,6 +508,13 @@ impl Engine {
                 own_settings::set_statement(self, &set).await?;
                 Ok(Output::empty())
             }
+            SqlStatement::Prepare {
+                name,
+                data_types,
+                statement,
+            } => prepare::prepare(self, (&name, data_types), *statement).await,
+            execute @ SqlStatement::Execute { .. } => prepare::execute(self, execute).await,
+            SqlStatement::Deallocate { name, .. } => prepare::deallocate(self, &name),
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
             | SqlStatement::ExplainTable { .. }
@@ -564,7 +579,7 @@ impl Engine {
     async fn run_plan(&self, logical: LogicalPlan, deadline: Deadline) -> Result<Output, Error> {
         match logical {
             LogicalPlan::Dml(write) => dml::execute(self, write, deadline).await,
-            LogicalPlan::Statement(inner) => self.run_session_statement(inner, deadline).await,
+            LogicalPlan::Statement(inner) => self.run_session_statement(inner).await,
             LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) => Err(invalid(
                 "a plan may query, insert or delete; definitions and files are handled as SQL text",
             )),
@@ -575,12 +590,8 @@ impl Engine {
         }
     }
 
-    /// SET, RESET, PREPARE, EXECUTE and DEALLOCATE change or read the session.
-    async fn run_session_statement(
-        &self,
-        inner: PlanStatement,
-        deadline: Deadline,
-    ) -> Result<Output, Error> {
+    /// SET and RESET change the session.
+    async fn run_session_statement(&self, inner: PlanStatement) -> Result<Output, Error> {
         match &inner {
             PlanStatement::SetVariable(set) => {
                 own_settings::change(self, &set.variable, set.value.clone()).await?;
@@ -588,31 +599,13 @@ impl Engine {
             }
             PlanStatement::ResetVariable(reset) => {
                 own_settings::reset(self, &reset.variable).await?;
-                return Ok(Output::empty());
-            }
-            PlanStatement::Prepare(prepare) => refuse_writes(&prepare.input)?,
-            PlanStatement::Execute(_) | PlanStatement::Deallocate(_) => {}
-            other => {
-                return Err(invalid(format!("{} is not supported", other.name())));
+                Ok(Output::empty())
             }
             other => Err(invalid(format!(
                 "{} is not supported in a plan: hand it over as SQL text",
                 other.name()
             ))),
         }
-        let executes = matches!(inner, PlanStatement::Execute(_));
-        let logical = LogicalPlan::Statement(inner);
-        let frame = self
-            .context()
-            .execute_logical_plan(logical)
-            .await
-            .map_err(error_from_datafusion)?;
-        if !executes {
-            return Ok(Output::empty());
-        }
-        let logical = frame.into_unoptimized_plan();
-        refuse_writes(&logical)?;
-        query::run(self, &logical, deadline).await
     }
 }
 
@@ -622,7 +615,7 @@ fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_relation_planner(Arc::new(Sampler))
 }
 
-fn check_tables(parsed: &Statement) -> Result<(), Error> {
+pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
     match parsed {
         Statement::Statement(inner) => {
             if let SqlStatement::Explain { statement, .. } = inner.as_ref() {

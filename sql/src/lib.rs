@@ -61,6 +61,7 @@ mod owned;
 mod panics;
 mod path;
 mod point;
+mod prepare;
 mod prepared;
 mod provenance;
 mod provider;

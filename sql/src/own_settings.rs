@@ -26,6 +26,8 @@ use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, invalid};
 use crate::memory::QueryPool;
 use crate::near::did_you_mean;
+use crate::path::{self, SearchPath};
+use crate::prepare::PreparedStatements;
 use crate::quantity::{millis, millis_text, size, size_text};
 use crate::settings::{EngineSettings, MAX_BATCH_SIZE, MAX_TARGET_PARTITIONS};
 use crate::statement::{check_variable, ident_of, protection};
@@ -59,6 +61,8 @@ pub(crate) struct OwnSettings {
     pool: Arc<QueryPool>,
     /// In milliseconds; zero means none.
     statement_timeout: u64,
+    path: SearchPath,
+    prepared: Arc<PreparedStatements>,
 }
 
 impl OwnSettings {
@@ -68,6 +72,34 @@ impl OwnSettings {
             pool,
             // Less than a millisecond is still a timeout.
             statement_timeout: u64::try_from(timeout).unwrap_or(u64::MAX).max(1),
+            path: None,
+            prepared: Arc::default(),
+        }
+    }
+
+    /// Where a session looks for names without a schema.
+    pub(crate) fn path_of(context: &SessionContext) -> SearchPath {
+        let state = context.state_ref();
+        let state = state.read();
+        Self::path_in(state.config_options())
+    }
+
+    /// The same, of some settings.
+    pub(crate) fn path_in(options: &ConfigOptions) -> SearchPath {
+        let own = options.extensions.get::<Self>();
+        own.and_then(|own| own.path.clone())
+    }
+
+    /// The prepared statements of a session.
+    pub(crate) fn prepared_in(options: &ConfigOptions) -> Arc<PreparedStatements> {
+        let own = options.extensions.get::<Self>();
+        own.map(|own| Arc::clone(&own.prepared)).unwrap_or_default()
+    }
+
+    /// Lets a copy of a session's settings be those of another session.
+    pub(crate) fn begin_session(options: &mut ConfigOptions) {
+        if let Some(own) = options.extensions.get_mut::<Self>() {
+            own.prepared = Arc::default();
         }
     }
 

@@ -43,7 +43,7 @@ impl fmt::Debug for Prepared {
 }
 
 impl Engine {
-    /// Prepares a query, an INSERT, an UPDATE or a DELETE, in which `$1`, `$2` … stand for values.
+    /// Prepares a query, an INSERT, an UPDATE, a DELETE or a MERGE, in which `$1`, `$2` … stand for values.
     ///
     /// # Errors
     /// Those of [`Engine::sql`]; `InvalidInput` for other statements, for parameters that have names or
@@ -55,13 +55,7 @@ impl Engine {
             (Some(Parsed::Sql(Statement::Statement(statement))), 0) => statement,
             _ => return Err(not_prepared()),
         };
-        if !matches!(
-            statement.as_ref(),
-            SqlStatement::Query(_)
-                | SqlStatement::Insert(_)
-                | SqlStatement::Update(_)
-                | SqlStatement::Delete(_)
-        ) {
+        if !takes_parameters(&statement) {
             return Err(not_prepared());
         }
         let count = parameters_of(&statement)?;
@@ -75,12 +69,14 @@ impl Engine {
     }
 
     /// The types of a statement's parameters, as far as its plan tells.
-    async fn types_of(
+    pub(crate) async fn types_of(
         &self,
         statement: SqlStatement,
         count: usize,
     ) -> Result<Vec<Option<DataType>>, Error> {
         let mut types = vec![None; count];
+        let mut statement = statement;
+        plain(&mut statement);
         let is_query = matches!(statement, SqlStatement::Query(_));
         let statement = Statement::Statement(Box::new(statement));
         let state = self.context().state();
@@ -164,11 +160,35 @@ impl Prepared {
 }
 
 fn not_prepared() -> Error {
-    invalid("one query, INSERT, UPDATE or DELETE can be prepared, and nothing else")
+    invalid("one query, INSERT, UPDATE, DELETE or MERGE can be prepared, and nothing else")
+}
+
+/// Whether a statement is one that can be prepared.
+pub(crate) fn takes_parameters(statement: &SqlStatement) -> bool {
+    matches!(
+        statement,
+        SqlStatement::Query(_)
+            | SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_)
+    )
+}
+
+/// Takes off what the planner of types does not know: it would not tell any.
+fn plain(statement: &mut SqlStatement) {
+    match statement {
+        SqlStatement::Insert(insert) => {
+            (insert.on, insert.or, insert.returning) = (None, None, None);
+        }
+        SqlStatement::Update(update) => update.returning = None,
+        SqlStatement::Delete(delete) => delete.returning = None,
+        _ => {}
+    }
 }
 
 /// How many parameters a statement has. Fails unless they are `$1` to `$n`.
-fn parameters_of(statement: &SqlStatement) -> Result<usize, Error> {
+pub(crate) fn parameters_of(statement: &SqlStatement) -> Result<usize, Error> {
     let mut places = Places::default();
     if let ControlFlow::Break(error) = statement.visit(&mut places) {
         return Err(error);

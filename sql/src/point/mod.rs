@@ -37,7 +37,8 @@ pub(crate) use self::cache::{Known, PointCache};
 pub(crate) use self::fit::assignable;
 use self::plan::{Action, Plan};
 use self::shape::Shape;
-pub(crate) use self::syntax::place;
+pub(crate) use self::shape::number as literal_number;
+pub(crate) use self::syntax::{negated, place};
 
 /// A statement that takes the point path, with its values.
 #[derive(Debug)]

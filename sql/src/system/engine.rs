@@ -1,4 +1,4 @@
-//! `netabase.settings`, `netabase.queries` and `netabase.metrics`.
+//! `netabase.settings`, `netabase.queries`, `netabase.prepared` and `netabase.metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
@@ -113,6 +113,37 @@ fn query(statement: &Statement) -> Row {
         bytes.map(|(read, _)| read).into(),
         bytes.map(|(_, all)| all).into(),
     ]
+}
+
+pub(super) const PREPARED: SystemTable = SystemTable {
+    name: "prepared",
+    comment: "The statements that this session has prepared",
+    columns: &[
+        column("name", Kind::Text, "The name by which EXECUTE runs it"),
+        column("statement", Kind::Text, "The beginning of its text"),
+        column(
+            "parameter_types",
+            Kind::Text,
+            "The types of $1, $2 …; any where the statement takes any",
+        ),
+        column("prepared", Kind::Time, "When it was prepared"),
+    ],
+    rows: prepared,
+};
+
+fn prepared(_: &Sources, context: &TaskContext) -> Result<Vec<Row>> {
+    let known = OwnSettings::prepared_in(context.session_config().options());
+    let rows = known.list().into_iter().map(|prepared| -> Row {
+        let since = prepared.since.duration_since(UNIX_EPOCH);
+        let since = since.map_or(0, |since| since.as_millis());
+        vec![
+            prepared.name.as_str().into(),
+            prepared.text.as_str().into(),
+            prepared.types().into(),
+            Value::Time(i64::try_from(since).unwrap_or(i64::MAX)),
+        ]
+    });
+    Ok(rows.collect())
 }
 
 pub(super) const METRICS: SystemTable = SystemTable {

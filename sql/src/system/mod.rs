@@ -103,6 +103,7 @@ const OWN_TABLES: [&SystemTable; 10] = [
     &functions::FUNCTIONS,
     &tables::INDEXES,
     &engine::METRICS,
+    &engine::PREPARED,
     &engine::QUERIES,
     &storage::SEGMENTS,
     &engine::SETTINGS,
