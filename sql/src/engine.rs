@@ -478,7 +478,12 @@ impl Engine {
                 own_settings::reset_statement(self, &name).await?;
                 Ok(Output::empty())
             }
-            Statement::Explain(_) => self.plan_and_run(parsed).await,
+            Statement::Explain(explain) => {
+                match Box::pin(explain_changes::run(self, explain)).await? {
+                    Ok(output) => Ok(output),
+                    Err(query) => self.plan_and_run(query).await,
+                }
+            }
         }
     }
 
@@ -517,10 +522,7 @@ impl Engine {
             SqlStatement::Deallocate { name, .. } => prepare::deallocate(self, &name),
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
-            | SqlStatement::ExplainTable { .. }
-            | SqlStatement::Prepare { .. }
-            | SqlStatement::Execute { .. }
-            | SqlStatement::Deallocate { .. } => {
+            | SqlStatement::ExplainTable { .. } => {
                 let statement = Statement::Statement(Box::new(inner));
                 self.plan_and_run(statement).await
             }
@@ -623,12 +625,7 @@ pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
             }
             check_statement(inner)
         }
-        Statement::Explain(explain) => {
-            if let Statement::Statement(inner) = explain.statement.as_ref() {
-                statement::check_explained(inner)?;
-            }
-            check_tables(&explain.statement)
-        }
+        Statement::Explain(explain) => check_tables(&explain.statement),
         _ => Ok(()),
     }
 }

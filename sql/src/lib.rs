@@ -37,6 +37,7 @@ mod engine;
 mod error;
 mod estimate;
 mod explain;
+mod explain_changes;
 mod filter;
 mod filter_names;
 mod functions;

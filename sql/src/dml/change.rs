@@ -6,12 +6,14 @@
 //! cannot be assigned; DataFusion's own hooks, whose filters the optimizer may have folded into
 //! nothing, are never used. Non-goal: writing.
 
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{Delete, FromTable, Truncate, Update, UpdateTableFromKind};
 use netabase_store::{Error, ErrorKind};
 
 use super::rewrite::{Changed, as_rows, assigned, is_generated, item, quoted, select};
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::invalid;
 use crate::output::Output;
@@ -19,8 +21,18 @@ use crate::statement::{check_delete, refuse_given};
 
 /// `UPDATE`.
 pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Error> {
-    check_update(&update)?;
     let deadline = engine.deadline();
+    let (target, rows) = plan_update(engine, update, &deadline).await?;
+    write_query(engine, target, rows, deadline).await
+}
+
+/// What an UPDATE writes: a query, and the columns that it gives.
+pub(super) async fn plan_update(
+    engine: &Engine,
+    update: Update,
+    deadline: &Deadline,
+) -> Result<(Target, (LogicalPlan, Vec<usize>)), Error> {
+    check_update(&update)?;
     let changed = Changed::of(update.table)?;
     let def = ddl::table_to_write(engine, &changed.name)?;
     let target = Target {
@@ -48,9 +60,9 @@ pub(crate) async fn update(engine: &Engine, update: Update) -> Result<Output, Er
     };
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let query = select(projection, from.collect(), update.selection)?;
-    let plan = plan_query(engine, query, None, &deadline).await?;
+    let plan = plan_query(engine, query, None, deadline).await?;
     let plan = as_rows(&def, plan, &given)?;
-    write_query(engine, target, (plan, given), deadline).await
+    Ok((target, (plan, given)))
 }
 
 /// Refuses clauses of UPDATE that would change its meaning.
@@ -83,8 +95,18 @@ fn check_update(update: &Update) -> Result<(), Error> {
 
 /// `DELETE`.
 pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Error> {
-    check_delete(&delete)?;
     let deadline = engine.deadline();
+    let (target, rows) = plan_delete(engine, delete, &deadline).await?;
+    delete_rows(engine, target, rows, deadline).await
+}
+
+/// What a DELETE removes: a query, and the columns that it gives.
+pub(super) async fn plan_delete(
+    engine: &Engine,
+    delete: Delete,
+    deadline: &Deadline,
+) -> Result<(Target, (LogicalPlan, Vec<usize>)), Error> {
+    check_delete(&delete)?;
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = delete.from;
     let Some(table) = tables.into_iter().next() else {
         return Err(invalid("DELETE names no table"));
@@ -111,8 +133,8 @@ pub(crate) async fn delete(engine: &Engine, delete: Delete) -> Result<Output, Er
     let others = delete.using.into_iter().flatten();
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let query = select(projection, from.collect(), delete.selection)?;
-    let plan = plan_query(engine, query, None, &deadline).await?;
-    delete_rows(engine, target, (plan, wanted), deadline).await
+    let plan = plan_query(engine, query, None, deadline).await?;
+    Ok((target, (plan, wanted)))
 }
 
 /// `TRUNCATE`: removes every row that is there now, table by table.
@@ -154,7 +176,7 @@ pub(crate) async fn truncate(engine: &Engine, truncate: Truncate) -> Result<Outp
         let wanted = def.primary_key.clone();
         let plan = plan_query(engine, super::all_keys(&def)?, None, &deadline).await?;
         let target = Target {
-            label: quoted(&def.name),
+            label: quoted(&def.table_name()),
             def,
             returning: None,
         };

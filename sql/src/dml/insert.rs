@@ -29,7 +29,32 @@ use crate::provenance;
 use crate::statement::{check_insert, ident_of};
 
 /// `INSERT`.
-pub(super) async fn insert(engine: &Engine, mut insert: Insert) -> Result<Output, Error> {
+pub(super) async fn insert(engine: &Engine, insert: Insert) -> Result<Output, Error> {
+    let deadline = engine.deadline();
+    let (target, insert, conflict) = begin(engine, insert)?;
+    let rows = source(engine, &target.def, insert, &deadline).await?;
+    match conflict {
+        None => write_query(engine, target, rows, deadline).await,
+        Some(action) => upsert::insert(engine, target, rows, action, deadline).await,
+    }
+}
+
+/// The query for the rows of an INSERT, without what becomes of those whose key is there.
+pub(super) async fn query_of(
+    engine: &Engine,
+    insert: Insert,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    let (target, insert, _) = begin(engine, insert)?;
+    let (plan, _) = source(engine, &target.def, insert, deadline).await?;
+    Ok(plan)
+}
+
+/// The table of an INSERT, its rows, and what is done about a key that is there.
+fn begin(
+    engine: &Engine,
+    mut insert: Insert,
+) -> Result<(Target, Insert, Option<OnConflictAction>), Error> {
     check_insert(&insert)?;
     let TableObject::TableName(name) = &insert.table else {
         return Err(invalid("INSERT names no table"));

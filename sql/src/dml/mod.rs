@@ -83,6 +83,38 @@ pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Outp
     }
 }
 
+/// Whether a statement changes the rows that a query of its own finds.
+pub(crate) fn has_query(statement: &SqlStatement) -> bool {
+    matches!(
+        statement,
+        SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_)
+    )
+}
+
+/// The query of such a statement, planned; nothing is run.
+pub(crate) async fn query_of(
+    engine: &Engine,
+    statement: SqlStatement,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    match statement {
+        SqlStatement::Insert(insert) => insert::query_of(engine, insert, deadline).await,
+        SqlStatement::Update(update) => {
+            let planned = change::plan_update(engine, update, deadline).await?;
+            Ok(planned.1.0)
+        }
+        SqlStatement::Delete(delete) => {
+            let planned = change::plan_delete(engine, delete, deadline).await?;
+            Ok(planned.1.0)
+        }
+        SqlStatement::Merge(merge) => merge::query_of(engine, merge, deadline).await,
+        other => Err(crate::statement::unsupported(&other)),
+    }
+}
+
 /// Runs a planned INSERT or DELETE; refuses every other write.
 pub(crate) async fn execute(
     engine: &Engine,
