@@ -16,8 +16,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
-use netabase_sql::{WriteReceipt, error_from_datafusion};
-use netabase_store::{Error, ErrorKind, KeyEncoder, TableDef};
+use netabase_sql::{Engine, WriteReceipt, error_from_datafusion};
+use netabase_store::{Error, ErrorKind, KeyEncoder, QualifiedName, TableDef};
 
 use super::Record;
 use super::columns::Filter;
@@ -27,11 +27,14 @@ use super::rows::Rows;
 use super::shape::{ColumnShape, Shape};
 use crate::answer::Answer;
 use crate::database::{Inner, Netabase};
+use crate::session::Session;
 use crate::watched::count_retries;
 
 /// The table of a record. Cheap to clone and to make; it holds nothing but the handle.
 pub struct Table<R> {
     database: Netabase,
+    /// The session that its calls belong to.
+    engine: Engine,
     record: PhantomData<fn() -> R>,
 }
 
@@ -39,6 +42,7 @@ impl<R> Clone for Table<R> {
     fn clone(&self) -> Self {
         Self {
             database: self.database.clone(),
+            engine: self.engine.clone(),
             record: PhantomData,
         }
     }
@@ -54,8 +58,25 @@ impl Netabase {
     /// The table of a record, whether it exists or not; [`Table::create`] makes it.
     #[must_use]
     pub fn table<R: Record>(&self) -> Table<R> {
-        Table {
-            database: self.clone(),
+        Table::of(self.clone(), self.inner().engine().clone())
+    }
+}
+
+impl Session {
+    /// The table of a record, for this session: what it writes belongs to the session's transaction, if
+    /// one is open, and what it reads is what the session sees.
+    #[must_use]
+    pub fn table<R: Record>(&self) -> Table<R> {
+        let (database, engine) = self.parts();
+        Table::of(database.clone(), engine.clone())
+    }
+}
+
+impl<R> Table<R> {
+    fn of(database: Netabase, engine: Engine) -> Self {
+        Self {
+            database,
+            engine,
             record: PhantomData,
         }
     }
@@ -71,15 +92,16 @@ impl<R: Record> Table<R> {
     /// `Conflict` naming the first difference to a table that exists; `InvalidInput` when an index is
     /// to be added to a table of another peer; what the cluster refuses.
     pub fn create(&self) -> impl Future<Output = Result<(), Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         async move {
             let work = |inner: Arc<Inner>| async move {
                 let shape = R::shape();
                 refuse_taken_names(&inner, shape)?;
+                netabase_sql::check_schema_of(inner.store(), shape.table())?;
                 let define = |owner: &str, now| shape.definition(owner, now);
                 let def = inner.table_or_create(shape.table(), define).await?;
                 shape.check(&def)?;
-                make_indexes(&inner, shape, &def).await
+                make_indexes(&engine, shape, &def).await
             };
             database.run(work).await
         }
@@ -108,13 +130,13 @@ impl<R: Record> Table<R> {
         &self,
         rows: &[R],
     ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
-        let (database, batch) = (self.database.clone(), R::to_batch(rows));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let batch = R::to_batch(rows);
         async move {
             let batch = batch?;
             let work = |inner: Arc<Inner>| async move {
                 writable::<R>(&inner)?;
-                let table = R::shape().table();
-                inner.engine().insert_rows(table, batch).await
+                engine.insert_rows(R::shape().table(), batch).await
             };
             database.run(work).await
         }
@@ -130,12 +152,13 @@ impl<R: Record> Table<R> {
         &self,
         key: R::Key<'_>,
     ) -> impl Future<Output = Result<Option<R>, Error>> + Send + use<R> {
-        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let key = key_batch::<R>(key);
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
                 let def = readable::<R>(&inner)?;
-                row_of::<R>(&inner, &def, &key).await
+                row_of::<R>(&inner, &engine, &def, &key).await
             };
             match database.run(work).await? {
                 Some(batch) => Ok(R::from_batch(&batch)?.pop()),
@@ -153,7 +176,7 @@ impl<R: Record> Table<R> {
         &self,
         row: &R,
     ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         let (key, batch) = (
             key_batch::<R>(row.key()),
             R::to_batch(std::slice::from_ref(row)),
@@ -162,11 +185,10 @@ impl<R: Record> Table<R> {
             let (key, batch) = (key?, batch?);
             let work = |inner: Arc<Inner>| async move {
                 let def = writable::<R>(&inner)?;
-                if row_of::<R>(&inner, &def, &key).await?.is_none() {
+                if row_of::<R>(&inner, &engine, &def, &key).await?.is_none() {
                     return Err(no_row(&def, &key));
                 }
-                let table = R::shape().table();
-                inner.engine().insert_rows(table, batch).await
+                engine.insert_rows(R::shape().table(), batch).await
             };
             database.run(work).await
         }
@@ -180,15 +202,16 @@ impl<R: Record> Table<R> {
         &self,
         key: R::Key<'_>,
     ) -> impl Future<Output = Result<bool, Error>> + Send + use<R> {
-        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let key = key_batch::<R>(key);
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
                 let def = readable::<R>(&inner)?;
-                if row_of::<R>(&inner, &def, &key).await?.is_none() {
+                if row_of::<R>(&inner, &engine, &def, &key).await?.is_none() {
                     return Ok(false);
                 }
-                inner.engine().delete_rows(R::shape().table(), key).await?;
+                engine.delete_rows(R::shape().table(), key).await?;
                 Ok(true)
             };
             database.run(work).await
@@ -219,14 +242,14 @@ impl<R: Record> Table<R> {
         &self,
         filter: Option<Expr>,
     ) -> impl Future<Output = Result<Rows<R>, Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         async move {
             let work = |inner: Arc<Inner>| async move {
                 let def = readable::<R>(&inner)?;
                 let names = R::shape().columns().iter().map(|column| column.name());
                 let known = names.filter(|name| def.column_named(name).is_some());
                 let columns = known.map(ident).collect();
-                answer(inner, &def.name, filter, columns).await
+                answer((inner, &engine), &def.name, filter, columns).await
             };
             Ok(Rows::new(database.run(work).await?.stream()))
         }
@@ -285,6 +308,7 @@ fn stored_key(def: &TableDef, key: &RecordBatch) -> Result<RecordBatch, Error> {
 /// The row of a key, with the columns that the record has.
 async fn row_of<R: Record>(
     inner: &Arc<Inner>,
+    engine: &Engine,
     def: &Arc<TableDef>,
     key: &RecordBatch,
 ) -> Result<Option<RecordBatch>, Error> {
@@ -292,7 +316,7 @@ async fn row_of<R: Record>(
     let wanted = R::shape().columns().iter().map(ColumnShape::name);
     let known: Vec<usize> = wanted.filter_map(|name| def.column_named(name)).collect();
     // A view has no rows of its own, and a transaction has some that are not stored yet.
-    let stored = def.options.rules.view.is_none() && !inner.engine().in_transaction();
+    let stored = def.options.rules.view.is_none() && !engine.in_transaction();
     if stored && inner.is_read_here(def, &key)? {
         let row = inner.stored_row(def, key).await?;
         return row.map(|row| named(def, &row, &known)).transpose();
@@ -304,7 +328,7 @@ async fn row_of<R: Record>(
     }
     let columns = known.iter().map(|place| ident(def.column_name(*place)));
     let answer = answer(
-        Arc::clone(inner),
+        (Arc::clone(inner), engine),
         &def.name,
         Some(filter),
         columns.collect(),
@@ -334,25 +358,29 @@ fn named(def: &TableDef, row: &RecordBatch, places: &[usize]) -> Result<RecordBa
 
 /// Starts a query of one table.
 async fn answer(
-    inner: Arc<Inner>,
+    (inner, engine): (Arc<Inner>, &Engine),
     table: &str,
     filter: Option<Expr>,
     columns: Vec<Expr>,
 ) -> Result<Answer, Error> {
     let started = Instant::now();
-    let plan = plan(&inner, table, filter, columns).await?;
-    let (output, retries) = count_retries(inner.engine().query_plan(plan)).await;
+    let plan = plan(engine, table, filter, columns).await?;
+    let (output, retries) = count_retries(engine.query_plan(plan)).await;
     Ok(Answer::new(inner, output?, started, retries))
 }
 
 async fn plan(
-    inner: &Inner,
+    engine: &Engine,
     table: &str,
     filter: Option<Expr>,
     columns: Vec<Expr>,
 ) -> Result<LogicalPlan, Error> {
-    let name = TableReference::bare(table);
-    let provider = inner.engine().context().table_provider(name.clone()).await;
+    let name = QualifiedName::parse(table).unwrap_or_else(|| QualifiedName::bare(table));
+    let name = match name.schema {
+        Some(schema) => TableReference::partial(schema, name.table),
+        None => TableReference::bare(name.table),
+    };
+    let provider = engine.context().table_provider(name.clone()).await;
     let build = |provider| {
         let scan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
         let rows = match filter {
@@ -381,7 +409,7 @@ fn no_row(def: &TableDef, key: &RecordBatch) -> Error {
 /// finds an index by its name alone.
 fn refuse_taken_names(inner: &Inner, shape: &Shape) -> Result<(), Error> {
     for def in inner.store().tables() {
-        let others = def.name != shape.table() && def.dropped.is_none();
+        let others = def.name != netabase_sql::stored_name(shape.table()) && def.dropped.is_none();
         let mut indexes = shape.indexes().filter(|_| others);
         let taken = |name: &str| def.options.indexes.iter().any(|index| index.name == name);
         if let Some((name, _)) = indexes.find(|(name, _)| taken(name)) {
@@ -400,7 +428,7 @@ fn refuse_taken_names(inner: &Inner, shape: &Shape) -> Result<(), Error> {
 }
 
 /// Makes the record's indexes that a table does not have.
-async fn make_indexes(inner: &Inner, shape: &Shape, def: &TableDef) -> Result<(), Error> {
+async fn make_indexes(engine: &Engine, shape: &Shape, def: &TableDef) -> Result<(), Error> {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for (name, columns) in shape.indexes() {
         let there = def.options.indexes.iter().find(|index| index.name == name);
@@ -418,10 +446,10 @@ async fn make_indexes(inner: &Inner, shape: &Shape, def: &TableDef) -> Result<()
         let statement = format!(
             "CREATE INDEX {} ON {} ({})",
             quoted(name),
-            quoted(shape.table()),
+            netabase_sql::sql_name(shape.table()),
             columns.join(", ")
         );
-        inner.engine().sql(&statement).await?;
+        engine.sql(&statement).await?;
     }
     Ok(())
 }
