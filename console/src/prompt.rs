@@ -179,13 +179,17 @@ impl Session<'_> {
 }
 
 fn columns_of(table: Option<&str>) -> String {
+    const NAME: &str =
+        "CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END || table_name";
     let only = table.map_or(String::new(), |name| {
         let name = name.trim_end_matches(';').replace('\'', "''");
-        format!("AND table_name = '{name}'")
+        format!("AND {NAME} = '{name}'")
     });
     format!(
-        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns \
-         WHERE table_schema = 'public' {only} ORDER BY table_name, ordinal_position"
+        "SELECT {NAME} AS table_name, column_name, data_type, is_nullable \
+         FROM information_schema.columns \
+         WHERE table_schema NOT IN ('netabase', 'information_schema') {only} \
+         ORDER BY table_schema, 1, ordinal_position"
     )
 }
 
