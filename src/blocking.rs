@@ -15,7 +15,10 @@ use netabase_store::Error;
 use crate::answer::{AnswerStream, Batches};
 use crate::builder::Builder;
 use crate::coverage::{Coverage, CoverageHandle};
+use crate::typed::Record;
 use crate::views::{expand_batch, expand_schema};
+
+pub use crate::typed::blocking::{Rows, Table};
 
 /// A database whose calls block. Cheap to clone; safe to share between threads.
 #[derive(Debug, Clone)]
@@ -59,6 +62,18 @@ impl Netabase {
     /// As there.
     pub fn cancel(&self, id: u64) -> Result<(), Error> {
         self.0.cancel(id)
+    }
+
+    /// Opens a session. See [`crate::Netabase::session`].
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session(self.0.session())
+    }
+
+    /// The table of a record. See [`crate::Netabase::table`].
+    #[must_use]
+    pub fn table<R: Record>(&self) -> Table<R> {
+        Table::of(self.0.table())
     }
 
     /// Stores a value. See [`crate::Netabase::put`].
@@ -123,6 +138,35 @@ impl Netabase {
     /// As there.
     pub fn close(&self) -> Result<(), Error> {
         block_on(self.0.close())
+    }
+}
+
+/// A session whose calls block. Clones are the same session.
+#[derive(Debug, Clone)]
+pub struct Session(crate::Session);
+
+impl Session {
+    /// Runs one statement. See [`crate::Session::sql`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sql(&self, text: &str) -> Result<Answer, Error> {
+        block_on(self.0.sql(text)).map(Answer)
+    }
+
+    /// Runs several statements. See [`crate::Session::script`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn script(&self, text: &str) -> Result<Vec<Answer>, Error> {
+        let answers = block_on(self.0.script(text))?;
+        Ok(answers.into_iter().map(Answer).collect())
+    }
+
+    /// The table of a record, for this session. See [`crate::Session::table`].
+    #[must_use]
+    pub fn table<R: Record>(&self) -> Table<R> {
+        Table::of(self.0.table())
     }
 }
 

@@ -106,7 +106,7 @@ impl Inner {
 
     async fn object_elsewhere(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        let select = format!("SELECT {VALUE} FROM {TABLE} WHERE {KEY} = X'{hex}'");
+        let select = format!("SELECT {VALUE} FROM public.{TABLE} WHERE {KEY} = X'{hex}'");
         let batches = self.engine().sql(&select).await?.collect().await?;
         match batches.iter().find(|batch| batch.num_rows() > 0) {
             Some(batch) => bytes_of(batch.columns().first()).map(Some),

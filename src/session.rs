@@ -35,6 +35,11 @@ impl Netabase {
 }
 
 impl Session {
+    /// The database, and what runs the session's statements.
+    pub(crate) fn parts(&self) -> (&Netabase, &Engine) {
+        (&self.database, &self.engine)
+    }
+
     /// Runs one statement, as [`Netabase::sql`] does.
     ///
     /// # Errors

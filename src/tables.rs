@@ -22,7 +22,8 @@ const DEFINITION_STEP: Duration = Duration::from_millis(20);
 impl Inner {
     /// The table of this name, unless it was dropped.
     pub(crate) fn live_table(&self, name: &str) -> Option<Arc<TableDef>> {
-        self.store().table(name).filter(|def| def.dropped.is_none())
+        let def = self.store().table(&netabase_sql::stored_name(name))?;
+        (def.dropped.is_none() && !def.is_schema()).then_some(def)
     }
 
     /// The table of this name. One that is missing is made as `define` says, given the owner and the

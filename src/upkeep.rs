@@ -211,7 +211,8 @@ impl blocking::Netabase {
 }
 
 fn table_id(store: &Store, name: &str) -> Result<TableId, Error> {
-    let table = store.table(name).map(|def| def.id);
+    let table = store.table(&netabase_sql::stored_name(name));
+    let table = table.map(|def| def.id);
     table.ok_or_else(|| no_table(name))
 }
 
@@ -221,7 +222,8 @@ fn ids_in_backup(from: &Path, names: &[String]) -> Result<Vec<TableId>, Error> {
     let mut ids = Vec::new();
     for name in names {
         let before = ids.len();
-        let named = info.tables.iter().filter(|table| table.name == *name);
+        let stored = netabase_sql::stored_name(name);
+        let named = info.tables.iter().filter(|table| table.name == stored);
         // Two may share a name; which one is seen is decided when they are opened.
         ids.extend(named.map(|table| table.id));
         if ids.len() == before {

@@ -15,6 +15,7 @@ mod exit;
 mod kv;
 mod node;
 mod print;
+mod progress;
 mod prompt;
 mod sql;
 mod statements;

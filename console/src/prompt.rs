@@ -17,7 +17,7 @@ use rustyline::{Editor, Helper};
 use crate::args::Format;
 use crate::connect::note;
 use crate::exit::Failure;
-use crate::{print, statements};
+use crate::{print, progress, statements};
 
 const PROMPT: &str = "netabase> ";
 const HELP: &str = "A statement ends with ; and may span lines. Ctrl-C ends a running statement.
@@ -29,8 +29,9 @@ const HELP: &str = "A statement ends with ; and may span lines. Ctrl-C ends a ru
 .help              this text
 .quit              leave (also Ctrl-D)";
 
-const TABLES: &str = "SELECT table_name FROM information_schema.tables \
-    WHERE table_schema = 'public' ORDER BY table_name";
+const TABLES: &str = "SELECT CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END \
+    || table_name AS table_name FROM information_schema.tables \
+    WHERE table_schema NOT IN ('netabase', 'information_schema') ORDER BY table_schema, 1";
 
 /// Whether to go on reading.
 enum Next {
@@ -122,7 +123,7 @@ impl Session<'_> {
         let (db, format) = (self.db, self.format);
         let plan = &mut self.plan;
         let work = async {
-            let answer = db.sql(text).await?;
+            let answer = progress::run(db, text).await?;
             *plan = answer.plan_text();
             print::answer(answer, format).await
         };
@@ -178,13 +179,17 @@ impl Session<'_> {
 }
 
 fn columns_of(table: Option<&str>) -> String {
+    const NAME: &str =
+        "CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END || table_name";
     let only = table.map_or(String::new(), |name| {
         let name = name.trim_end_matches(';').replace('\'', "''");
-        format!("AND table_name = '{name}'")
+        format!("AND {NAME} = '{name}'")
     });
     format!(
-        "SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns \
-         WHERE table_schema = 'public' {only} ORDER BY table_name, ordinal_position"
+        "SELECT {NAME} AS table_name, column_name, data_type, is_nullable \
+         FROM information_schema.columns \
+         WHERE table_schema NOT IN ('netabase', 'information_schema') {only} \
+         ORDER BY table_schema, 1, ordinal_position"
     )
 }
 

@@ -8,7 +8,7 @@ use netabase::Netabase;
 use crate::args::{Format, SqlArguments};
 use crate::connect::{finish, note};
 use crate::exit::Failure;
-use crate::{print, prompt, statements};
+use crate::{print, progress, prompt, statements};
 
 /// Longest script that is read, in bytes.
 const MAX_SCRIPT: u64 = 256 << 20;
@@ -34,7 +34,7 @@ pub(crate) async fn run_script(db: &Netabase, text: &str, format: Format) -> Res
     let (complete, rest) = statements::split(text);
     let last = (!statements::is_blank(rest)).then_some(rest);
     for statement in complete.into_iter().chain(last) {
-        let answer = db.sql(statement).await?;
+        let answer = progress::run(db, statement).await?;
         note(print::answer(answer, format).await?);
     }
     Ok(())

@@ -80,6 +80,7 @@ async fn define(shared: &Arc<Shared>, record: &[u8]) -> Result<Answer, Error> {
     if let Some(known) = known
         && def.is_kept_out_by(&known)
         && def.dropped.is_none()
+        && !def.is_schema()
     {
         return Err(Error::new(
             ErrorKind::Conflict,

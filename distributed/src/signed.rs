@@ -3,7 +3,7 @@
 //! Invariant: a definition from another peer is decoded within limits and its signature is checked
 //! before anything else looks at it; the signature covers the network's name, so that a record of
 //! one network means nothing in another. The signer of a live definition is its owner, and its id
-//! follows from name, owner and time, so that nobody can redefine another peer's table. Any member
+//! follows from its first name, owner and time, so that nobody can redefine another peer's table. Any member
 //! may sign a drop: there are no access rules yet.
 
 use libp2p::identity::{Keypair, PublicKey};
@@ -83,7 +83,8 @@ pub(crate) fn from_record(network: &str, record: &[u8]) -> Result<TableDef, Erro
     if def.dropped.is_none() && key.to_peer_id().to_base58() != *def.owner {
         return Err(refused(&def.name, "is not signed by its owner"));
     }
-    if def.id != table_id(&def.name, &def.owner, def.created) {
+    let first_name = def.options.first_name.as_ref().unwrap_or(&def.name);
+    if def.id != table_id(first_name, &def.owner, def.created) {
         return Err(refused(&def.name, "has the id of another table"));
     }
     if def.local || def.placement.is_empty() || def.placement.iter().any(Vec::is_empty) {

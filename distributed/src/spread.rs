@@ -323,7 +323,9 @@ pub(crate) async fn absorb(shared: &Arc<Shared>, defs: Vec<TableDef>) -> Result<
 fn take_over(store: &Store, def: TableDef) -> Result<bool, Error> {
     if store.table_by_id(def.id).is_none() {
         let namesake = store.table(&def.name);
-        let namesake = namesake.filter(|known| def.dropped.is_none() && def.is_kept_out_by(known));
+        // One schema may have several definitions: they say the same.
+        let namesake = namesake
+            .filter(|known| def.dropped.is_none() && !def.is_schema() && def.is_kept_out_by(known));
         if let Some(namesake) = namesake {
             // Which of two tables a name means must not change behind a user's back.
             tracing::warn!(

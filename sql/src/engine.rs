@@ -19,7 +19,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{ResetStatement, Statement};
-use datafusion::sql::sqlparser::ast::{ColumnDef, Ident, ObjectName, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{ColumnDef, Statement as SqlStatement};
 use netabase_store::{Error, Store, TableDef};
 use parking_lot::RwLock;
 
@@ -41,6 +41,7 @@ use crate::not_in::NotIn;
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
+use crate::prepare::PreparedStatements;
 use crate::running::{Running, beginning};
 use crate::sample::Sampler;
 use crate::set_all::SetAll;
@@ -53,7 +54,10 @@ use crate::uniqueness::Uniqueness;
 use crate::upkeep::{self, Parsed};
 use crate::views::Views;
 use crate::writes::Writes;
-use crate::{ddl, dml, explain, panics, provenance, query, runtime, show, statement, types};
+use crate::{
+    ddl, dml, explain, explain_changes, panics, path, prepare, provenance, query, runtime, show,
+    statement, types,
+};
 
 /// A SQL engine over a store and a cluster. Clones share everything.
 #[derive(Clone)]
@@ -313,7 +317,7 @@ impl Engine {
         options: CopyOptions,
         mut progress: impl FnMut(u64, u64) + Send,
     ) -> Result<WriteReceipt, Error> {
-        let name = ObjectName::from(vec![Ident::with_quote('"', table)]);
+        let name = path::object_name(table);
         let def = ddl::table_to_write(self, &name)?;
         let path = path.as_ref();
         let text = format!("COPY {table} FROM '{}'", path.display());
@@ -386,6 +390,11 @@ impl Engine {
         ddl::discard_unfinished(self).await;
     }
 
+    /// The session's prepared statements.
+    pub(crate) fn prepared(&self) -> Arc<PreparedStatements> {
+        OwnSettings::prepared_in(self.context().state_ref().read().config_options())
+    }
+
     /// The session's transaction.
     pub(crate) fn transaction(&self) -> &Transaction {
         &self.inner.transaction
@@ -396,9 +405,10 @@ impl Engine {
     #[must_use]
     pub fn session(&self) -> Engine {
         let inner = &self.inner;
-        let state = SessionStateBuilder::new_from_existing(inner.context.state())
+        let mut state = SessionStateBuilder::new_from_existing(inner.context.state())
             .with_session_id(inner.store.clock().now().to_string())
             .build();
+        OwnSettings::begin_session(state.config_mut().options_mut());
         Engine {
             inner: Arc::new(Inner {
                 context: SessionContext::new_with_state(state),
@@ -449,7 +459,7 @@ impl Engine {
     }
 
     /// Runs one parsed statement.
-    async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
+    pub(crate) async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
         let parsed = match parsed {
             Parsed::Sql(parsed) => parsed,
             Parsed::Copy(copy) => return copy::run(self, *copy).await,
@@ -468,7 +478,12 @@ impl Engine {
                 own_settings::reset_statement(self, &name).await?;
                 Ok(Output::empty())
             }
-            Statement::Explain(_) => self.plan_and_run(parsed).await,
+            Statement::Explain(explain) => {
+                match Box::pin(explain_changes::run(self, explain)).await? {
+                    Ok(output) => Ok(output),
+                    Err(query) => self.plan_and_run(query).await,
+                }
+            }
         }
     }
 
@@ -487,6 +502,7 @@ impl Engine {
             SqlStatement::CreateTable(_)
             | SqlStatement::CreateIndex(_)
             | SqlStatement::CreateView(_)
+            | SqlStatement::CreateSchema { .. }
             | SqlStatement::AlterTable(_)
             | SqlStatement::Comment { .. }
             | SqlStatement::Drop { .. } => ddl::run(self, inner).await,
@@ -504,12 +520,16 @@ impl Engine {
                 own_settings::set_statement(self, &set).await?;
                 Ok(Output::empty())
             }
+            SqlStatement::Prepare {
+                name,
+                data_types,
+                statement,
+            } => prepare::prepare(self, (&name, data_types), *statement).await,
+            execute @ SqlStatement::Execute { .. } => prepare::execute(self, execute).await,
+            SqlStatement::Deallocate { name, .. } => prepare::deallocate(self, &name),
             SqlStatement::Query(_)
             | SqlStatement::Explain { .. }
-            | SqlStatement::ExplainTable { .. }
-            | SqlStatement::Prepare { .. }
-            | SqlStatement::Execute { .. }
-            | SqlStatement::Deallocate { .. } => {
+            | SqlStatement::ExplainTable { .. } => {
                 let statement = Statement::Statement(Box::new(inner));
                 self.plan_and_run(statement).await
             }
@@ -546,6 +566,9 @@ impl Engine {
         deadline: &Deadline,
     ) -> Result<LogicalPlan, Error> {
         let mut parsed = parsed;
+        if let Some(statement) = provenance::sql_of(&mut parsed) {
+            path::qualify(statement, &self.search_path(), self.store());
+        }
         let mut shown = None;
         if provenance::prepare(&mut parsed, self.store())? {
             provenance::serve(shown.insert(state.clone()));
@@ -565,7 +588,7 @@ impl Engine {
     async fn run_plan(&self, logical: LogicalPlan, deadline: Deadline) -> Result<Output, Error> {
         match logical {
             LogicalPlan::Dml(write) => dml::execute(self, write, deadline).await,
-            LogicalPlan::Statement(inner) => self.run_session_statement(inner, deadline).await,
+            LogicalPlan::Statement(inner) => self.run_session_statement(inner).await,
             LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) => Err(invalid(
                 "a plan may query, insert or delete; definitions and files are handled as SQL text",
             )),
@@ -576,40 +599,22 @@ impl Engine {
         }
     }
 
-    /// SET, RESET, PREPARE, EXECUTE and DEALLOCATE change or read the session.
-    async fn run_session_statement(
-        &self,
-        inner: PlanStatement,
-        deadline: Deadline,
-    ) -> Result<Output, Error> {
+    /// SET and RESET change the session.
+    async fn run_session_statement(&self, inner: PlanStatement) -> Result<Output, Error> {
         match &inner {
             PlanStatement::SetVariable(set) => {
                 own_settings::change(self, &set.variable, set.value.clone()).await?;
-                return Ok(Output::empty());
+                Ok(Output::empty())
             }
             PlanStatement::ResetVariable(reset) => {
                 own_settings::reset(self, &reset.variable).await?;
-                return Ok(Output::empty());
+                Ok(Output::empty())
             }
-            PlanStatement::Prepare(prepare) => refuse_writes(&prepare.input)?,
-            PlanStatement::Execute(_) | PlanStatement::Deallocate(_) => {}
-            other => {
-                return Err(invalid(format!("{} is not supported", other.name())));
-            }
+            other => Err(invalid(format!(
+                "{} is not supported in a plan: hand it over as SQL text",
+                other.name()
+            ))),
         }
-        let executes = matches!(inner, PlanStatement::Execute(_));
-        let logical = LogicalPlan::Statement(inner);
-        let frame = self
-            .context()
-            .execute_logical_plan(logical)
-            .await
-            .map_err(error_from_datafusion)?;
-        if !executes {
-            return Ok(Output::empty());
-        }
-        let logical = frame.into_unoptimized_plan();
-        refuse_writes(&logical)?;
-        query::run(self, &logical, deadline).await
     }
 }
 
@@ -620,7 +625,7 @@ fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_relation_planner(Arc::new(Sampler))
 }
 
-fn check_tables(parsed: &Statement) -> Result<(), Error> {
+pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
     match parsed {
         Statement::Statement(inner) => {
             if let SqlStatement::Explain { statement, .. } = inner.as_ref() {
@@ -628,12 +633,7 @@ fn check_tables(parsed: &Statement) -> Result<(), Error> {
             }
             check_statement(inner)
         }
-        Statement::Explain(explain) => {
-            if let Statement::Statement(inner) = explain.statement.as_ref() {
-                statement::check_explained(inner)?;
-            }
-            check_tables(&explain.statement)
-        }
+        Statement::Explain(explain) => check_tables(&explain.statement),
         _ => Ok(()),
     }
 }

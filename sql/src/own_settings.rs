@@ -26,21 +26,27 @@ use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, invalid};
 use crate::memory::QueryPool;
 use crate::near::did_you_mean;
+use crate::path::{self, SearchPath};
+use crate::prepare::PreparedStatements;
 use crate::quantity::{millis, millis_text, size, size_text};
 use crate::settings::{EngineSettings, MAX_BATCH_SIZE, MAX_TARGET_PARTITIONS};
-use crate::statement::{check_variable, protection};
+use crate::statement::{check_variable, ident_of, protection};
 
 /// What settings of netabase begin with.
 const PREFIX: &str = "netabase";
 const MEMORY_LIMIT: &str = "memory_limit";
 const STATEMENT_TIMEOUT: &str = "statement_timeout";
+const SEARCH_PATH: &str = "search_path";
 
+const SEARCH_PATH_SETTING: &str = "netabase.search_path";
 const BATCH_SIZE: &str = "datafusion.execution.batch_size";
 const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
 const TIME_ZONE: &str = "datafusion.execution.time_zone";
 
 /// Other names of settings.
-const ALIASES: [(&str, &str); 5] = [
+const ALIASES: [(&str, &str); 7] = [
+    ("search_path", "netabase.search_path"),
+    ("schema", "netabase.search_path"),
     ("statement_timeout", "netabase.statement_timeout"),
     ("netabase.batch_size", BATCH_SIZE),
     ("netabase.target_partitions", TARGET_PARTITIONS),
@@ -55,6 +61,8 @@ pub(crate) struct OwnSettings {
     pool: Arc<QueryPool>,
     /// In milliseconds; zero means none.
     statement_timeout: u64,
+    path: SearchPath,
+    prepared: Arc<PreparedStatements>,
 }
 
 impl OwnSettings {
@@ -64,6 +72,34 @@ impl OwnSettings {
             pool,
             // Less than a millisecond is still a timeout.
             statement_timeout: u64::try_from(timeout).unwrap_or(u64::MAX).max(1),
+            path: None,
+            prepared: Arc::default(),
+        }
+    }
+
+    /// Where a session looks for names without a schema.
+    pub(crate) fn path_of(context: &SessionContext) -> SearchPath {
+        let state = context.state_ref();
+        let state = state.read();
+        Self::path_in(state.config_options())
+    }
+
+    /// The same, of some settings.
+    pub(crate) fn path_in(options: &ConfigOptions) -> SearchPath {
+        let own = options.extensions.get::<Self>();
+        own.and_then(|own| own.path.clone())
+    }
+
+    /// The prepared statements of a session.
+    pub(crate) fn prepared_in(options: &ConfigOptions) -> Arc<PreparedStatements> {
+        let own = options.extensions.get::<Self>();
+        own.map(|own| Arc::clone(&own.prepared)).unwrap_or_default()
+    }
+
+    /// Lets a copy of a session's settings be those of another session.
+    pub(crate) fn begin_session(options: &mut ConfigOptions) {
+        if let Some(own) = options.extensions.get_mut::<Self>() {
+            own.prepared = Arc::default();
         }
     }
 
@@ -98,6 +134,7 @@ impl ExtensionOptions for OwnSettings {
         let set = match key {
             MEMORY_LIMIT => size(&name, value).and_then(|bytes| self.pool.set_limit(bytes)),
             STATEMENT_TIMEOUT => millis(&name, value).map(|time| self.statement_timeout = time),
+            SEARCH_PATH => path::parse(value).map(|path| self.path = path),
             _ => Err(invalid(format!("there is no setting \"{name}\""))),
         };
         set.map_err(error_to_datafusion)
@@ -115,6 +152,12 @@ impl ExtensionOptions for OwnSettings {
                 size_text(self.pool.limit()),
                 "Memory that all queries asked of this peer together use before they spill: \
                  bytes, or a number with kB, MB, GB or TB (of 1024)",
+            ),
+            entry(
+                SEARCH_PATH,
+                path::text_of(&self.path),
+                "Schemas in which tables are looked for whose names say none, in order; new ones \
+                 are made in the first",
             ),
             entry(
                 STATEMENT_TIMEOUT,
@@ -264,6 +307,9 @@ pub(crate) async fn set_statement(engine: &Engine, set: &Set) -> Result<(), Erro
         )));
     }
     let name = variable.to_string();
+    if canonical(&name) == SEARCH_PATH_SETTING && !values.is_empty() {
+        return set_path(engine, values).await;
+    }
     let value = match values.as_slice() {
         [SqlExpr::Identifier(word)]
             if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") =>
@@ -277,6 +323,34 @@ pub(crate) async fn set_statement(engine: &Engine, set: &Set) -> Result<(), Erro
         Some(value) => change(engine, &name, value).await,
         None => Err(invalid(format!("{set} has no single value: {how}"))),
     }
+}
+
+/// `SET search_path TO s, public`, whose schemas there must be.
+async fn set_path(engine: &Engine, values: &[SqlExpr]) -> Result<(), Error> {
+    let mut names = Vec::with_capacity(values.len());
+    for value in values {
+        let name = match value {
+            SqlExpr::Identifier(word)
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") =>
+            {
+                return reset(engine, SEARCH_PATH_SETTING).await;
+            }
+            SqlExpr::Identifier(word) => ident_of(word),
+            other => text_of(other).unwrap_or_else(|| other.to_string()),
+        };
+        // A text may be a list by itself.
+        names.push(match name.contains(['"', ',']) {
+            true => name,
+            false => format!("\"{name}\""),
+        });
+    }
+    let text = names.join(", ");
+    for schema in path::parse(&text)?.as_deref().unwrap_or_default() {
+        if !path::exists(engine.store(), schema) {
+            return Err(path::missing_schema(engine.store(), schema));
+        }
+    }
+    change(engine, SEARCH_PATH_SETTING, text).await
 }
 
 /// The text of a value in SET.

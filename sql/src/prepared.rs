@@ -18,15 +18,17 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, ObjectName, Statement as SqlStatement, Value, Visit, Visitor,
 };
-use netabase_store::{Error, ErrorKind, Store, TableDef};
+use netabase_store::{Error, ErrorKind, TableDef};
 use parking_lot::Mutex;
 
-use crate::catalog::live_table;
+use crate::catalog::{KEYED_SCHEMA, SCHEMA, live_table};
+use crate::dml;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
 use crate::output::Output;
+use crate::path::{self, SearchPath};
 use crate::point::{self, Known, PointCall};
-use crate::statement::ident_of;
+use crate::statement::{TableName, ident_of, table_name};
 use crate::upkeep::Parsed;
 
 /// The most parameters of a statement.
@@ -50,22 +52,25 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// The types of parameters, as far as a plan tells, and the definitions that they follow from.
+/// The types of parameters, as far as a plan tells, and what they follow from.
 #[derive(Debug)]
-struct Typed {
-    types: Arc<[Option<DataType>]>,
+pub(crate) struct Typed {
+    pub(crate) types: Arc<[Option<DataType>]>,
     tables: Vec<(String, Option<Arc<TableDef>>)>,
+    path: SearchPath,
 }
 
 impl Typed {
     /// Whether the tables are still those.
-    fn is_current(&self, store: &Store) -> bool {
-        self.tables
-            .iter()
-            .all(|(name, seen)| match (live_table(store, name), seen) {
-                (Some(now), Some(seen)) => Arc::ptr_eq(&now, seen),
-                (now, seen) => now.is_none() && seen.is_none(),
-            })
+    pub(crate) fn is_current(&self, engine: &Engine) -> bool {
+        let same = |(name, seen): &(String, Option<Arc<TableDef>>)| match (
+            live_table(engine.store(), name),
+            seen,
+        ) {
+            (Some(now), Some(seen)) => Arc::ptr_eq(&now, seen),
+            (now, seen) => now.is_none() && seen.is_none(),
+        };
+        self.path == engine.search_path() && self.tables.iter().all(same)
     }
 
     /// The values in their parameters' types.
@@ -93,7 +98,7 @@ impl Typed {
 }
 
 impl Engine {
-    /// Prepares a query, an INSERT, an UPDATE or a DELETE, in which `$1`, `$2` … stand for values.
+    /// Prepares a query, an INSERT, an UPDATE, a DELETE or a MERGE, in which `$1`, `$2` … stand for values.
     ///
     /// # Errors
     /// Those of [`Engine::sql`]; `InvalidInput` for other statements, for parameters that have names or
@@ -115,43 +120,59 @@ impl Engine {
             (Some(Parsed::Sql(Statement::Statement(statement))), 0) => statement,
             _ => return Err(not_prepared()),
         };
-        if !matches!(
-            statement.as_ref(),
-            SqlStatement::Query(_)
-                | SqlStatement::Insert(_)
-                | SqlStatement::Update(_)
-                | SqlStatement::Delete(_)
-        ) {
+        if !takes_parameters(&statement) {
             return Err(not_prepared());
         }
+        self.typed_of(*statement).await
+    }
+
+    /// The same of a statement that was read already.
+    pub(crate) async fn typed_of(&self, statement: SqlStatement) -> Result<Typed, Error> {
         let Named { count, tables } = Named::of(&statement)?;
+        let path = self.search_path();
         let now = |name: String| {
             let def = live_table(self.store(), &name);
             (name, def)
         };
+        let stored: BTreeSet<String> = tables
+            .iter()
+            .flat_map(|name| stored_names(name, &path))
+            .collect();
         // Looked at before the plan is made: what changes in between is noticed the next time.
-        let mut tables: Vec<_> = tables.into_iter().map(now).collect();
-        let (types, behind) = self.types_of(*statement, count).await?;
+        let mut tables: Vec<_> = stored.into_iter().map(now).collect();
+        let (types, behind) = self.types_of(statement, count).await?;
         let known = |name: &String| tables.iter().any(|(other, _)| other == name);
         let behind: Vec<String> = behind.into_iter().filter(|name| !known(name)).collect();
         tables.extend(behind.into_iter().map(now));
         Ok(Typed {
             types: types.into(),
             tables,
+            path,
         })
     }
 
     /// The types of a statement's parameters, as far as its plan tells, and the tables that it scans.
     async fn types_of(
         &self,
-        statement: SqlStatement,
+        mut statement: SqlStatement,
         count: usize,
     ) -> Result<(Vec<Option<DataType>>, BTreeSet<String>), Error> {
-        let mut types = vec![None; count];
-        let is_query = matches!(statement, SqlStatement::Query(_));
-        let statement = Statement::Statement(Box::new(statement));
-        let state = self.context().state();
-        let plan = match self.plan_in(&state, statement, &self.deadline()).await {
+        let (mut types, deadline) = (vec![None; count], self.deadline());
+        plain(&mut statement);
+        let change = match &mut statement {
+            SqlStatement::Query(query) => dml::change_of(query),
+            _ => None,
+        };
+        let is_query = change.is_none() && matches!(statement, SqlStatement::Query(_));
+        let planned = match change {
+            Some((with, change)) => dml::query_of(self, change, with, &deadline).await,
+            None => {
+                let statement = Statement::Statement(Box::new(statement));
+                let state = self.context().state();
+                self.plan_in(&state, statement, &deadline).await
+            }
+        };
+        let plan = match planned {
             Ok(plan) => plan,
             Err(error) if is_query => return Err(error),
             // What only this crate can plan is checked when it is run.
@@ -168,12 +189,31 @@ impl Engine {
     }
 }
 
+/// The names by which the store may know what a statement names.
+fn stored_names(name: &ObjectName, path: &SearchPath) -> Vec<String> {
+    let Ok(TableName::Table(stored)) = table_name(name) else {
+        return Vec::new();
+    };
+    match (path, name.0.as_slice()) {
+        (Some(path), [part]) => {
+            let table = part.as_ident().map(ident_of).unwrap_or_default();
+            let within = path.iter().map(|schema| path::name_in(schema, &table));
+            within.chain([stored]).collect()
+        }
+        _ => vec![stored],
+    }
+}
+
 /// The tables that a plan scans, those behind views included.
 fn scanned(plan: &LogicalPlan) -> Result<BTreeSet<String>, Error> {
     let mut names = BTreeSet::new();
     let visited = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            names.insert(scan.table_name.table().to_owned());
+            let table = scan.table_name.table();
+            names.insert(match scan.table_name.schema() {
+                Some(KEYED_SCHEMA) => table.to_owned(),
+                schema => path::name_in(schema.unwrap_or(SCHEMA), table),
+            });
         }
         Ok(TreeNodeRecursion::Continue)
     });
@@ -200,7 +240,7 @@ impl Prepared {
     /// [`Engine::sql`].
     pub async fn run(&self, values: &[ScalarValue]) -> Result<Output, Error> {
         let mut typed = self.seen();
-        if !typed.is_current(self.engine.store()) {
+        if !typed.is_current(&self.engine) {
             typed = Arc::new(self.engine.typed(&self.text).await?);
             *self.typed.lock() = Arc::clone(&typed);
         }
@@ -223,7 +263,7 @@ impl Prepared {
     /// `InvalidInput` as for [`run`](Self::run).
     pub fn point(&self, values: &[ScalarValue]) -> Result<Option<PointCall>, Error> {
         let typed = self.seen();
-        if !typed.is_current(self.engine.store()) {
+        if !typed.is_current(&self.engine) {
             return Ok(None);
         }
         Ok(self.call(&typed.bind(values)?))
@@ -239,7 +279,31 @@ impl Prepared {
 }
 
 fn not_prepared() -> Error {
-    invalid("one query, INSERT, UPDATE or DELETE can be prepared, and nothing else")
+    invalid("one query, INSERT, UPDATE, DELETE or MERGE can be prepared, and nothing else")
+}
+
+/// Whether a statement is one that can be prepared.
+pub(crate) fn takes_parameters(statement: &SqlStatement) -> bool {
+    matches!(
+        statement,
+        SqlStatement::Query(_)
+            | SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_)
+    )
+}
+
+/// Takes off what the planner of types does not know: it would not tell any.
+fn plain(statement: &mut SqlStatement) {
+    match statement {
+        SqlStatement::Insert(insert) => {
+            (insert.on, insert.or, insert.returning) = (None, None, None);
+        }
+        SqlStatement::Update(update) => update.returning = None,
+        SqlStatement::Delete(delete) => delete.returning = None,
+        _ => {}
+    }
 }
 
 /// What a statement names.
@@ -248,7 +312,7 @@ struct Named {
     /// How many parameters it has.
     count: usize,
     /// What may be a table.
-    tables: BTreeSet<String>,
+    tables: BTreeSet<ObjectName>,
 }
 
 impl Named {
@@ -279,15 +343,14 @@ impl Named {
 struct Names {
     /// The numbers of the parameters, from 0.
     places: BTreeSet<usize>,
-    tables: BTreeSet<String>,
+    tables: BTreeSet<ObjectName>,
 }
 
 impl Visitor for Names {
     type Break = Error;
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Error> {
-        let last = relation.0.last().and_then(|part| part.as_ident());
-        self.tables.extend(last.map(ident_of));
+        self.tables.insert(relation.clone());
         ControlFlow::Continue(())
     }
 

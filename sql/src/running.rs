@@ -95,6 +95,16 @@ pub(crate) enum Ending {
     Writing,
 }
 
+/// How far a COPY is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CopyProgress {
+    /// Rows that were read from files, or handed to the one that is written.
+    pub(crate) rows: u64,
+    /// Bytes of files that were read, about, and of all that are to be; of a file that is written they
+    /// are not known.
+    pub(crate) bytes: Option<(u64, u64)>,
+}
+
 /// Why a statement was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -141,6 +151,7 @@ pub(crate) struct Statement {
     phase: AtomicU8,
     rows: AtomicU64,
     memory: Arc<AtomicUsize>,
+    copy: Mutex<Option<CopyProgress>>,
     /// One of the constants; leaves `OPEN` once.
     fate: AtomicU8,
     /// How long it was allowed to take, if its time was up.
@@ -238,6 +249,7 @@ impl Statement {
             phase: AtomicU8::new(Phase::Starting as u8),
             rows: AtomicU64::new(0),
             memory: Arc::default(),
+            copy: Mutex::default(),
             fate: AtomicU8::new(OPEN),
             timeout: OnceLock::new(),
             ended: CancellationToken::new(),
@@ -295,6 +307,16 @@ impl Statement {
     /// Rows that it wrote or deleted.
     pub(crate) fn add_written(&self, rows: u64) {
         self.registry.counts.add_written(rows);
+    }
+
+    /// How far it is, if it is a COPY that has begun.
+    pub(crate) fn copy(&self) -> Option<CopyProgress> {
+        *self.copy.lock()
+    }
+
+    /// Notes how far a COPY is.
+    pub(crate) fn note_copy(&self, progress: CopyProgress) {
+        *self.copy.lock() = Some(progress);
     }
 
     /// Bytes that its operators have reserved on this peer.

@@ -14,13 +14,14 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use netabase_store::Error;
 
-use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use crate::catalog::{CATALOG, SCHEMA};
 use crate::ddl;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid, not_found};
 use crate::near::did_you_mean;
 use crate::output::Output;
 use crate::own_settings::{canonical, unknown_setting};
+use crate::path;
 use crate::statement::ident_of;
 use crate::system::{self, SYSTEM_SCHEMA};
 
@@ -48,7 +49,7 @@ pub(crate) enum Show {
 }
 
 /// A schema and a table.
-pub(crate) type Table = (String, String);
+pub(crate) type Table = (Option<String>, String);
 
 /// Which names are wanted: the operator with its pattern, or all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -222,9 +223,9 @@ fn table_of(name: &ObjectName) -> Result<Table, Error> {
     let parts = name.0.iter().map(|part| part.as_ident().map(ident_of));
     let parts: Vec<String> = parts.collect::<Option<_>>().ok_or_else(wrong)?;
     match parts.as_slice() {
-        [table] => Ok((SCHEMA.to_owned(), table.clone())),
-        [schema, table] => Ok((schema.clone(), table.clone())),
-        [catalog, schema, table] if catalog == CATALOG => Ok((schema.clone(), table.clone())),
+        [table] => Ok((None, table.clone())),
+        [schema, table] => Ok((Some(schema.clone()), table.clone())),
+        [catalog, schema, table] if catalog == CATALOG => Ok((Some(schema.clone()), table.clone())),
         _ => Err(wrong()),
     }
 }
@@ -234,14 +235,17 @@ fn wrong(error: ParserError) -> Error {
 }
 
 /// Runs the statement.
-pub(crate) async fn run(engine: &Engine, show: Show) -> Result<Output, Error> {
-    match &show {
+pub(crate) async fn run(engine: &Engine, mut show: Show) -> Result<Output, Error> {
+    match &mut show {
         Show::Create(table) => {
-            check_table(engine, table)?;
-            return ddl::show_create(engine, table);
+            let schema = find_table(engine, table)?;
+            return ddl::show_create(engine, (&schema, &table.1));
         }
-        Show::Columns(table, _) | Show::Indexes(Some(table)) => check_table(engine, table)?,
-        Show::Tables(Some(schema), _) => check_schema(schema)?,
+        Show::Columns(table, _) | Show::Indexes(Some(table)) => {
+            table.0 = Some(find_table(engine, table)?);
+        }
+        Show::Tables(Some(schema), _) => check_schema(engine, schema)?,
+        Show::Tables(schema, _) => *schema = Some(engine.current_schema()),
         Show::Setting { name, .. } => check_setting(engine, name)?,
         _ => {}
     }
@@ -260,7 +264,8 @@ fn query_of(show: &Show) -> String {
             )
         }
         Show::Columns((schema, table), like) => {
-            let (schema, table) = (quoted(schema), quoted(table));
+            let schema = quoted(schema.as_deref().unwrap_or(SCHEMA));
+            let table = quoted(table);
             let like = like.on("column_name");
             format!(
                 "SELECT column_name, type AS data_type, \
@@ -272,15 +277,15 @@ fn query_of(show: &Show) -> String {
         Show::Create((_, table)) => format!("SHOW CREATE TABLE {table}"),
         Show::Indexes(table) => {
             let only = match table {
-                Some((schema, table)) if schema == SCHEMA => {
-                    format!("table_name = {}", quoted(table))
+                Some((schema, table)) => {
+                    let schema = quoted(schema.as_deref().unwrap_or(SCHEMA));
+                    format!("schema_name = {schema} AND table_name = {}", quoted(table))
                 }
-                Some(_) => "false".to_owned(),
                 None => "true".to_owned(),
             };
             format!(
-                "SELECT table_name, name, kind, columns, is_unique, segments = ready_segments AS \
-                 ready FROM netabase.indexes WHERE {only} ORDER BY table_name, kind, name"
+                "SELECT schema_name, table_name, name, kind, columns, is_unique, segments = ready_segments AS \
+                 ready FROM netabase.indexes WHERE {only} ORDER BY schema_name, table_name, kind, name"
             )
         }
         Show::Functions(like) => format!(
@@ -327,31 +332,37 @@ fn check_setting(engine: &Engine, name: &str) -> Result<(), Error> {
     Err(unknown_setting(name, all.iter().map(|s| s.name.as_str())))
 }
 
-fn check_schema(schema: &str) -> Result<(), Error> {
-    if [SCHEMA, SYSTEM_SCHEMA, INFORMATION_SCHEMA].contains(&schema) {
-        return Ok(());
+fn check_schema(engine: &Engine, schema: &str) -> Result<(), Error> {
+    match path::exists(engine.store(), schema) {
+        true => Ok(()),
+        false => Err(path::missing_schema(engine.store(), schema)),
     }
-    Err(not_found(format!(
-        "schema \"{schema}\" does not exist; there are {SCHEMA}, {SYSTEM_SCHEMA} and \
-         {INFORMATION_SCHEMA}"
-    )))
 }
 
-/// Fails for a table that does not exist, naming the nearest that does.
-fn check_table(engine: &Engine, (schema, table): &Table) -> Result<(), Error> {
-    check_schema(schema)?;
-    let users = engine.store().tables();
-    let names: Vec<&str> = match schema.as_str() {
-        SCHEMA => users.iter().map(|def| def.name.as_str()).collect(),
-        schema => {
-            let system = system::names().filter(|(of, _)| *of == schema);
-            system.map(|(_, name)| name).collect()
+/// The schema of a table. Fails for one that does not exist, naming the nearest that does.
+fn find_table(engine: &Engine, (schema, table): &Table) -> Result<String, Error> {
+    let schema = match schema {
+        Some(schema) => schema.clone(),
+        None => {
+            let path = engine.search_path();
+            let found = path.and_then(|path| path::find(&path, engine.store(), table));
+            found.unwrap_or_else(|| SCHEMA.to_owned())
         }
     };
-    if names.contains(&table.as_str()) {
-        return Ok(());
+    check_schema(engine, &schema)?;
+    let users = engine.store().tables().into_iter();
+    let users = users.filter_map(|def| {
+        let name = def.qualified_name();
+        (name.schema.as_deref().unwrap_or(SCHEMA) == schema).then_some(name.table)
+    });
+    let system = system::names().filter(|(of, _)| *of == schema);
+    let names: Vec<String> = users
+        .chain(system.map(|(_, name)| name.to_owned()))
+        .collect();
+    if names.contains(table) {
+        return Ok(schema);
     }
-    let hint = did_you_mean(table, names.into_iter());
+    let hint = did_you_mean(table, names.iter().map(String::as_str));
     let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
     Err(not_found(format!("table \"{table}\" does not exist{hint}")))
 }
@@ -376,13 +387,13 @@ mod tests {
         ] {
             assert_eq!(parsed(text), None, "{text}");
         }
-        let table = ("public".to_owned(), "T x".to_owned());
-        let shown = Some(Show::Columns(table, Like::default()));
-        for text in [
-            "DESCRIBE \"T x\"",
-            "desc public.\"T x\"",
-            "SHOW FULL COLUMNS IN \"T x\"",
+        for (text, schema) in [
+            ("DESCRIBE \"T x\"", None),
+            ("desc public.\"T x\"", Some("public".to_owned())),
+            ("SHOW FULL COLUMNS IN \"T x\"", None),
         ] {
+            let table = (schema, "T x".to_owned());
+            let shown = Some(Show::Columns(table, Like::default()));
             assert_eq!(parsed(text), shown, "{text}");
         }
     }

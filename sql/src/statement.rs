@@ -22,6 +22,7 @@ use crate::chain;
 use crate::copy;
 use crate::ddl;
 use crate::error::{error_from_datafusion, invalid};
+use crate::path;
 use crate::syntax::{self, NetabaseDialect};
 use crate::system::SYSTEM_SCHEMA;
 use crate::upkeep::{self, Parsed};
@@ -68,7 +69,7 @@ const PROTECTED_SETTINGS: [(&str, &str); 9] = [
 /// A table that a statement names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TableName {
-    /// A table of the schema `public`.
+    /// A table of a user's, by the name under which the store knows it.
     Table(String),
     /// Something in `information_schema` or `netabase`, which describe the others.
     Described,
@@ -92,7 +93,7 @@ pub(crate) fn ident_of_word(token: &Token) -> Option<String> {
     }
 }
 
-/// Resolves `table`, `public.table` and `netabase.public.table`.
+/// Resolves `table`, `schema.table` and `netabase.schema.table`; without a schema it is in `public`.
 pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, Error> {
     let wrong = || invalid(format!("{name} is not the name of a table"));
     let idents = name.0.iter().map(|part| part.as_ident().map(ident_of));
@@ -100,12 +101,15 @@ pub(crate) fn table_name(name: &ObjectName) -> Result<TableName, Error> {
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     match parts.as_slice() {
         [table] | [SCHEMA, table] | [CATALOG, SCHEMA, table] => {
-            Ok(TableName::Table((*table).to_string()))
+            Ok(TableName::Table(path::name_in(SCHEMA, table)))
         }
         [INFORMATION_SCHEMA | SYSTEM_SCHEMA, _]
         | [CATALOG, INFORMATION_SCHEMA | SYSTEM_SCHEMA, _] => Ok(TableName::Described),
+        [schema, table] | [CATALOG, schema, table] => {
+            Ok(TableName::Table(path::name_in(schema, table)))
+        }
         _ => Err(invalid(format!(
-            "{name}: there is only the schema \"{SCHEMA}\""
+            "{name}: the name of a table is table, schema.table or {CATALOG}.schema.table"
         ))),
     }
 }
@@ -327,14 +331,25 @@ pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
 pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
     let (what, way_out) = match statement {
         SqlStatement::CreateFunction(_) => ("CREATE FUNCTION", "write the expression in the query"),
-        SqlStatement::CreateSchema { .. } | SqlStatement::CreateDatabase { .. } => {
-            ("CREATE SCHEMA", "all tables are in the schema \"public\"")
-        }
+        SqlStatement::CreateDatabase { .. } => (
+            "CREATE DATABASE",
+            "a network is one database; use CREATE SCHEMA, or another network",
+        ),
+        SqlStatement::CreateSequence { .. } => (
+            "CREATE SEQUENCE",
+            "peers that write at the same time cannot count together; give keys DEFAULT uuid(), or leave \
+             PRIMARY KEY out, so that rows have a hidden one",
+        ),
+        SqlStatement::AlterSchema(_) => (
+            "ALTER SCHEMA",
+            "create another schema, and CREATE TABLE … AS for each table",
+        ),
         SqlStatement::CreateVirtualTable { .. } => ("CREATE VIRTUAL TABLE", "use CREATE TABLE"),
         SqlStatement::CopyIntoSnowflake { .. } => ("COPY INTO", "use COPY table FROM 'file'"),
         SqlStatement::Drop { .. } => (
             "this DROP",
-            "tables, views and indexes can be dropped: DROP TABLE name, DROP VIEW name, DROP INDEX name",
+            "tables, views, indexes and schemas can be dropped: DROP TABLE name, DROP VIEW name, DROP INDEX \
+             name, DROP SCHEMA name",
         ),
         other => {
             let text = other.to_string();
@@ -349,6 +364,7 @@ pub(crate) fn unsupported(statement: &SqlStatement) -> Error {
 pub(crate) fn check_in_transaction(statement: &SqlStatement) -> Result<(), Error> {
     match statement {
         SqlStatement::CreateTable(_)
+        | SqlStatement::CreateSchema { .. }
         | SqlStatement::CreateView(_)
         | SqlStatement::CreateIndex(_)
         | SqlStatement::AlterTable(_)

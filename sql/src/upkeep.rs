@@ -9,7 +9,6 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use netabase_store::Error;
 
-use crate::catalog::missing_table;
 use crate::copy::CopyStatement;
 use crate::engine::Engine;
 use crate::error::syntax_error;
@@ -17,7 +16,7 @@ use crate::local::blocking;
 use crate::output::Output;
 use crate::running::beginning;
 use crate::show::{self, Show};
-use crate::statement::{TableName, is_word, table_name};
+use crate::statement::is_word;
 
 /// A statement of any kind.
 #[derive(Debug)]
@@ -97,13 +96,7 @@ pub(crate) async fn checkpoint(engine: &Engine) -> Result<Output, Error> {
 
 /// Compacts a table's segments on this peer.
 pub(crate) async fn compact(engine: &Engine, name: &ObjectName) -> Result<Output, Error> {
-    let name = match table_name(name)? {
-        TableName::Table(name) => name,
-        TableName::Described => return Err(crate::ddl::read_only()),
-    };
-    let Some(def) = crate::catalog::live_table(engine.store(), &name) else {
-        return Err(missing_table(&name));
-    };
+    let def = crate::ddl::known_table(engine, name)?;
     let store = engine.store().clone();
     blocking(move || store.compact(def.id)).await?;
     Ok(Output::empty())

@@ -37,6 +37,7 @@
 //! [`Record::from_batch`].
 
 mod batch;
+pub mod blocking;
 mod columns;
 mod error;
 mod field;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use netabase_sql::{DEFAULT_REPLICAS, DEFAULT_SHARDS, table_id};
+use netabase_sql::{DEFAULT_REPLICAS, DEFAULT_SHARDS, stored_name, table_id};
 use netabase_store::{Author, Codec, Error, ErrorKind, IndexDef, TableDef, TableOptions, Version};
 
 use super::field::RecordField;
@@ -194,8 +194,8 @@ impl Shape {
         };
         let shard_key = self.key.get(..self.shard_key).unwrap_or(self.key);
         TableDef {
-            id: table_id(self.table, owner, created),
-            name: self.table.to_owned(),
+            id: table_id(&stored_name(self.table), owner, created),
+            name: stored_name(self.table),
             schema: Arc::clone(&self.schema),
             primary_key: self.key.to_vec(),
             shard_key: shard_key.to_vec(),

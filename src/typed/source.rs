@@ -12,8 +12,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ident, lit};
-use netabase_sql::error_from_datafusion;
-use netabase_store::{Error, ErrorKind, TableDef};
+use netabase_sql::{Engine, error_from_datafusion};
+use netabase_store::{Error, ErrorKind, QualifiedName, TableDef};
 
 use super::Record;
 use super::error::ConversionError;
@@ -43,14 +43,13 @@ pub(super) enum Source {
 
 impl Source {
     /// Fails if the record cannot be read from it.
-    pub(super) async fn of<R: Record>(inner: &Inner) -> Result<Self, Error> {
+    pub(super) async fn of<R: Record>(inner: &Inner, engine: &Engine) -> Result<Self, Error> {
         let def = definition::<R>(inner)?;
         if def.options.rules.view.is_none() {
             R::shape().check_readable(&def)?;
             return Ok(Self::Table(def));
         }
-        let name = TableReference::bare(def.name.to_string());
-        let view = inner.engine().context().table_provider(name).await;
+        let view = engine.context().table_provider(reference(&def.name)).await;
         let schema = view.map_err(error_from_datafusion)?.schema();
         R::shape().check_view(&schema)?;
         Ok(Self::View(def, schema))
@@ -90,6 +89,7 @@ pub(super) fn stored_key(def: &TableDef, key: &RecordBatch) -> Result<RecordBatc
 /// The row of a key, with the columns that the record has.
 pub(super) async fn row_of<R: Record>(
     inner: &Arc<Inner>,
+    engine: &Engine,
     source: &Source,
     key: &RecordBatch,
 ) -> Result<Option<RecordBatch>, Error> {
@@ -97,7 +97,7 @@ pub(super) async fn row_of<R: Record>(
         Source::Table(def) => {
             let key = stored_key(def, key)?;
             // A transaction has rows that are not stored yet.
-            if !inner.engine().in_transaction() && inner.is_read_here(def, &key)? {
+            if !engine.in_transaction() && inner.is_read_here(def, &key)? {
                 let places = source
                     .known::<R>()
                     .filter_map(|name| def.column_named(name));
@@ -116,7 +116,7 @@ pub(super) async fn row_of<R: Record>(
     }
     let columns = source.known::<R>().map(ident).collect();
     let (inner, table) = (Arc::clone(inner), &source.def().name);
-    let answer = answer(inner, table, Some(filter), columns).await?;
+    let answer = answer((inner, engine), table, Some(filter), columns).await?;
     let batches = answer.collect().await?.into_batches();
     Ok(batches.into_iter().find(|batch| batch.num_rows() > 0))
 }
@@ -141,25 +141,25 @@ fn named(def: &TableDef, row: &RecordBatch, places: &[usize]) -> Result<RecordBa
 
 /// Starts a query of one table.
 pub(super) async fn answer(
-    inner: Arc<Inner>,
+    (inner, engine): (Arc<Inner>, &Engine),
     table: &str,
     filter: Option<Expr>,
     columns: Vec<Expr>,
 ) -> Result<Answer, Error> {
     let started = Instant::now();
-    let plan = plan(&inner, table, filter, columns).await?;
-    let (output, retries) = count_retries(inner.engine().query_plan(plan)).await;
+    let plan = plan(engine, table, filter, columns).await?;
+    let (output, retries) = count_retries(engine.query_plan(plan)).await;
     Ok(Answer::new(inner, output?, started, retries))
 }
 
 async fn plan(
-    inner: &Inner,
+    engine: &Engine,
     table: &str,
     filter: Option<Expr>,
     columns: Vec<Expr>,
 ) -> Result<LogicalPlan, Error> {
-    let name = TableReference::bare(table);
-    let provider = inner.engine().context().table_provider(name.clone()).await;
+    let name = reference(table);
+    let provider = engine.context().table_provider(name.clone()).await;
     let build = |provider| {
         let scan = LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?;
         let rows = match filter {
@@ -169,4 +169,13 @@ async fn plan(
         rows.project(columns)?.build()
     };
     provider.and_then(build).map_err(error_from_datafusion)
+}
+
+/// The name of a table for the planner, from one as the store writes it.
+fn reference(table: &str) -> TableReference {
+    let name = QualifiedName::parse(table).unwrap_or_else(|| QualifiedName::bare(table));
+    match name.schema {
+        Some(schema) => TableReference::partial(schema, name.table),
+        None => TableReference::bare(name.table),
+    }
 }

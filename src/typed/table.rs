@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::{Expr, ident};
-use netabase_sql::WriteReceipt;
+use netabase_sql::{Engine, WriteReceipt};
 use netabase_store::{Error, ErrorKind, KeyEncoder, TableDef};
 
 use super::Record;
@@ -22,10 +22,13 @@ use super::rows::Rows;
 use super::shape::Shape;
 use super::source::{Source, answer, definition, row_of, stored_key};
 use crate::database::{Inner, Netabase};
+use crate::session::Session;
 
 /// The table of a record. Cheap to clone and to make; it holds nothing but the handle.
 pub struct Table<R> {
     database: Netabase,
+    /// The session that its calls belong to.
+    engine: Engine,
     record: PhantomData<fn() -> R>,
 }
 
@@ -33,6 +36,7 @@ impl<R> Clone for Table<R> {
     fn clone(&self) -> Self {
         Self {
             database: self.database.clone(),
+            engine: self.engine.clone(),
             record: PhantomData,
         }
     }
@@ -48,8 +52,25 @@ impl Netabase {
     /// The table of a record, whether it exists or not; [`Table::create`] makes it.
     #[must_use]
     pub fn table<R: Record>(&self) -> Table<R> {
-        Table {
-            database: self.clone(),
+        Table::of(self.clone(), self.inner().engine().clone())
+    }
+}
+
+impl Session {
+    /// The table of a record, for this session: what it writes belongs to the session's transaction, if
+    /// one is open, and what it reads is what the session sees.
+    #[must_use]
+    pub fn table<R: Record>(&self) -> Table<R> {
+        let (database, engine) = self.parts();
+        Table::of(database.clone(), engine.clone())
+    }
+}
+
+impl<R> Table<R> {
+    fn of(database: Netabase, engine: Engine) -> Self {
+        Self {
+            database,
+            engine,
             record: PhantomData,
         }
     }
@@ -65,16 +86,17 @@ impl<R: Record> Table<R> {
     /// `Conflict` naming the first difference to a table that exists; `InvalidInput` when an index is
     /// to be added to a table of another peer; what the cluster refuses.
     pub fn create(&self) -> impl Future<Output = Result<(), Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         async move {
             let work = |inner: Arc<Inner>| async move {
                 let shape = R::shape();
-                inner.engine().refuse_definitions_in_transaction()?;
+                engine.refuse_definitions_in_transaction()?;
                 refuse_taken_names(&inner, shape)?;
+                netabase_sql::check_schema_of(inner.store(), shape.table())?;
                 let define = |owner: &str, now| shape.definition(owner, now);
                 let def = inner.table_or_create(shape.table(), define).await?;
                 shape.check(&def)?;
-                make_indexes(&inner, shape, &def).await
+                make_indexes(&engine, shape, &def).await
             };
             database.run(work).await
         }
@@ -103,13 +125,13 @@ impl<R: Record> Table<R> {
         &self,
         rows: &[R],
     ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
-        let (database, batch) = (self.database.clone(), R::to_batch(rows));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let batch = R::to_batch(rows);
         async move {
             let batch = batch?;
             let work = |inner: Arc<Inner>| async move {
                 writable::<R>(&inner)?;
-                let table = R::shape().table();
-                inner.engine().insert_rows(table, batch).await
+                engine.insert_rows(R::shape().table(), batch).await
             };
             database.run(work).await
         }
@@ -125,12 +147,13 @@ impl<R: Record> Table<R> {
         &self,
         key: R::Key<'_>,
     ) -> impl Future<Output = Result<Option<R>, Error>> + Send + use<R> {
-        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let key = key_batch::<R>(key);
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
-                let source = Source::of::<R>(&inner).await?;
-                row_of::<R>(&inner, &source, &key).await
+                let source = Source::of::<R>(&inner, &engine).await?;
+                row_of::<R>(&inner, &engine, &source, &key).await
             };
             match database.run(work).await? {
                 Some(batch) => Ok(R::from_batch(&batch)?.pop()),
@@ -148,7 +171,7 @@ impl<R: Record> Table<R> {
         &self,
         row: &R,
     ) -> impl Future<Output = Result<WriteReceipt, Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         let (key, batch) = (
             key_batch::<R>(row.key()),
             R::to_batch(std::slice::from_ref(row)),
@@ -157,11 +180,11 @@ impl<R: Record> Table<R> {
             let (key, batch) = (key?, batch?);
             let work = |inner: Arc<Inner>| async move {
                 let source = Source::Table(writable::<R>(&inner)?);
-                if row_of::<R>(&inner, &source, &key).await?.is_none() {
+                let row = row_of::<R>(&inner, &engine, &source, &key).await?;
+                if row.is_none() {
                     return Err(no_row(source.def(), &key));
                 }
-                let table = R::shape().table();
-                inner.engine().insert_rows(table, batch).await
+                engine.insert_rows(R::shape().table(), batch).await
             };
             database.run(work).await
         }
@@ -175,15 +198,17 @@ impl<R: Record> Table<R> {
         &self,
         key: R::Key<'_>,
     ) -> impl Future<Output = Result<bool, Error>> + Send + use<R> {
-        let (database, key) = (self.database.clone(), key_batch::<R>(key));
+        let (database, engine) = (self.database.clone(), self.engine.clone());
+        let key = key_batch::<R>(key);
         async move {
             let key = key?;
             let work = |inner: Arc<Inner>| async move {
-                let source = Source::of::<R>(&inner).await?;
-                if row_of::<R>(&inner, &source, &key).await?.is_none() {
+                let source = Source::of::<R>(&inner, &engine).await?;
+                let row = row_of::<R>(&inner, &engine, &source, &key).await?;
+                if row.is_none() {
                     return Ok(false);
                 }
-                inner.engine().delete_rows(R::shape().table(), key).await?;
+                engine.delete_rows(R::shape().table(), key).await?;
                 Ok(true)
             };
             database.run(work).await
@@ -214,12 +239,12 @@ impl<R: Record> Table<R> {
         &self,
         filter: Option<Expr>,
     ) -> impl Future<Output = Result<Rows<R>, Error>> + Send + use<R> {
-        let database = self.database.clone();
+        let (database, engine) = (self.database.clone(), self.engine.clone());
         async move {
             let work = |inner: Arc<Inner>| async move {
-                let source = Source::of::<R>(&inner).await?;
+                let source = Source::of::<R>(&inner, &engine).await?;
                 let columns = source.known::<R>().map(ident).collect();
-                answer(inner, &source.def().name, filter, columns).await
+                answer((inner, &engine), &source.def().name, filter, columns).await
             };
             Ok(Rows::new(database.run(work).await?.stream()))
         }
@@ -262,7 +287,7 @@ fn no_row(def: &TableDef, key: &RecordBatch) -> Error {
 /// finds an index by its name alone.
 fn refuse_taken_names(inner: &Inner, shape: &Shape) -> Result<(), Error> {
     for def in inner.store().tables() {
-        let others = def.name != shape.table() && def.dropped.is_none();
+        let others = def.name != netabase_sql::stored_name(shape.table()) && def.dropped.is_none();
         let mut indexes = shape.indexes().filter(|_| others);
         let taken = |name: &str| def.options.indexes.iter().any(|index| index.name == name);
         if let Some((name, _)) = indexes.find(|(name, _)| taken(name)) {
@@ -281,7 +306,7 @@ fn refuse_taken_names(inner: &Inner, shape: &Shape) -> Result<(), Error> {
 }
 
 /// Makes the record's indexes that a table does not have.
-async fn make_indexes(inner: &Inner, shape: &Shape, def: &TableDef) -> Result<(), Error> {
+async fn make_indexes(engine: &Engine, shape: &Shape, def: &TableDef) -> Result<(), Error> {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     for (name, columns) in shape.indexes() {
         let there = def.options.indexes.iter().find(|index| index.name == name);
@@ -299,10 +324,10 @@ async fn make_indexes(inner: &Inner, shape: &Shape, def: &TableDef) -> Result<()
         let statement = format!(
             "CREATE INDEX {} ON {} ({})",
             quoted(name),
-            quoted(shape.table()),
+            netabase_sql::sql_name(shape.table()),
             columns.join(", ")
         );
-        inner.engine().sql(&statement).await?;
+        engine.sql(&statement).await?;
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Version;
 use crate::error::{Error, Result};
 use crate::ids::{Author, TableId};
+use crate::qualified::QualifiedName;
 use crate::table_options::{TableOptions, TableRules};
 
 /// Most shards of one table.
@@ -42,7 +43,9 @@ const OPTIONS_FORMAT: u8 = 2;
 /// First byte of an encoded definition with options, and what is known about its columns.
 const RULES_FORMAT: u8 = 3;
 /// First byte of an encoded definition with all of that, and whether it is finished or replaced.
-const TABLE_DEF_FORMAT: u8 = 4;
+const STATE_FORMAT: u8 = 4;
+/// First byte of an encoded definition with all of that, and where its name belongs.
+const TABLE_DEF_FORMAT: u8 = 5;
 
 /// What a table is: its columns, keys, shards and holders.
 ///
@@ -52,7 +55,8 @@ const TABLE_DEF_FORMAT: u8 = 4;
 pub struct TableDef {
     /// Identifies the table on every peer.
     pub id: TableId,
-    /// The name in SQL: 1 to [`MAX_NAME`] bytes.
+    /// The name in SQL, as [`QualifiedName`] writes it: `t`, or `s.t`; parts of 1 to [`MAX_NAME`] bytes.
+    /// `s.` is the definition of a schema, which has no rows.
     pub name: String,
     /// The columns: 1 to [`MAX_COLUMNS`].
     pub schema: SchemaRef,
@@ -97,10 +101,38 @@ struct Wire {
     attachment: Vec<u8>,
 }
 
+/// Where a name belongs; written only if it says something.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Naming {
+    schema: Option<String>,
+    first_name: Option<String>,
+}
+
 impl TableDef {
+    /// The table's name and its schema's.
+    pub fn qualified_name(&self) -> QualifiedName {
+        // A name that cannot be read is not valid; until that is said, it is one word.
+        QualifiedName::parse(&self.name).unwrap_or_else(|| QualifiedName::bare(&self.name))
+    }
+
+    /// The name without the schema's.
+    pub fn table_name(&self) -> String {
+        self.qualified_name().table
+    }
+
+    /// The schema; `None` for the one that needs no name.
+    pub fn schema_name(&self) -> Option<String> {
+        self.qualified_name().schema
+    }
+
+    /// Whether this is the definition of a schema.
+    pub fn is_schema(&self) -> bool {
+        self.name.ends_with('.')
+    }
+
     /// Checks every bound and rule. Fails with `InvalidInput`, naming table and column.
     pub fn validate(&self) -> Result<()> {
-        check_name("table", &self.name)?;
+        self.validate_name()?;
         if self.owner.len() > MAX_NAME {
             return Err(self.wrong(format!("its owner is longer than {MAX_NAME} bytes")));
         }
@@ -137,9 +169,14 @@ impl TableDef {
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         self.validate()?;
         let narrow = |columns: &[usize]| columns.iter().map(|&c| c as u32).collect::<Vec<u32>>();
+        let QualifiedName { schema, table } = self.qualified_name();
+        let naming = Naming {
+            schema,
+            first_name: self.options.first_name.clone(),
+        };
         let wire = Wire {
             id: self.id,
-            name: self.name.clone(),
+            name: table,
             schema: schema_to_bytes(&self.schema),
             primary_key: narrow(&self.primary_key),
             shard_key: narrow(&self.shard_key),
@@ -155,12 +192,13 @@ impl TableDef {
         let failed = |error| self.wrong(format!("it cannot be encoded: {error}"));
         // What says nothing new keeps its old bytes, which somebody may have signed.
         let format = match &self.options {
+            _ if naming != Naming::default() => TABLE_DEF_FORMAT,
             options if *options == TableOptions::default() => PLAIN_FORMAT,
             options if options.rules == TableRules::default() => OPTIONS_FORMAT,
             options if !options.rules.unfinished && options.rules.replaced_by.is_none() => {
                 RULES_FORMAT
             }
-            _ => TABLE_DEF_FORMAT,
+            _ => STATE_FORMAT,
         };
         let mut bytes = postcard::to_extend(&wire, vec![format]).map_err(failed)?;
         if format >= OPTIONS_FORMAT {
@@ -170,9 +208,12 @@ impl TableDef {
         if format >= RULES_FORMAT {
             bytes = postcard::to_extend(rules, bytes).map_err(failed)?;
         }
-        if format >= TABLE_DEF_FORMAT {
+        if format >= STATE_FORMAT {
             let state = (rules.unfinished, rules.replaced_by);
             bytes = postcard::to_extend(&state, bytes).map_err(failed)?;
+        }
+        if format >= TABLE_DEF_FORMAT {
+            bytes = postcard::to_extend(&naming, bytes).map_err(failed)?;
         }
         if bytes.len() > MAX_TABLE_DEF_BYTES {
             return Err(self.wrong(format!(
@@ -210,18 +251,27 @@ impl TableDef {
         if format >= RULES_FORMAT {
             (options.rules, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
         }
-        if format >= TABLE_DEF_FORMAT {
+        if format >= STATE_FORMAT {
             let rules = &mut options.rules;
             ((rules.unfinished, rules.replaced_by), rest) =
                 postcard::take_from_bytes(rest).map_err(wrong)?;
         }
+        let mut naming = Naming::default();
+        if format >= TABLE_DEF_FORMAT {
+            (naming, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
+        }
+        options.first_name = naming.first_name;
         if !rest.is_empty() {
             return Err(Error::invalid("bytes follow the table definition"));
         }
+        let name = QualifiedName {
+            schema: naming.schema,
+            table: wire.name,
+        };
         let wide = |columns: Vec<u32>| columns.into_iter().map(|c| c as usize).collect();
         let def = Self {
             id: wire.id,
-            name: wire.name,
+            name: name.to_string(),
             schema: schema_from_bytes(&wire.schema)?,
             primary_key: wide(wire.primary_key),
             shard_key: wide(wire.shard_key),
@@ -245,6 +295,32 @@ impl TableDef {
             && self.primary_key == other.primary_key
             && self.shard_key == other.shard_key
             && self.shards == other.shards
+    }
+
+    fn validate_name(&self) -> Result<()> {
+        let readable = |name: &str| {
+            let read = QualifiedName::parse(name);
+            read.filter(|read| read.to_string() == name)
+        };
+        let Some(QualifiedName { schema, table }) = readable(&self.name) else {
+            return Err(Error::invalid(format!(
+                "the name of table {:?} is not written as t or s.t, with \"…\" around parts that have \
+                 dots or quotes",
+                self.name.chars().take(2 * MAX_NAME).collect::<String>()
+            )));
+        };
+        if let Some(schema) = &schema {
+            check_name("schema", schema)?;
+        }
+        if let Some(first) = &self.options.first_name
+            && (readable(first).is_none() || first.len() > 4 * MAX_NAME)
+        {
+            return Err(self.wrong("its first name is not written as one".to_owned()));
+        }
+        match schema.is_some() && table.is_empty() {
+            true => Ok(()),
+            false => check_name("table", &table),
+        }
     }
 
     fn validate_columns(&self) -> Result<()> {

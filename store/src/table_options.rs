@@ -49,6 +49,9 @@ pub struct TableOptions {
     /// What holds for its columns and rows. Encoded behind the others, and only if there is any.
     #[serde(skip)]
     pub rules: TableRules,
+    /// The name that its id was made of, if it was renamed. Encoded last, and only if there is one.
+    #[serde(skip)]
+    pub first_name: Option<String>,
 }
 
 /// What the layer above keeps about the columns and rows of a table. The store itself does not look

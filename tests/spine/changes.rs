@@ -156,3 +156,62 @@ async fn eventually(peer: &Netabase, text: &str) -> [i64; 3] {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schemas_and_names_are_those_of_every_peer() {
+    let peers = peers(3, "schemas", |b| b).await;
+    peers[0].sql("CREATE SCHEMA shop").await.unwrap();
+    let create = "CREATE TABLE shop.t (k BIGINT PRIMARY KEY, v BIGINT) WITH (replicas = 2)";
+    peers[1].sql(create).await.unwrap();
+    let create = "CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT) WITH (replicas = 2)";
+    peers[2].sql(create).await.unwrap();
+    let insert = "INSERT INTO shop.t SELECT value, value + 0 AS v FROM generate_series(1, 100)";
+    assert_eq!(written(&peers[2], insert).await, 100);
+    assert_eq!(written(&peers[0], "INSERT INTO t VALUES (1, -1)").await, 1);
+    let text = "SELECT (SELECT sum(v) FROM shop.t), (SELECT sum(v) FROM t), \
+                (SELECT count(*) FROM t JOIN shop.t AS s ON t.k = s.k)";
+    for peer in &peers {
+        assert_eq!(eventually(peer, text).await, [5050, -1, 1]);
+        let session = peer.session();
+        session
+            .sql("SET search_path TO shop, public")
+            .await
+            .unwrap();
+        let found = session.sql("SELECT v FROM t WHERE k = 7").await.unwrap();
+        assert!(found.show().await.unwrap().contains("| 7 |"));
+    }
+    // A table that is renamed is renamed everywhere, into another schema, too.
+    peers[1]
+        .sql("ALTER TABLE shop.t RENAME TO u")
+        .await
+        .unwrap();
+    for peer in &peers {
+        let text = "SELECT count(*), min(k), max(k) FROM shop.u";
+        assert_eq!(eventually(peer, text).await, [100, 1, 100]);
+    }
+    peers[2]
+        .sql("ALTER TABLE t RENAME TO shop.w")
+        .await
+        .unwrap();
+    for peer in &peers {
+        let text = "SELECT count(*), min(k), max(v) FROM shop.w";
+        assert_eq!(eventually(peer, text).await, [1, 1, -1]);
+    }
+    let error = peers[2].sql("DROP SCHEMA shop").await.unwrap_err();
+    assert!(
+        error.to_string().contains("shop.u, shop.w are in it"),
+        "{error}"
+    );
+    peers[2].sql("DROP SCHEMA shop CASCADE").await.unwrap();
+    for peer in &peers {
+        let text =
+            "SELECT count(*), 0, 0 FROM information_schema.schemata WHERE schema_name = 'shop'";
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while eventually(peer, text).await[0] > 0 {
+            assert!(std::time::Instant::now() < limit, "it is still there");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        assert!(peer.sql("SELECT * FROM shop.u").await.is_err());
+    }
+    close(peers).await;
+}

@@ -317,3 +317,110 @@ async fn calls_are_among_the_statements() {
     assert!(after.contains("| 41 "), "{after}");
     db.close().await.unwrap();
 }
+
+/// A record whose table is in a schema.
+#[derive(Record, Debug, Clone, PartialEq)]
+#[record(table = "shop.goods", shards = 2)]
+struct Good {
+    #[record(key)]
+    id: i64,
+    #[record(index)]
+    name: String,
+}
+
+fn good(id: i64, name: &str) -> Good {
+    Good {
+        id,
+        name: name.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_table_may_be_in_a_schema() {
+    let db = Netabase::in_memory().await.unwrap();
+    let table = db.table::<Good>();
+    let error = table.create().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("schema \"shop\""), "{error}");
+    db.script("CREATE SCHEMA shop; CREATE TABLE goods (id BIGINT PRIMARY KEY); SET search_path TO shop, public")
+        .await
+        .unwrap();
+    table.create().await.unwrap();
+    table.create().await.unwrap();
+    table
+        .insert_many(&[good(1, "pen"), good(2, "ink")])
+        .await
+        .unwrap();
+    assert_eq!(table.get(2).await.unwrap(), Some(good(2, "ink")));
+    table.update(&good(2, "red ink")).await.unwrap();
+    assert!(table.delete(1).await.unwrap());
+    let filter = Good::columns().name.eq("red ink");
+    let found = table.filter(filter).await.unwrap().all().await.unwrap();
+    assert_eq!(found, [good(2, "red ink")]);
+    let counts =
+        "SELECT (SELECT count(*) FROM shop.goods) AS a, (SELECT count(*) FROM public.goods) AS b";
+    let shown = db.sql(counts).await.unwrap().show().await.unwrap();
+    assert!(shown.contains("| 1 | 0 |"), "{shown}");
+    db.sql("DROP SCHEMA shop CASCADE").await.unwrap();
+    assert_eq!(table.get(2).await.unwrap_err().kind(), ErrorKind::NotFound);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_has_tables_of_its_own_transaction() {
+    let db = with_articles(&[article(1, "one", 1)]).await;
+    let session = db.session();
+    let (outside, inside) = (db.table::<Article>(), session.table::<Article>());
+    session.sql("BEGIN").await.unwrap();
+    inside.insert(&article(2, "two", 2)).await.unwrap();
+    inside.update(&article(1, "changed", 5)).await.unwrap();
+    assert_eq!(inside.get(2).await.unwrap(), Some(article(2, "two", 2)));
+    assert_eq!(inside.scan().await.unwrap().all().await.unwrap().len(), 2);
+    assert_eq!(outside.get(2).await.unwrap(), None);
+    assert_eq!(outside.get(1).await.unwrap(), Some(article(1, "one", 1)));
+    session.sql("ROLLBACK").await.unwrap();
+    assert_eq!(inside.get(2).await.unwrap(), None);
+    session.sql("BEGIN").await.unwrap();
+    assert!(inside.delete(1).await.unwrap());
+    assert_eq!(inside.get(1).await.unwrap(), None);
+    inside.insert(&article(3, "three", 3)).await.unwrap();
+    assert_eq!(outside.scan().await.unwrap().all().await.unwrap().len(), 1);
+    session.sql("COMMIT").await.unwrap();
+    let left = outside.scan().await.unwrap().all().await.unwrap();
+    assert_eq!(left, [article(3, "three", 3)]);
+    db.close().await.unwrap();
+}
+
+#[test]
+fn callers_that_wait_have_the_same_tables() {
+    let db = netabase::blocking::Netabase::open(netabase::Builder::default()).unwrap();
+    let table = db.table::<Article>();
+    table.create().unwrap();
+    table.insert(&article(1, "one", 1)).unwrap();
+    table
+        .insert_many(&[article(2, "two", 2), article(3, "three", 30)])
+        .unwrap();
+    table.update(&article(2, "second", 2)).unwrap();
+    assert_eq!(table.get(2).unwrap(), Some(article(2, "second", 2)));
+    assert!(table.delete(1).unwrap());
+    let mut titles: Vec<String> = table
+        .scan()
+        .unwrap()
+        .map(|row| row.unwrap().title)
+        .collect();
+    titles.sort();
+    assert_eq!(titles, ["second", "three"]);
+    let many = table.filter(Article::columns().likes.gt(10)).unwrap();
+    assert_eq!(many.all().unwrap(), [article(3, "three", 30)]);
+
+    let session = db.session();
+    session.sql("BEGIN").unwrap();
+    session
+        .table::<Article>()
+        .insert(&article(9, "nine", 9))
+        .unwrap();
+    assert_eq!(table.get(9).unwrap(), None);
+    session.script("COMMIT; SELECT 1").unwrap();
+    assert_eq!(table.get(9).unwrap(), Some(article(9, "nine", 9)));
+    db.close().unwrap();
+}

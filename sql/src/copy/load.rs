@@ -24,7 +24,7 @@ use crate::declared;
 use crate::dml::RowRules;
 use crate::engine::Engine;
 use crate::error::{capacity, from_arrow, interrupted, unavailable};
-use crate::running::Statement;
+use crate::running::{CopyProgress, Statement};
 use crate::write::{CheckedRows, Origin, logical_bytes, null_error};
 
 /// Files of this size together go straight to segments, in bounded memory; smaller ones are read
@@ -126,7 +126,8 @@ impl Job {
         if bytes >= BULK_FILE_BYTES {
             gathering.sink = self.engine.bulk_sink(&self.owner.def)?;
         }
-        let mut before = 0;
+        let (mut before, mut rows) = (0, 0);
+        self.note(rows, (before, bytes));
         for (path, settled, size) in all {
             let mut reader = self.open(&path, &settled)?;
             while let Some(part) = reader.next()? {
@@ -134,15 +135,24 @@ impl Job {
                 if told.is_closed() {
                     return Err(unavailable("COPY was stopped; nothing was written"));
                 }
+                rows += part.rows.num_rows() as u64;
                 gathering.take(part, &path)?;
+                self.note(rows, (before + reader.bytes_read(), bytes));
                 if gathering.sink.is_some() {
                     let read = before + reader.bytes_read();
                     told.send_replace((gathering.loaded, guess(gathering.loaded, read, bytes)));
                 }
             }
             before += size;
+            self.note(rows, (before, bytes));
         }
         gathering.finish()
+    }
+
+    /// Lets others see how far it is.
+    fn note(&self, rows: u64, (read, all): (u64, u64)) {
+        let bytes = Some((read.min(all), all));
+        self.statement.note_copy(CopyProgress { rows, bytes });
     }
 
     /// Whole rows of the table, by its rules: defaults, generated columns, checks. Its declared types

@@ -24,6 +24,7 @@ use crate::error::{error_from_datafusion, interrupted, invalid, unavailable};
 use crate::local::blocking;
 use crate::output::ScanInfo;
 use crate::query;
+use crate::running::{CopyProgress, Statement};
 use crate::write::split_to;
 
 /// Batches that wait to be written.
@@ -78,7 +79,9 @@ async fn send_all(
     rows: mpsc::Sender<Message>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<u64, Error> {
-    let mut count = 0;
+    let (statement, mut count) = (Statement::current(), 0);
+    let note = |rows| statement.note_copy(CopyProgress { rows, bytes: None });
+    note(count);
     while let Some(batch) = stream.next().await {
         let batch = batch.map_err(error_from_datafusion)?;
         let more = batch.num_rows() as u64;
@@ -86,6 +89,7 @@ async fn send_all(
             return Ok(count);
         }
         count += more;
+        note(count);
         progress(count);
     }
     // The writer's own error is told by itself.

@@ -14,18 +14,18 @@ use datafusion::sql::sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOptionDef,
     DropBehavior, Expr, Ident, ObjectName, RenameTableNameKind, SqlOption, VisitMut, VisitorMut,
 };
-use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableDef};
+use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, TableDef};
 
 use super::clauses::table_options_of;
 use super::columns::{Constraints, plain};
-use super::{check_rules, new_name, replace, table_to_write};
+use super::{check_rules, new_name, read_only, replace, table_to_write};
 use crate::blame::{Blame, What};
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, error_from_datafusion, invalid};
 use crate::near::hint;
 use crate::output::Output;
-use crate::statement::{ident_of, refuse_given};
+use crate::statement::{TableName, ident_of, refuse_given, table_name};
 use crate::syntax::kept_expr;
 
 /// What becomes of a table.
@@ -303,13 +303,28 @@ impl Draft {
     }
 
     fn rename_table(&mut self, engine: &Engine, name: &ObjectName) -> Result<(), Error> {
-        let name = new_name(name)?;
+        let name = match name.0.as_slice() {
+            // It stays in its schema.
+            [_] => {
+                let TableName::Table(new) = table_name(name)? else {
+                    return Err(read_only());
+                };
+                let new = QualifiedName::parse(&new).map(|new| new.table);
+                QualifiedName {
+                    table: new.unwrap_or_default(),
+                    ..self.def.qualified_name()
+                }
+                .to_string()
+            }
+            _ => new_name(engine, name)?,
+        };
         if crate::catalog::live_table(engine.store(), &name).is_some() {
             return Err(conflict(format!(
                 "table \"{name}\" exists already: choose another name, or drop it first"
             )));
         }
-        self.def.name = name;
+        let first = std::mem::replace(&mut self.def.name, name);
+        self.def.options.first_name.get_or_insert(first);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     DeferrableInitial, Expr as SqlExpr, GeneratedExpressionMode, Ident, IndexColumn,
     NullsDistinctOption, TableConstraint, UniqueConstraint,
 };
-use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, TableRules};
+use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, TableRules};
 
 use super::unique::Unique;
 use crate::blame::{Blame, What};
@@ -89,6 +89,27 @@ pub(crate) fn plain(columns: &[ColumnDef]) -> Vec<ColumnDef> {
     plain
 }
 
+/// A table's name without its schema.
+fn own_name(table: &str) -> String {
+    QualifiedName::parse(table).map_or_else(|| table.to_owned(), |name| name.table)
+}
+
+/// Why a column cannot count.
+fn sequence(column: &str) -> Error {
+    refused(
+        column,
+        "a sequence",
+        "peers that write at the same time cannot count together; use DEFAULT uuid(), or leave PRIMARY KEY \
+         out, so that rows have a hidden one",
+    )
+}
+
+/// Whether an option is AUTO_INCREMENT or AUTOINCREMENT.
+fn counts(option: &ColumnOption) -> bool {
+    let text = option.to_string().to_uppercase().replace('_', "");
+    text == "AUTOINCREMENT"
+}
+
 /// What was read so far.
 #[derive(Default)]
 pub(crate) struct Constraints {
@@ -118,7 +139,11 @@ impl Constraints {
                 ColumnOption::Comment(text) => rules.comment = Some(text.clone()),
                 ColumnOption::Check(check) => {
                     let given = option.name.as_ref().or(check.name.as_ref());
-                    self.check(given, &check.expr, format!("{table}_{name}_check"))?;
+                    self.check(
+                        given,
+                        &check.expr,
+                        format!("{}_{name}_check", own_name(table)),
+                    )?;
                 }
                 ColumnOption::Generated {
                     generation_expr: Some(expr),
@@ -135,11 +160,10 @@ impl Constraints {
                     rules.generated = Some(kept_expr(expr)?);
                 }
                 ColumnOption::Generated { .. } | ColumnOption::Identity(_) => {
-                    return Err(refused(
-                        &name,
-                        "a sequence",
-                        "peers that write at the same time cannot count together; use DEFAULT uuid()",
-                    ));
+                    return Err(sequence(&name));
+                }
+                ColumnOption::DialectSpecific(_) if counts(&option.option) => {
+                    return Err(sequence(&name));
                 }
                 ColumnOption::ForeignKey(_) => {
                     return Err(refused(&name, "REFERENCES", "check references in queries"));
@@ -171,7 +195,7 @@ impl Constraints {
                     .push((name.map(ident_of), key_columns(&unique.columns)?));
             }
             TableConstraint::Check(CheckConstraint { name, expr, .. }) => {
-                self.check(name.as_ref(), expr, format!("{table}_check"))?;
+                self.check(name.as_ref(), expr, format!("{}_check", own_name(table)))?;
             }
             TableConstraint::ForeignKey(_) => {
                 return Err(invalid(

@@ -1,4 +1,4 @@
-//! `COMMENT ON`: what a table, view or column is, in words.
+//! `COMMENT ON`: what a table, view, column or schema is, in words.
 
 use datafusion::sql::sqlparser::ast::{CommentObject, ObjectName};
 use netabase_store::{Error, ErrorKind, TableDef};
@@ -48,10 +48,15 @@ async fn set(
             changed.options.rules.comment = text;
             changed
         }
+        CommentObject::Schema => {
+            let mut changed = super::schema::commented(engine, name)?;
+            changed.options.rules.comment = text;
+            changed
+        }
         CommentObject::Column => of_column(engine, name, text)?,
         other => {
             return Err(invalid(format!(
-                "COMMENT ON {other} is not supported: comments are for tables, views and columns"
+                "COMMENT ON {other} is not supported: comments are for tables, views, columns and schemas"
             )));
         }
     };

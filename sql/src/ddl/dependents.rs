@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, Visit, Visitor};
-use netabase_store::{Store, TableDef};
+use netabase_store::{QualifiedName, Store, TableDef};
 
 use crate::statement::{TableName, ident_of, parse_query, table_name};
 
@@ -57,8 +57,8 @@ impl Visitor for Reads {
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         let with = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.own
-            .extend(with.map(|table| ident_of(&table.alias.name)));
+        let names = with.map(|table| QualifiedName::bare(&ident_of(&table.alias.name)).to_string());
+        self.own.extend(names);
         ControlFlow::Continue(())
     }
 

@@ -15,6 +15,7 @@ mod freeze;
 mod index;
 mod parse;
 mod replace;
+mod schema;
 mod show_create;
 mod storage_options;
 mod unfinished;
@@ -28,7 +29,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     CreateTable, ObjectName, ObjectType, Statement as SqlStatement,
 };
-use netabase_store::{Author, Error, ErrorKind, TableDef, TableId, Version};
+use netabase_store::{Author, Error, ErrorKind, QualifiedName, TableDef, TableId, Version};
 
 use self::alter::alter_table;
 use self::clauses::{TableOptions, refuse_clauses, shard_key, table_options};
@@ -40,14 +41,16 @@ pub(crate) use self::show_create::show_create;
 pub(crate) use self::unfinished::discard as discard_unfinished;
 pub(crate) use self::view::refresh;
 use self::view::{create_view, views_to_drop};
-use crate::catalog::missing_table;
+use crate::catalog::{INFORMATION_SCHEMA, missing_table};
 use crate::deadline::Deadline;
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::output::Output;
+use crate::path;
 use crate::statement::{TableName, refuse_given, table_name};
 use crate::syntax::shown;
+use crate::system::SYSTEM_SCHEMA;
 
 /// Shards of a table unless told otherwise.
 pub const DEFAULT_SHARDS: u32 = 8;
@@ -60,6 +63,9 @@ const OBJECTS: &str = "objects";
 
 /// The id of a table: nobody can give another peer's table a definition of their own.
 pub fn table_id(name: &str, owner: &str, created: Version) -> TableId {
+    // Without quotes where there is no schema: as it was before there were any.
+    let plain = QualifiedName::parse(name).filter(|name| name.schema.is_none());
+    let name = plain.as_ref().map_or(name, |plain| &plain.table);
     TableId::derive(&[name.as_bytes(), owner.as_bytes(), &created.0.to_le_bytes()])
 }
 
@@ -96,6 +102,7 @@ pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Outp
         SqlStatement::CreateTable(create) => create_table(engine, create).await,
         SqlStatement::CreateIndex(create) => create_index(engine, create).await,
         SqlStatement::CreateView(create) => create_view(engine, create).await,
+        create @ SqlStatement::CreateSchema { .. } => schema::create_schema(engine, create).await,
         SqlStatement::AlterTable(alter) => alter_table(engine, alter).await,
         SqlStatement::Comment {
             object_type,
@@ -132,6 +139,13 @@ pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Outp
             ..
         } => drop_indexes(engine, (&names, table.as_ref()), if_exists).await,
         SqlStatement::Drop {
+            object_type: ObjectType::Schema,
+            names,
+            if_exists,
+            cascade,
+            ..
+        } => schema::drop_schemas(engine, &names, (if_exists, cascade)).await,
+        SqlStatement::Drop {
             object_type: object_type @ (ObjectType::View | ObjectType::MaterializedView),
             names,
             if_exists,
@@ -150,7 +164,7 @@ pub(crate) async fn run(engine: &Engine, statement: SqlStatement) -> Result<Outp
 /// `CREATE TABLE`, perhaps from a query.
 async fn create_table(engine: &Engine, mut statement: CreateTable) -> Result<Output, Error> {
     refuse_clauses(&statement)?;
-    let name = new_name(&statement.name)?;
+    let name = new_name(engine, &statement.name)?;
     let mut options = table_options(&statement.table_options)?;
     // CREATE LOCAL TABLE.
     options.local |= statement.global == Some(false);
@@ -160,7 +174,8 @@ async fn create_table(engine: &Engine, mut statement: CreateTable) -> Result<Out
         }
         return Err(exists(&name));
     }
-    let query = statement.query.take();
+    let mut query = statement.query.take();
+    path::qualify(&mut query, &engine.search_path(), engine.store());
     let Some(query) = query else {
         let columns = columns_of(engine, &name, &statement)?;
         let def = definition(engine, name, columns, options)?;
@@ -213,11 +228,24 @@ fn stored_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The name of a table or view to be made.
-pub(crate) fn new_name(name: &ObjectName) -> Result<String, Error> {
-    match table_name(name)? {
-        TableName::Table(name) => Ok(name),
-        TableName::Described => Err(read_only()),
+/// The name of a table or view to be made, whose schema there is.
+pub(crate) fn new_name(engine: &Engine, name: &ObjectName) -> Result<String, Error> {
+    let TableName::Table(mut stored) = table_name(name)? else {
+        return Err(read_only());
+    };
+    if name.0.len() == 1
+        && let Some(parsed) = QualifiedName::parse(&stored)
+    {
+        stored = path::name_in(&engine.current_schema(), &parsed.table);
+    }
+    match QualifiedName::parse(&stored).and_then(|name| name.schema) {
+        Some(schema) if [SYSTEM_SCHEMA, INFORMATION_SCHEMA].contains(&schema.as_str()) => {
+            Err(read_only())
+        }
+        Some(schema) if !path::exists(engine.store(), &schema) => {
+            Err(path::missing_schema(engine.store(), &schema))
+        }
+        _ => Ok(stored),
     }
 }
 
@@ -315,7 +343,7 @@ async fn drop_all(
 
 /// The table or view of this name. Fails with `NotFound`.
 pub(crate) fn known_table(engine: &Engine, name: &ObjectName) -> Result<Arc<TableDef>, Error> {
-    match table_name(name)? {
+    match table_name(&engine.in_path(name))? {
         TableName::Table(name) => {
             crate::catalog::live_table(engine.store(), &name).ok_or_else(|| missing_table(&name))
         }
@@ -357,7 +385,7 @@ fn is_view(def: &TableDef) -> Error {
 
 pub(crate) fn read_only() -> Error {
     invalid(
-        "information_schema is read-only, and so is the schema \"netabase\": they describe the tables \
-         of the schema \"public\"",
+        "information_schema is read-only, and so is the schema \"netabase\": they describe the \
+         tables of the others",
     )
 }

@@ -102,6 +102,7 @@ fn definition(engine: &Engine, old: &TableDef, draft: &Draft) -> (TableDef, Vec<
     let owner = engine.cluster().me();
     let mut options = def.options.clone();
     options.revision = 0;
+    options.first_name = None;
     options.indexes = options
         .indexes
         .into_iter()
@@ -163,7 +164,7 @@ async fn plan_rows(
     new: &TableDef,
     (mut draft, kept): (Draft, Vec<usize>),
 ) -> Result<(LogicalPlan, Vec<usize>), Error> {
-    let label = dml::quoted(&old.name);
+    let label = dml::quoted(&old.table_name());
     let mut given = Vec::new();
     let mut projection = Vec::new();
     for (place, column) in kept.iter().enumerate() {

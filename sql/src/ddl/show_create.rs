@@ -13,32 +13,33 @@ use datafusion::sql::sqlparser::ast::{CreateTable, Statement as SqlStatement};
 use netabase_store::{Error, TableDef, TableOptions};
 
 use super::{columns_of, shard_key, table_options};
-use crate::catalog::{SCHEMA, live_table};
+use crate::catalog::{INFORMATION_SCHEMA, live_table, missing_table};
 use crate::declared::kind_name;
 use crate::describe::{ColumnFacts, has_key, visible_columns};
 use crate::engine::Engine;
-use crate::error::{from_arrow, invalid, not_found};
+use crate::error::{from_arrow, invalid};
 use crate::output::Output;
+use crate::path;
 use crate::quantity::millis_text;
-use crate::show::Table;
 use crate::sql_type::{column_name, sql_type};
 use crate::statement;
-use crate::system::{codec_name, names_of};
+use crate::system::{SYSTEM_SCHEMA, codec_name, names_of};
 use crate::upkeep::Parsed;
 
 /// One row: the table's name, and the statements.
-pub(crate) fn show_create(engine: &Engine, (schema, table): &Table) -> Result<Output, Error> {
-    if schema != SCHEMA {
+pub(crate) fn show_create(engine: &Engine, (schema, table): (&str, &str)) -> Result<Output, Error> {
+    if [SYSTEM_SCHEMA, INFORMATION_SCHEMA].contains(&schema) {
         return Err(invalid(format!(
             "{schema}.{table} is not made by a statement: its rows are computed"
         )));
     }
-    let Some(def) = live_table(engine.store(), table) else {
-        return Err(not_found(format!("table \"{table}\" does not exist")));
+    let name = path::name_in(schema, table);
+    let Some(def) = live_table(engine.store(), &name) else {
+        return Err(missing_table(&name));
     };
     let text = statements_of(&def)?;
     check(engine, &def, &text)?;
-    let columns = [("table_name", table.clone()), ("statement", text)];
+    let columns = [("table_name", table.to_owned()), ("statement", text)];
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, _)| Field::new(*name, DataType::Utf8View, false))
@@ -53,7 +54,11 @@ pub(crate) fn show_create(engine: &Engine, (schema, table): &Table) -> Result<Ou
 
 /// CREATE TABLE or CREATE VIEW, CREATE INDEX for each index, and a comment.
 fn statements_of(def: &TableDef) -> Result<String, Error> {
-    let table = column_name(&def.name);
+    let name = def.qualified_name();
+    let mut table = column_name(&name.table);
+    if let Some(schema) = &name.schema {
+        table = format!("{}.{table}", column_name(schema));
+    }
     let rules = &def.options.rules;
     let mut text = match &rules.view {
         None => create_table(def, &table)?,

@@ -44,7 +44,7 @@ pub(super) fn add_constraints(
             }
             Some(name) => name,
             None => {
-                let name = format!("{}_{}_key", def.name, columns.join("_"));
+                let name = format!("{}_{}_key", def.table_name(), columns.join("_"));
                 let numbered = (1..).map(|number| format!("{name}{number}"));
                 let mut names = std::iter::once(name.clone()).chain(numbered);
                 names

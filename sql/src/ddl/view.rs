@@ -25,6 +25,7 @@ use crate::engine::Engine;
 use crate::error::{conflict, from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
+use crate::path;
 use crate::sql_types::in_sql;
 use crate::statement::{ident_of, parse_query, refuse_given};
 use crate::syntax::{doubled, kept_query};
@@ -33,9 +34,14 @@ use crate::syntax::{doubled, kept_query};
 const NO_COLUMN: &str = "view";
 
 /// `CREATE [OR REPLACE] [MATERIALIZED] VIEW`.
-pub(crate) async fn create_view(engine: &Engine, statement: CreateView) -> Result<Output, Error> {
+pub(crate) async fn create_view(
+    engine: &Engine,
+    mut statement: CreateView,
+) -> Result<Output, Error> {
     refuse_clauses(&statement)?;
-    let name = new_name(&statement.name)?;
+    let name = new_name(engine, &statement.name)?;
+    // Whoever reads it may have another path.
+    path::qualify(&mut statement.query, &engine.search_path(), engine.store());
     if let Some(def) = crate::catalog::live_table(engine.store(), &name) {
         if statement.if_not_exists {
             return Ok(Output::empty());

@@ -101,7 +101,7 @@ fn changed_literal(expr: &Expr) -> Option<String> {
     let literal = match cast.expr.as_ref() {
         Expr::Cast(inner) => {
             let from = inner.field.data_type();
-            let what = || format!("{} values", in_sql(&from.to_string()));
+            let what = || format!("{} values", type_name(from));
             return changes_values(from, target).then(what);
         }
         Expr::Literal(literal, _) => literal,

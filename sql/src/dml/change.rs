@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
     Delete, FromTable, Truncate, Update, UpdateTableFromKind, With,
 };
@@ -17,6 +18,7 @@ use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
 use super::with::add_with;
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::invalid;
 use crate::output::Output;
@@ -29,8 +31,18 @@ pub(super) async fn update(
     update: Update,
     with: Option<With>,
 ) -> Result<Output, Error> {
-    check_update(&update)?;
     let deadline = engine.deadline();
+    let (target, rows) = plan_update(engine, (update, with), &deadline).await?;
+    write_query(engine, target, rows, deadline).await
+}
+
+/// What an UPDATE writes: a query, and the columns that it gives.
+pub(super) async fn plan_update(
+    engine: &Engine,
+    (update, with): (Update, Option<With>),
+    deadline: &Deadline,
+) -> Result<(Target, (LogicalPlan, Vec<usize>)), Error> {
+    check_update(&update)?;
     let changed = Changed::of(update.table)?;
     let def = ddl::table_to_write(engine, &changed.name)?;
     let target = Target {
@@ -59,9 +71,9 @@ pub(super) async fn update(
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let mut query = select(projection, from.collect(), update.selection)?;
     add_with(&mut query, with);
-    let plan = plan_query(engine, query, None, &deadline).await?;
+    let plan = plan_query(engine, query, None, deadline).await?;
     let plan = as_rows(&def, plan, &given)?;
-    write_query(engine, target, (plan, given), deadline).await
+    Ok((target, (plan, given)))
 }
 
 /// Refuses clauses of UPDATE that would change its meaning.
@@ -98,8 +110,18 @@ pub(super) async fn delete(
     delete: Delete,
     with: Option<With>,
 ) -> Result<Output, Error> {
-    check_delete(&delete)?;
     let deadline = engine.deadline();
+    let (target, rows) = plan_delete(engine, (delete, with), &deadline).await?;
+    delete_rows(engine, target, rows, deadline).await
+}
+
+/// What a DELETE removes: a query, and the columns that it gives.
+pub(super) async fn plan_delete(
+    engine: &Engine,
+    (delete, with): (Delete, Option<With>),
+    deadline: &Deadline,
+) -> Result<(Target, (LogicalPlan, Vec<usize>)), Error> {
+    check_delete(&delete)?;
     let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = delete.from;
     let Some(table) = tables.into_iter().next() else {
         return Err(invalid("DELETE names no table"));
@@ -127,8 +149,8 @@ pub(super) async fn delete(
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let mut query = select(projection, from.collect(), delete.selection)?;
     add_with(&mut query, with);
-    let plan = plan_query(engine, query, None, &deadline).await?;
-    delete_rows(engine, target, (plan, wanted), deadline).await
+    let plan = plan_query(engine, query, None, deadline).await?;
+    Ok((target, (plan, wanted)))
 }
 
 /// `TRUNCATE`: removes every row that is there now, of all tables together where they fit.

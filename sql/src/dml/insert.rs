@@ -29,7 +29,32 @@ use crate::provenance;
 use crate::statement::{check_insert, ident_of};
 
 /// `INSERT`.
-pub(super) async fn insert(engine: &Engine, mut insert: Insert) -> Result<Output, Error> {
+pub(super) async fn insert(engine: &Engine, insert: Insert) -> Result<Output, Error> {
+    let deadline = engine.deadline();
+    let (target, insert, conflict) = begin(engine, insert)?;
+    let rows = source(engine, &target.def, insert, &deadline).await?;
+    match conflict {
+        None => write_query(engine, target, rows, deadline).await,
+        Some(action) => upsert::insert(engine, target, rows, action, deadline).await,
+    }
+}
+
+/// The query for the rows of an INSERT, without what becomes of those whose key is there.
+pub(super) async fn query_of(
+    engine: &Engine,
+    insert: Insert,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    let (target, insert, _) = begin(engine, insert)?;
+    let (plan, _) = source(engine, &target.def, insert, deadline).await?;
+    Ok(plan)
+}
+
+/// The table of an INSERT, its rows, and what is done about a key that is there.
+fn begin(
+    engine: &Engine,
+    mut insert: Insert,
+) -> Result<(Target, Insert, Option<OnConflictAction>), Error> {
     check_insert(&insert)?;
     let TableObject::TableName(name) = &insert.table else {
         return Err(invalid("INSERT names no table"));
@@ -37,20 +62,16 @@ pub(super) async fn insert(engine: &Engine, mut insert: Insert) -> Result<Output
     let def = ddl::table_to_write(engine, name)?;
     let label = match &insert.table_alias {
         Some(alias) => alias.alias.clone(),
-        None => quoted(&def.name),
+        None => quoted(&def.table_name()),
     };
+    insert.table = TableObject::TableName(engine.in_path(name));
     let target = Target {
         def: Arc::clone(&def),
         label,
         returning: insert.returning.take(),
     };
     let conflict = conflict_of(&def, &mut insert)?;
-    let deadline = engine.deadline();
-    let rows = source(engine, &def, insert, &deadline).await?;
-    match conflict {
-        None => write_query(engine, target, rows, deadline).await,
-        Some(action) => upsert::insert(engine, target, rows, action, deadline).await,
-    }
+    Ok((target, insert, conflict))
 }
 
 /// What is to be done with a row whose key is there; `None`: replace it.
@@ -96,7 +117,7 @@ fn check_conflict_target(def: &TableDef, clause: &OnConflict) -> Result<(), Erro
             names == key
         }
         Some(ConflictTarget::OnConstraint(name)) => {
-            name.to_string().replace('"', "") == format!("{}_pkey", def.name)
+            name.to_string().replace('"', "") == format!("{}_pkey", def.table_name())
         }
     };
     if fits {

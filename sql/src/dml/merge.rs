@@ -5,11 +5,12 @@
 //! of the table that several rows of the source would change is an error, and then nothing is
 //! written. Rows that are written and those that are removed are handed over together.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use datafusion::logical_expr::{LogicalPlan, lit};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
@@ -20,6 +21,7 @@ use netabase_store::{Change, Error, ErrorKind, TableDef};
 
 use super::decide::{CLAUSE, decided, refuse_subqueries};
 use super::insert::{columns_for, filled};
+use super::merge_returning::{ACTION, Decided, Returning};
 use super::rewrite::{
     Changed, alias_of, all_of, assigned, case, column, default_of, equal, is_generated, item,
     keyed, null, number, select,
@@ -28,11 +30,11 @@ use super::typed::{Typed, projected};
 use super::with::add_with;
 use super::{RowRules, collect, plan_query};
 use crate::ddl;
+use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
-use crate::statement::refuse_given;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 
 /// Is true in every row of the source.
@@ -41,73 +43,86 @@ const PRESENT: &str = "$present";
 /// `MERGE`.
 pub(super) async fn merge(
     engine: &Engine,
-    merge: Merge,
+    mut merge: Merge,
     with: Option<With>,
 ) -> Result<Output, Error> {
-    refuse_given(
-        "",
-        &[(
-            "MERGE … OUTPUT",
-            merge.output.is_some(),
-            "SELECT the rows afterwards",
-        )],
-    )?;
     let deadline = engine.deadline();
-    let changed = Changed::of(TableWithJoins {
-        relation: merge.table,
-        joins: Vec::new(),
-    })?;
-    let def = ddl::table_to_write(engine, &changed.name)?;
-    let pairs = Pairs {
-        def: Arc::clone(&def),
-        label: changed.label(),
-        source: source_label(&merge.source)?,
-    };
-    refuse_subqueries(&merge.clauses)?;
+    let pairs = Pairs::of(engine, &merge)?;
+    let def = Arc::clone(&pairs.def);
+    let asked = (
+        merge.output.take(),
+        pairs.label.clone(),
+        pairs.source.clone(),
+    );
+    let source = (&merge.source, with.as_ref());
+    let returning = Returning::of(engine, asked, source, &deadline).await?;
     let actions = actions(&merge.clauses);
-    let (mut query, values) = pairs.query(merge.source, *merge.on, merge.clauses)?;
-    add_with(&mut query, with);
-    let plan = plan_query(engine, query, None, &deadline).await?;
-    let plan = pairs.rows(decided(plan, &pairs.source)?, &values)?;
+    let beside = returning.as_ref().map_or(&[][..], |asked| &asked.columns);
+    let plan = pairs.plan(engine, (merge, with), beside, &deadline).await?;
     let (rows, scans) = collect(engine, &plan, deadline, "MERGE").await?;
     let rules = RowRules::of(engine, &def)?;
-    let given = pairs.given();
-    let visible: Vec<usize> = given
-        .iter()
-        .copied()
-        .filter(|c| !def.is_hidden(*c))
-        .collect();
-    let (mut written, mut changed, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-    for batch in rows {
-        let of = |action| chosen(&batch, &actions, action);
-        // A hidden key is made for new rows.
-        let new = of(Action::Insert)?
-            .project(&places_of(&given, &visible))
-            .map_err(from_arrow)?;
-        written.push(rules.complete(&visible, &new)?);
-        let updated = rules.complete(&given, &of(Action::Update)?)?;
-        changed.push(updated.clone());
-        written.push(updated);
-        removed.push(of(Action::Remove)?);
-    }
-    let key = places_of(&given, &def.primary_key);
-    let work = {
-        let def = Arc::clone(&def);
-        move || {
-            let removed = key_batches(&def, &removed, &key)?;
-            let keys = |rows: &[RecordBatch]| key_batches(&def, rows, &def.primary_key);
-            let old = [keys(&changed)?, removed.clone()].concat();
-            refuse_duplicates(&def, &old, &NoOrigin).map_err(twice)?;
-            let all = [keys(&written)?, removed.clone()].concat();
-            refuse_duplicates(&def, &all, &NoOrigin)?;
-            Ok::<_, Error>((written, removed))
+    let decisions = pairs.decisions(&rules, &actions, &rows, returning.is_some())?;
+    let returned = match returning {
+        Some(asked) => {
+            let beside = beside_schema(plan.schema().as_arrow(), &asked.columns);
+            let decided = &decisions.decided;
+            Some(asked.answer(engine, &def, decided, beside).await?)
         }
+        None => None,
+    };
+    let work = {
+        let (def, key) = (
+            Arc::clone(&def),
+            places_of(&pairs.given(), &def.primary_key),
+        );
+        move || decisions.checked(&def, &key)
     };
     let (written, removed) = blocking(work).await?;
     let written = CheckedRows::check(Arc::clone(&def), Change::Upsert, written, NoOrigin).await?;
     let removed = CheckedRows::check(def, Change::Delete, removed, NoOrigin).await?;
     let receipt = engine.apply(vec![written, removed]).await?;
-    Output::written(receipt, scans)
+    match returned {
+        Some((schema, rows)) => Ok(Output::returned(receipt, scans, schema, rows)),
+        None => Output::written(receipt, scans),
+    }
+}
+
+/// The query of a MERGE, planned.
+pub(super) async fn query_of(
+    engine: &Engine,
+    (merge, with): (Merge, Option<With>),
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    let pairs = Pairs::of(engine, &merge)?;
+    pairs.plan(engine, (merge, with), &[], deadline).await
+}
+
+/// What becomes of the pairs.
+#[derive(Default)]
+struct Decisions {
+    written: Vec<RecordBatch>,
+    /// Those of them that are there already.
+    changed: Vec<RecordBatch>,
+    removed: Vec<RecordBatch>,
+    /// All of these, for RETURNING.
+    decided: Vec<Decided>,
+}
+
+impl Decisions {
+    /// The rows that are written, and the keys of those that are removed, unless one would be changed twice.
+    fn checked(
+        self,
+        def: &TableDef,
+        key: &[usize],
+    ) -> Result<(Vec<RecordBatch>, Vec<RecordBatch>), Error> {
+        let removed = key_batches(def, &self.removed, key)?;
+        let keys = |rows: &[RecordBatch]| key_batches(def, rows, &def.primary_key);
+        let old = [keys(&self.changed)?, removed.clone()].concat();
+        refuse_duplicates(def, &old, &NoOrigin).map_err(twice)?;
+        let all = [keys(&self.written)?, removed.clone()].concat();
+        refuse_duplicates(def, &all, &NoOrigin)?;
+        Ok((self.written, removed))
+    }
 }
 
 /// Where some columns are among others.
@@ -131,6 +146,17 @@ enum Action {
     Insert,
     Update,
     Remove,
+}
+
+impl Action {
+    /// What `merge_action()` says.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Remove => "DELETE",
+        }
+    }
 }
 
 fn actions(clauses: &[MergeClause]) -> Vec<Action> {
@@ -166,6 +192,67 @@ struct Pairs {
 }
 
 impl Pairs {
+    fn of(engine: &Engine, merge: &Merge) -> Result<Self, Error> {
+        let changed = Changed::of(TableWithJoins {
+            relation: merge.table.clone(),
+            joins: Vec::new(),
+        })?;
+        Ok(Self {
+            def: ddl::table_to_write(engine, &changed.name)?,
+            label: changed.label(),
+            source: source_label(&merge.source)?,
+        })
+    }
+
+    /// The rows that the clauses make, behind the number of the clause; columns of the source beside them.
+    async fn plan(
+        &self,
+        engine: &Engine,
+        (merge, with): (Merge, Option<With>),
+        beside: &[String],
+        deadline: &Deadline,
+    ) -> Result<LogicalPlan, Error> {
+        refuse_subqueries(&merge.clauses)?;
+        let source = (merge.source, beside);
+        let (mut query, values) = self.query(source, *merge.on, merge.clauses)?;
+        add_with(&mut query, with);
+        let plan = plan_query(engine, query, None, deadline).await?;
+        self.rows(decided(plan, &self.source)?, &values, beside.len())
+    }
+
+    /// Completes the rows that the clauses make.
+    fn decisions(
+        &self,
+        rules: &RowRules,
+        actions: &[Action],
+        rows: &[RecordBatch],
+        returning: bool,
+    ) -> Result<Decisions, Error> {
+        let given = self.given();
+        let seen = given.iter().copied().filter(|c| !self.def.is_hidden(*c));
+        let visible: Vec<usize> = seen.collect();
+        let mut made = Decisions::default();
+        for batch in rows {
+            let of = |action| chosen(batch, given.len(), actions, action);
+            // A hidden key is made for new rows.
+            let new = of(Action::Insert)?.map(|rows| {
+                let rows = rows.project(&places_of(&given, &visible));
+                rules.complete(&visible, &rows.map_err(from_arrow)?)
+            })?;
+            let updated = of(Action::Update)?.map(|rows| rules.complete(&given, rows))?;
+            let gone = of(Action::Remove)?;
+            made.written.push(new.rows.clone());
+            made.written.push(updated.rows.clone());
+            made.changed.push(updated.rows.clone());
+            made.removed.push(gone.rows.clone());
+            if returning {
+                let gone = gone.map(|rows| rules.complete_kept(&given, rows))?;
+                made.decided.extend([new, updated, gone]);
+            }
+        }
+        Ok(made)
+    }
+
     /// The columns of the table that the query gives, after the number of the clause.
     fn given(&self) -> Vec<usize> {
         let columns = 0..self.def.schema.fields().len();
@@ -180,7 +267,7 @@ impl Pairs {
     /// decides; [`decided`] fills in which one that is.
     fn query(
         &self,
-        source: TableFactor,
+        (source, beside): (TableFactor, &[String]),
         on: Expr,
         clauses: Vec<MergeClause>,
     ) -> Result<(Query, Values), Error> {
@@ -206,12 +293,21 @@ impl Pairs {
         for column in self.given() {
             projection.push(item(self.old(column), &old_name(column)));
         }
+        for (place, name) in beside.iter().enumerate() {
+            let value = column(&self.source, name);
+            projection.push(item(value, &source_name(place)));
+        }
         projection.insert(0, item(case(decisions, number(0)), CLAUSE));
         Ok((select(projection, vec![from], None)?, values))
     }
 
-    /// The rows that the clauses make, behind the number of the clause.
-    fn rows(&self, query: LogicalPlan, values: &Values) -> Result<LogicalPlan, Error> {
+    /// The rows that the clauses make, behind the number of the clause, and so many columns of the source.
+    fn rows(
+        &self,
+        query: LogicalPlan,
+        values: &Values,
+        beside: usize,
+    ) -> Result<LogicalPlan, Error> {
         let rows = Typed::of(&self.def, &query);
         let clause = rows.column(CLAUSE)?;
         let mut row = vec![clause.clone().alias(CLAUSE)];
@@ -225,6 +321,9 @@ impl Pairs {
             }
             let value = Typed::case(branches, rows.column(&old_name(column))?);
             row.push(value.alias(self.def.column_name(column)));
+        }
+        for name in (0..beside).map(source_name) {
+            row.push(rows.column(&name)?);
         }
         projected(query, row)
     }
@@ -375,16 +474,49 @@ fn old_name(column: usize) -> String {
     format!("$old{column}")
 }
 
-/// The rows that clauses of a kind decide about; the number of the clause is cut off.
-fn chosen(batch: &RecordBatch, actions: &[Action], wanted: Action) -> Result<RecordBatch, Error> {
+fn source_name(place: usize) -> String {
+    format!("$source{place}")
+}
+
+/// The rows that clauses of a kind decide about, without the number of the clause; what follows so many
+/// columns, and what is done, stands beside them.
+fn chosen(
+    batch: &RecordBatch,
+    given: usize,
+    actions: &[Action],
+    wanted: Action,
+) -> Result<Decided, Error> {
     let clauses = batch.column(0).as_primitive::<Int64Type>();
-    let all: Vec<usize> = (1..batch.num_columns()).collect();
-    let rows = batch.project(&all).map_err(from_arrow)?;
     let chosen = clauses.iter().map(|clause| {
         let place = clause.and_then(|clause| usize::try_from(clause).ok());
         let action = place.and_then(|place| actions.get(place.checked_sub(1)?));
         Some(action == Some(&wanted))
     });
     let chosen: BooleanArray = chosen.collect();
-    filter_record_batch(&rows, &chosen).map_err(from_arrow)
+    let part = |columns: Range<usize>| {
+        let columns: Vec<usize> = columns.collect();
+        let rows = batch.project(&columns).map_err(from_arrow)?;
+        filter_record_batch(&rows, &chosen).map_err(from_arrow)
+    };
+    let rows = part(1..1 + given)?;
+    let beside = part(1 + given..batch.num_columns())?;
+    let action = StringArray::from_iter_values(vec![wanted.name(); rows.num_rows()]);
+    let mut columns = beside.columns().to_vec();
+    columns.push(Arc::new(action));
+    let schema = with_action(beside.schema_ref().fields().iter().cloned());
+    let beside = RecordBatch::try_new(schema, columns).map_err(from_arrow)?;
+    Ok(Decided { rows, beside })
+}
+
+/// The columns of the source in the rows of the query, which come last, under their own names; and what was
+/// done with each row.
+fn beside_schema(schema: &Schema, names: &[String]) -> SchemaRef {
+    let before = schema.fields().len().saturating_sub(names.len());
+    let columns = schema.fields().iter().skip(before).zip(names);
+    with_action(columns.map(|(field, name)| Arc::new(field.as_ref().clone().with_name(name))))
+}
+
+fn with_action(columns: impl Iterator<Item = FieldRef>) -> SchemaRef {
+    let action = Arc::new(Field::new(ACTION, DataType::Utf8, true));
+    Arc::new(Schema::new(columns.chain([action]).collect::<Vec<_>>()))
 }

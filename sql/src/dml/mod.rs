@@ -12,6 +12,7 @@ mod change;
 mod decide;
 mod insert;
 mod merge;
+mod merge_returning;
 mod returning;
 mod rewrite;
 mod rows;
@@ -94,6 +95,42 @@ pub(crate) async fn run(
     }
 }
 
+/// Whether a statement changes the rows that a query of its own finds.
+pub(crate) fn has_query(statement: &SqlStatement) -> bool {
+    matches!(
+        statement,
+        SqlStatement::Insert(_)
+            | SqlStatement::Update(_)
+            | SqlStatement::Delete(_)
+            | SqlStatement::Merge(_)
+    )
+}
+
+/// The query of such a statement, planned; nothing is run.
+pub(crate) async fn query_of(
+    engine: &Engine,
+    statement: SqlStatement,
+    with: Option<With>,
+    deadline: &Deadline,
+) -> Result<LogicalPlan, Error> {
+    match statement {
+        SqlStatement::Insert(mut insert) => {
+            with::into_source(insert.source.as_mut(), with)?;
+            insert::query_of(engine, insert, deadline).await
+        }
+        SqlStatement::Update(update) => {
+            let planned = change::plan_update(engine, (update, with), deadline).await?;
+            Ok(planned.1.0)
+        }
+        SqlStatement::Delete(delete) => {
+            let planned = change::plan_delete(engine, (delete, with), deadline).await?;
+            Ok(planned.1.0)
+        }
+        SqlStatement::Merge(merge) => merge::query_of(engine, (merge, with), deadline).await,
+        other => Err(crate::statement::unsupported(&other)),
+    }
+}
+
 /// Runs a planned INSERT or DELETE; refuses every other write.
 pub(crate) async fn execute(
     engine: &Engine,
@@ -102,7 +139,7 @@ pub(crate) async fn execute(
 ) -> Result<Output, Error> {
     let def = target_of(&statement)?;
     let target = Target {
-        label: rewrite::quoted(&def.name),
+        label: rewrite::quoted(&def.table_name()),
         def: Arc::clone(&def),
         returning: None,
     };
@@ -215,7 +252,7 @@ pub(crate) async fn keys_of(
 
 /// The query for the keys of all rows of a table.
 fn all_keys(def: &TableDef) -> Result<Query, Error> {
-    let label = quoted(&def.name);
+    let label = quoted(&def.table_name());
     let projection = def.primary_key.iter().map(|&place| {
         let name = def.column_name(place);
         item(column(&label, name), name)
@@ -230,7 +267,7 @@ pub(crate) async fn any_row(
     def: &TableDef,
     condition: SqlExpr,
 ) -> Result<bool, Error> {
-    let label = quoted(&def.name);
+    let label = quoted(&def.table_name());
     let fails = SqlExpr::UnaryOp {
         op: UnaryOperator::Not,
         expr: Box::new(condition),

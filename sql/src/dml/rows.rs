@@ -9,7 +9,6 @@ use arrow::array::ArrayRef;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart};
 use netabase_store::{Change, Error, TableDef};
 
 use super::assign::check_value;
@@ -21,6 +20,7 @@ use crate::engine::Engine;
 use crate::error::{from_arrow, invalid};
 use crate::output::{Output, in_memory};
 use crate::panics;
+use crate::path;
 use crate::running::Statement;
 use crate::statement::definition_in_transaction;
 use crate::write::{CheckedRows, NoOrigin};
@@ -73,7 +73,7 @@ impl Engine {
         }
         let rows = in_layout(&def, &given, &rows)?;
         let target = Target {
-            label: quoted(&def.name),
+            label: quoted(&def.table_name()),
             def,
             returning: None,
         };
@@ -109,8 +109,7 @@ fn receipt_of(output: &Output) -> WriteReceipt {
 }
 
 fn table_of(engine: &Engine, name: &str) -> Result<Arc<TableDef>, Error> {
-    let name = ObjectName(vec![ObjectNamePart::Identifier(quoted(name))]);
-    ddl::table_to_write(engine, &name)
+    ddl::table_to_write(engine, &path::object_name(name))
 }
 
 /// The rows in the types of these columns of a table, as an INSERT casts them: a value that its cast

@@ -84,7 +84,7 @@ async fn write(
 
 /// How many rows a table has.
 pub(crate) async fn count(engine: &Engine, def: &TableDef) -> Result<u64, Error> {
-    let from = from_keyed(def, quoted(&def.name));
+    let from = from_keyed(def, quoted(&def.table_name()));
     let query = select(
         vec![item(parse_expr("count(*)")?, "rows")],
         vec![from],

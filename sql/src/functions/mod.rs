@@ -1,10 +1,11 @@
-//! Functions beside DataFusion's: those for JSON, the one that samples are made with, and those that planning
-//! needs; and how DataFusion's own are read.
+//! Functions beside DataFusion's: those for JSON, those that say where a session is, the one that samples are
+//! made with, and those that planning needs; and how DataFusion's own are read.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
+mod current;
 mod in_list;
 mod json;
 mod one_row;
@@ -37,5 +38,7 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(OneRow::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(current::Current::schema())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(current::Current::database())))?;
     Ok(())
 }

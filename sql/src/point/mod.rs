@@ -25,19 +25,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::Dialect;
 use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use netabase_store::{Error, ErrorKind};
 
 use crate::engine::Engine;
 use crate::output::Output;
 use crate::panics;
+use crate::path;
+use crate::running::Statement as Running;
 use crate::statement;
 use crate::upkeep::Parsed;
 
 pub(crate) use self::cache::{Known, PointCache};
-pub(crate) use self::fit::lossless;
+pub(crate) use self::fit::{assignable, lossless};
 use self::plan::{Action, Plan};
 use self::shape::Shape;
-pub(crate) use self::syntax::place;
+pub(crate) use self::shape::number as literal_number;
+pub(crate) use self::syntax::{negated, place};
 
 /// A statement that takes the point path, with its values.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub struct PointCall {
     text: Option<Arc<str>>,
     /// Whether it was among the statements that run, and so counted already.
     tracked: AtomicBool,
+    /// Whether it is a part of a statement that runs.
+    inside: bool,
 }
 
 impl PointCall {
@@ -76,6 +82,22 @@ impl PointCall {
                 self.count(&ran);
                 ran
             }
+        }
+    }
+
+    /// The same as a part of the statement that this task works on, which is counted already.
+    pub(crate) async fn run_inside(mut self) -> Result<Option<Output>, Error> {
+        self.inside = true;
+        match self.work(false).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Ok(Some(output)) => {
+                // Rows that were written are counted by their receipt.
+                if output.receipt().is_none() {
+                    Running::current().add_rows(output.ready_rows());
+                }
+                Ok(Some(output))
+            }
+            ran => ran,
         }
     }
 
@@ -137,6 +159,11 @@ impl Engine {
         Known::new(statement)
     }
 
+    /// The same for a statement that is parsed already.
+    pub(crate) fn recognise_statement(&self, statement: &SqlStatement) -> Known {
+        Known::new(syntax::recognise(statement, false))
+    }
+
     /// The call of something known, whose text is this, with these values.
     pub(crate) fn point_call(
         &self,
@@ -162,12 +189,22 @@ impl Engine {
             plan,
             values,
             tracked: AtomicBool::new(false),
+            inside: false,
         }
     }
 
     fn plan_of(&self, known: &Known) -> Option<Arc<Plan>> {
         let statement = known.statement()?;
-        let def = crate::catalog::live_table(self.store(), &statement.table)?;
+        let table = &statement.table;
+        let found = match (&table.bare, self.search_path()) {
+            (Some(bare), Some(path)) => {
+                let schema = path::find(&path, self.store(), bare);
+                schema.map(|schema| path::name_in(&schema, bare))
+            }
+            _ => None,
+        };
+        let name = found.as_ref().unwrap_or(&table.stored);
+        let def = crate::catalog::live_table(self.store(), name)?;
         known.plan(&def, || Plan::of(statement, &def, self.store()))
     }
 

@@ -64,10 +64,19 @@ pub(crate) enum Action {
     },
 }
 
+/// The table of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PointTable {
+    /// Its name without a schema, if the statement gives none.
+    pub(crate) bare: Option<String>,
+    /// The name under which the store knows it, if that is in `public`.
+    pub(crate) stored: String,
+}
+
 /// A statement that may take the point path.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PointStatement {
-    pub(crate) table: String,
+    pub(crate) table: PointTable,
     pub(crate) action: Action,
 }
 
@@ -85,7 +94,7 @@ pub(crate) fn recognise(statement: &Statement, shape: bool) -> Option<PointState
 
 /// The table of a statement, and how its columns may be qualified.
 struct Table {
-    name: String,
+    name: PointTable,
     qualifier: String,
 }
 
@@ -107,7 +116,7 @@ impl Table {
             return None;
         }
         Some(Self {
-            name: public_table(name)?,
+            name: PointTable::of(name)?,
             qualifier,
         })
     }
@@ -125,10 +134,18 @@ impl Table {
     }
 }
 
-fn public_table(name: &ObjectName) -> Option<String> {
-    match table_name(name) {
-        Ok(TableName::Table(name)) => Some(name),
-        Ok(TableName::Described) | Err(_) => None,
+impl PointTable {
+    fn of(name: &ObjectName) -> Option<Self> {
+        match table_name(name) {
+            Ok(TableName::Table(stored)) => Some(Self {
+                bare: match name.0.as_slice() {
+                    [part] => part.as_ident().map(ident_of),
+                    _ => None,
+                },
+                stored,
+            }),
+            Ok(TableName::Described) | Err(_) => None,
+        }
     }
 }
 
@@ -214,7 +231,7 @@ impl Reader {
             .map(|of| row(&of.content))
             .collect::<Option<_>>()?;
         Some(PointStatement {
-            table: public_table(name)?,
+            table: PointTable::of(name)?,
             action: Action::Insert { columns, rows },
         })
     }
@@ -386,6 +403,7 @@ mod tests {
             "UPDATE t SET a = 1, b = b + 1, c = d - $1 WHERE id = 5",
             "UPDATE t AS x SET a = NULL WHERE x.id = 5 AND k = 'a'",
             "DELETE FROM t WHERE id = 7",
+            "DELETE FROM other.t WHERE id = 7",
         ] {
             assert!(read(text).is_some(), "{text}");
         }
@@ -394,7 +412,7 @@ mod tests {
     #[test]
     fn names_are_folded_and_values_read() {
         let found = read("SELECT Name AS N FROM T WHERE \"Id\" = -5").unwrap();
-        assert_eq!(found.table, "t");
+        assert_eq!(found.table.stored, "t");
         let expected = Action::Select {
             columns: Some(vec![("name".to_owned(), "n".to_owned())]),
             equal: vec![(
@@ -424,7 +442,6 @@ mod tests {
             "SELECT a FROM t JOIN u ON true WHERE id = 1",
             "SELECT a FROM (SELECT * FROM t) WHERE id = 1",
             "SELECT a FROM information_schema.tables WHERE id = 1",
-            "SELECT a FROM other.t WHERE id = 1",
             "SELECT a FROM t WHERE id = 1 OR id = 2",
             "SELECT a FROM t WHERE id = 1 AND id = 2",
             "SELECT a FROM t WHERE NOT id = 1",

@@ -116,6 +116,9 @@ impl PointCall {
             let def = Arc::clone(&self.plan.def);
             self.engine.cluster().write(def, change, parts).await
         };
+        if self.inside {
+            return work.await;
+        }
         self.tracked.store(true, Ordering::Relaxed);
         let text = self.text.as_deref().unwrap_or_default();
         self.engine.running().track(text, work).await

@@ -107,7 +107,8 @@ pub(crate) fn prepare(statement: &mut Statement, store: &Store) -> Result<bool, 
     Ok(true)
 }
 
-fn sql_of(statement: &mut Statement) -> Option<&mut SqlStatement> {
+/// The statement itself, or the one that is explained.
+pub(crate) fn sql_of(statement: &mut Statement) -> Option<&mut SqlStatement> {
     match statement {
         Statement::Statement(inner) => Some(inner),
         Statement::Explain(explain) => sql_of(&mut explain.statement),

@@ -1,7 +1,7 @@
-//! `EXPLAIN … FORMAT json`.
+//! `EXPLAIN … FORMAT json` and `FORMAT text`.
 //!
-//! Idea: DataFusion calls the format that PostgreSQL calls `json` `pgjson`, and its parser refuses every
-//! other name; so the name is changed before the parser sees it.
+//! Idea: DataFusion calls the formats that PostgreSQL calls `json` and `text` `pgjson` and `indent`, and its
+//! parser refuses every other name; so the name is changed before the parser sees it.
 //! Invariant: nothing is changed but a word between EXPLAIN and the query that it explains.
 
 use datafusion::error::DataFusionError;
@@ -13,13 +13,14 @@ use netabase_store::Error;
 
 use crate::error::error_from_datafusion;
 
-/// The tokens of a text that asks for the format `json`; `None` if none does.
+/// The tokens of a text that asks for the format `json` or `text`; `None` if none does.
 pub(crate) fn tokens(
     text: &str,
     dialect: &dyn Dialect,
 ) -> Result<Option<Vec<TokenWithSpan>>, Error> {
     let lower = text.to_ascii_lowercase();
-    if !(lower.contains("explain") && lower.contains("format") && lower.contains("json")) {
+    let renamed = lower.contains("json") || lower.contains("text");
+    if !(lower.contains("explain") && lower.contains("format") && renamed) {
         return Ok(None);
     }
     let mut tokens = Tokenizer::new(dialect, text)
@@ -35,17 +36,30 @@ pub(crate) fn tokens(
                 continue;
             }
             Token::Word(word) if is_query(word.keyword) => explains = false,
-            Token::Word(word) if format && word.value.eq_ignore_ascii_case("json") => {
-                token.token = Token::make_word("pgjson", None);
+            Token::Word(word) if format => {
+                if let Some(name) = name_of(&word.value) {
+                    token.token = Token::make_word(name, None);
+                }
             }
-            Token::SingleQuotedString(word) if format && word.eq_ignore_ascii_case("json") => {
-                *word = "pgjson".to_owned();
+            Token::SingleQuotedString(word) if format => {
+                if let Some(name) = name_of(word) {
+                    *word = name.to_owned();
+                }
             }
             _ => {}
         }
         format = false;
     }
     Ok(Some(tokens))
+}
+
+/// DataFusion's name of a format of PostgreSQL's.
+fn name_of(format: &str) -> Option<&'static str> {
+    match format.to_ascii_lowercase().as_str() {
+        "json" => Some("pgjson"),
+        "text" => Some("indent"),
+        _ => None,
+    }
 }
 
 fn is_query(keyword: Keyword) -> bool {
@@ -58,5 +72,6 @@ fn is_query(keyword: Keyword) -> bool {
             | Keyword::INSERT
             | Keyword::UPDATE
             | Keyword::DELETE
+            | Keyword::MERGE
     )
 }

@@ -5,8 +5,7 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 
 use super::rows::{Kind, Row, SystemTable, column, optional};
-use super::{Sources, schemas};
-use crate::catalog::SCHEMA;
+use super::{Sources, place_of, schemas};
 use crate::describe::{ColumnFacts, comment_of};
 use crate::sql_type::column_type;
 
@@ -46,7 +45,8 @@ fn columns(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     for def in sources.store.tables() {
         let columns = sources.columns_of(&def).into_iter().enumerate();
         for (index, (field, facts, key_position)) in columns {
-            let place = (SCHEMA, def.name.as_str(), index);
+            let (schema, table) = place_of(&def);
+            let place = (schema.as_str(), table.as_str(), index);
             rows.push(row(place, &field, key_position, facts));
         }
     }

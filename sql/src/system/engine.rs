@@ -1,4 +1,4 @@
-//! `netabase.settings`, `netabase.queries` and `netabase.metrics`.
+//! `netabase.settings`, `netabase.queries`, `netabase.prepared` and `netabase.metrics`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::UNIX_EPOCH;
@@ -8,6 +8,7 @@ use datafusion::execution::TaskContext;
 
 use super::Sources;
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
+use crate::own_settings::OwnSettings;
 use crate::running::Statement;
 
 pub(super) const SETTINGS: SystemTable = SystemTable {
@@ -70,6 +71,21 @@ pub(super) const QUERIES: SystemTable = SystemTable {
             Kind::Number,
             "Memory that its operators hold on this peer",
         ),
+        optional(
+            "copy_rows",
+            Kind::Number,
+            "Rows that a COPY has read from files, or handed to the one that it writes, so far",
+        ),
+        optional(
+            "copy_bytes",
+            Kind::Number,
+            "About how many bytes of its files a COPY has read so far",
+        ),
+        optional(
+            "copy_total_bytes",
+            Kind::Number,
+            "Bytes of all files that a COPY reads",
+        ),
     ],
     rows: queries,
 };
@@ -83,6 +99,8 @@ fn query(statement: &Statement) -> Row {
     let since = statement.since().duration_since(UNIX_EPOCH);
     let since = since.map_or(0, |since| since.as_millis());
     let elapsed = u64::try_from(statement.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let copy = statement.copy();
+    let bytes = copy.and_then(|copy| copy.bytes);
     vec![
         statement.id().into(),
         statement.text().into(),
@@ -91,7 +109,41 @@ fn query(statement: &Statement) -> Row {
         elapsed.into(),
         statement.rows().into(),
         statement.memory().into(),
+        copy.map(|copy| copy.rows).into(),
+        bytes.map(|(read, _)| read).into(),
+        bytes.map(|(_, all)| all).into(),
     ]
+}
+
+pub(super) const PREPARED: SystemTable = SystemTable {
+    name: "prepared",
+    comment: "The statements that this session has prepared",
+    columns: &[
+        column("name", Kind::Text, "The name by which EXECUTE runs it"),
+        column("statement", Kind::Text, "The beginning of its text"),
+        column(
+            "parameter_types",
+            Kind::Text,
+            "The types of $1, $2 …; any where the statement takes any",
+        ),
+        column("prepared", Kind::Time, "When it was prepared"),
+    ],
+    rows: prepared,
+};
+
+fn prepared(_: &Sources, context: &TaskContext) -> Result<Vec<Row>> {
+    let known = OwnSettings::prepared_in(context.session_config().options());
+    let rows = known.list().into_iter().map(|prepared| -> Row {
+        let since = prepared.since.duration_since(UNIX_EPOCH);
+        let since = since.map_or(0, |since| since.as_millis());
+        vec![
+            prepared.name.as_str().into(),
+            prepared.text.as_ref().into(),
+            prepared.types().into(),
+            Value::Time(i64::try_from(since).unwrap_or(i64::MAX)),
+        ]
+    });
+    Ok(rows.collect())
 }
 
 pub(super) const METRICS: SystemTable = SystemTable {

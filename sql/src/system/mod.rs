@@ -32,7 +32,7 @@ use parking_lot::RwLock;
 use self::rows::SystemTable;
 use self::rows::provider_of;
 pub(crate) use self::tables::{codec_name, names as names_of};
-use crate::catalog::INFORMATION_SCHEMA;
+use crate::catalog::{INFORMATION_SCHEMA, SCHEMA};
 use crate::describe::{ColumnFacts, plain_view, visible_columns};
 use crate::memory::QueryPool;
 use crate::own_settings::Defaults;
@@ -86,6 +86,13 @@ impl Sources {
     }
 }
 
+/// The schema and the name of a user's table.
+fn place_of(def: &TableDef) -> (String, String) {
+    let name = def.qualified_name();
+    let schema = name.schema.unwrap_or_else(|| SCHEMA.to_owned());
+    (schema, name.table)
+}
+
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sources")
@@ -93,11 +100,12 @@ impl std::fmt::Debug for Sources {
 }
 
 /// The tables of the schema `netabase`.
-const OWN_TABLES: [&SystemTable; 9] = [
+const OWN_TABLES: [&SystemTable; 10] = [
     &columns::COLUMNS,
     &functions::FUNCTIONS,
     &tables::INDEXES,
     &engine::METRICS,
+    &engine::PREPARED,
     &engine::QUERIES,
     &storage::SEGMENTS,
     &engine::SETTINGS,

@@ -2,18 +2,20 @@
 //!
 //! Invariant: `data_type` is what `CREATE TABLE` writes; positions begin at 1.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use netabase_store::{IndexDef, TableDef};
 
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
-use super::{Sources, names, schemas};
-use crate::catalog::{CATALOG, INFORMATION_SCHEMA, SCHEMA};
+use super::{Sources, names, place_of, schemas};
+use crate::catalog::CATALOG;
 use crate::declared::most_chars;
 use crate::describe::{ColumnFacts, has_key};
+use crate::path;
 use crate::sql_type::column_type;
-use crate::system::SYSTEM_SCHEMA;
 
 /// What `is_…` columns say.
 fn yes_or_no(flag: bool) -> Value {
@@ -55,7 +57,8 @@ fn tables(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
             Some(_) => "VIEW",
             None => "BASE TABLE",
         };
-        row(SCHEMA, &def.name, kind)
+        let (schema, table) = place_of(def);
+        row(&schema, &table, kind)
     });
     let system = names().map(|(schema, table)| row(schema, table, "VIEW"));
     Ok(users.chain(system).collect())
@@ -85,7 +88,8 @@ fn views(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     let users = sources.store.tables();
     let users = users.iter().filter_map(|def| {
         let view = def.options.rules.view.as_ref()?;
-        Some(row(SCHEMA, &def.name, Some(view.query.as_str())))
+        let (schema, table) = place_of(def);
+        Some(row(&schema, &table, Some(view.query.as_str())))
     });
     let system = names().map(|(schema, table)| row(schema, table, None));
     Ok(users.chain(system).collect())
@@ -97,7 +101,11 @@ pub(super) const SCHEMATA: SystemTable = SystemTable {
     columns: &[
         column("catalog_name", Kind::Text, "The catalog: netabase"),
         column("schema_name", Kind::Text, "The schema"),
-        optional("schema_owner", Kind::Text, "NULL: schemas have no owner"),
+        optional(
+            "schema_owner",
+            Kind::Text,
+            "The peer that made it; NULL for those that are always there",
+        ),
         optional(
             "default_character_set_catalog",
             Kind::Text,
@@ -114,20 +122,22 @@ pub(super) const SCHEMATA: SystemTable = SystemTable {
     rows: schemata,
 };
 
-fn schemata(_: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
-    let all = [INFORMATION_SCHEMA, SYSTEM_SCHEMA, SCHEMA];
-    let row = |schema: &str| -> Row {
+fn schemata(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
+    let made = sources.store.schemas();
+    let row = |schema: String| -> Row {
+        let of = |def: &&Arc<TableDef>| def.schema_name().as_ref() == Some(&schema);
+        let owner = made.iter().find(of).map(|def| def.owner.to_string());
         vec![
             CATALOG.into(),
             schema.into(),
-            Value::Null,
+            owner.into(),
             Value::Null,
             Value::Null,
             "UTF8".into(),
             Value::Null,
         ]
     };
-    Ok(all.into_iter().map(row).collect())
+    Ok(path::schemas(&sources.store).into_iter().map(row).collect())
 }
 
 pub(super) const COLUMNS: SystemTable = SystemTable {
@@ -199,7 +209,8 @@ fn columns(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for def in sources.store.tables() {
         for (index, (field, facts, _)) in sources.columns_of(&def).iter().enumerate() {
-            let place = (SCHEMA, def.name.as_str(), index);
+            let (schema, table) = place_of(&def);
+            let place = (schema.as_str(), table.as_str(), index);
             rows.push(column_row(place, field, facts.clone()));
         }
     }
@@ -328,14 +339,14 @@ fn key_name(table: &str) -> String {
 }
 
 fn table_constraints(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
-    let row = |table: &str, name: &str, kind: &str| -> Row {
+    let row = |(schema, table): &(String, String), name: &str, kind: &str| -> Row {
         vec![
             CATALOG.into(),
-            SCHEMA.into(),
+            schema.as_str().into(),
             name.into(),
             CATALOG.into(),
-            SCHEMA.into(),
-            table.into(),
+            schema.as_str().into(),
+            table.as_str().into(),
             kind.into(),
             "NO".into(),
             "NO".into(),
@@ -344,8 +355,8 @@ fn table_constraints(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     };
     let mut rows = Vec::new();
     for def in sources.store.tables() {
-        let (table, rules) = (def.name.as_str(), &def.options.rules);
-        rows.extend(has_key(&def).then(|| row(table, &key_name(table), "PRIMARY KEY")));
+        let (table, rules) = (&place_of(&def), &def.options.rules);
+        rows.extend(has_key(&def).then(|| row(table, &key_name(&table.1), "PRIMARY KEY")));
         rows.extend(rules.unique.iter().map(|name| row(table, name, "UNIQUE")));
         rows.extend(
             rules
@@ -374,7 +385,8 @@ fn check_constraints(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     for def in sources.store.tables() {
         rows.extend(def.options.rules.checks.iter().map(|check| {
             let (name, condition) = (check.name.as_str(), check.condition.as_str());
-            vec![CATALOG.into(), SCHEMA.into(), name.into(), condition.into()]
+            let schema = place_of(&def).0;
+            vec![CATALOG.into(), schema.into(), name.into(), condition.into()]
         }));
     }
     Ok(rows)
@@ -408,14 +420,15 @@ pub(super) const KEY_COLUMN_USAGE: SystemTable = SystemTable {
 fn key_column_usage(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut add = |def: &TableDef, name: &str, columns: &[usize]| {
+        let (schema, table) = place_of(def);
         for (place, column) in columns.iter().enumerate() {
             rows.push(vec![
                 CATALOG.into(),
-                SCHEMA.into(),
+                schema.as_str().into(),
                 name.into(),
                 CATALOG.into(),
-                SCHEMA.into(),
-                def.name.as_str().into(),
+                schema.as_str().into(),
+                table.as_str().into(),
                 def.column_name(*column).into(),
                 (place + 1).into(),
                 Value::Null,
@@ -424,7 +437,7 @@ fn key_column_usage(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
     };
     for def in sources.store.tables() {
         if has_key(&def) {
-            add(&def, &key_name(&def.name), &def.primary_key);
+            add(&def, &key_name(&def.table_name()), &def.primary_key);
         }
         let unique = |index: &&IndexDef| def.options.rules.unique.contains(&index.name);
         for index in def.options.indexes.iter().filter(unique) {

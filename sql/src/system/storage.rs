@@ -2,8 +2,8 @@
 
 use netabase_store::{Change, Version};
 
-use super::Sources;
 use super::rows::{Kind, Row, SystemTable, Value, column};
+use super::{Sources, place_of};
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 
@@ -72,6 +72,7 @@ pub(super) const SEGMENTS: SystemTable = SystemTable {
     name: "segments",
     comment: "The segments of every table on this peer: sorted files that never change",
     columns: &[
+        column("schema_name", Kind::Text, "The schema of the table"),
         column("table_name", Kind::Text, "The table"),
         column("shard", Kind::Number, "The shard that it belongs to"),
         column(
@@ -106,8 +107,10 @@ fn segments(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
                 Change::Upsert => "rows",
                 Change::Delete => "tombstones",
             };
+            let (schema, table) = place_of(&def);
             rows.push(vec![
-                def.name.as_str().into(),
+                schema.into(),
+                table.into(),
                 info.shard.into(),
                 info.number.into(),
                 kind.into(),

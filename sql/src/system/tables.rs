@@ -4,15 +4,16 @@ use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use netabase_store::{Change, Codec, SegmentInfo, ShardStats, Store, TableDef};
 
-use super::Sources;
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
 use super::storage::time_of;
+use super::{Sources, place_of};
 use crate::describe::{kind_of, plain_view, table_comment};
 
 pub(super) const TABLES: SystemTable = SystemTable {
     name: "tables",
     comment: "Every table that this peer knows, and how much of it lies here",
     columns: &[
+        column("schema_name", Kind::Text, "The schema that it is in"),
         column("name", Kind::Text, "The table's name"),
         column(
             "shards",
@@ -94,8 +95,10 @@ fn tables(sources: &Sources, _: &TaskContext) -> Result<Vec<Row>> {
 
 fn table(def: &TableDef, shards: &[ShardStats]) -> Row {
     let sum = |of: fn(&ShardStats) -> u64| -> Value { shards.iter().map(of).sum::<u64>().into() };
+    let (schema, name) = place_of(def);
     let mut row: Row = vec![
-        def.name.as_str().into(),
+        schema.into(),
+        name.into(),
         def.shards.into(),
         sum(|shard| shard.rows),
         sum(|shard| shard.bytes),
@@ -145,6 +148,7 @@ pub(super) const INDEXES: SystemTable = SystemTable {
     name: "indexes",
     comment: "The primary key and the secondary indexes of every table",
     columns: &[
+        column("schema_name", Kind::Text, "The schema of the table"),
         column("table_name", Kind::Text, "The table"),
         column("name", Kind::Text, "The index's name; primary key for that"),
         column("kind", Kind::Text, "primary or secondary"),
@@ -181,8 +185,10 @@ fn indexes_of(store: &Store, def: &TableDef) -> Vec<Row> {
     segments.retain(|info| info.change == Change::Upsert);
     let row = |name: &str, columns: &[usize], primary: bool| -> Row {
         let is_made = |info: &&SegmentInfo| primary || info.indexes.iter().any(|made| made == name);
+        let (schema, table) = place_of(def);
         vec![
-            def.name.as_str().into(),
+            schema.into(),
+            table.into(),
             name.into(),
             if primary { "primary" } else { "secondary" }.into(),
             names(def, columns).into(),

@@ -28,7 +28,16 @@ impl Store {
 
     /// The live, visible tables, by name.
     pub fn tables(&self) -> Vec<Arc<TableDef>> {
-        self.core().catalog.read().visible()
+        let mut visible = self.core().catalog.read().visible();
+        visible.retain(|def| !def.is_schema());
+        visible
+    }
+
+    /// The live definitions of schemas, by name; one schema may have several, if several peers made it.
+    pub fn schemas(&self) -> Vec<Arc<TableDef>> {
+        let mut all = self.all_tables();
+        all.retain(|def| def.is_schema() && def.dropped.is_none());
+        all
     }
 
     /// All tables, also shadowed and dropped ones, by name, then id.
