@@ -158,6 +158,17 @@ mod tests {
         let bytes = renamed.to_bytes().unwrap();
         assert_eq!(bytes[0], 5);
         assert_eq!(TableDef::from_bytes(&bytes).unwrap(), renamed);
+        for (name, format) in [("t", 4), ("s.t", 5)] {
+            let (mut half, mut gone) = (def(name), def(name));
+            half.options.rules.unfinished = true;
+            gone.dropped = Some(Version(9));
+            gone.options.rules.replaced_by = Some(half.id);
+            for def in [half, gone] {
+                let bytes = def.to_bytes().unwrap();
+                assert_eq!(bytes[0], format, "{name}");
+                assert_eq!(TableDef::from_bytes(&bytes).unwrap(), def);
+            }
+        }
     }
 
     #[test]
