@@ -109,7 +109,7 @@ pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
     let [tables] = select.from.as_mut_slice() else {
         return Ok(());
     };
-    if !tables.joins.iter().any(is_wrong) && !(star && shows_right(tables)) {
+    if !(tables.joins.iter().any(is_wrong) || star && shows_right(tables)) {
         return Ok(());
     }
     let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
