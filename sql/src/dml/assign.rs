@@ -14,7 +14,6 @@ use netabase_store::{Error, TableDef};
 
 use crate::error::{error_from_datafusion, invalid};
 use crate::sql_type::type_name;
-use crate::sql_types::in_sql;
 use crate::write::null_error;
 
 /// Refuses rows for these columns of a table whose values would be changed by a cast.
