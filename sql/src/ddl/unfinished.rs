@@ -87,7 +87,9 @@ pub(crate) async fn discard(engine: &Engine) {
             give_up(engine, &def).await;
         } else if def.options.rules.unfinished {
             // It took the place of another one; peers shall see it that never hear of that.
-            let _ = show(engine, &def).await;
+            if let Err(error) = show(engine, &def).await {
+                tracing::warn!(table = %def.name, %error, "a finished table is not shown to peers yet");
+            }
         } else if is_frozen(engine.store(), &def)
             && let Err(error) = freeze::thaw(engine, Arc::clone(&def)).await
         {
