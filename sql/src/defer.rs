@@ -9,27 +9,22 @@
 //! Invariant: rows, their order and their partitions are those of the input.
 //! Non-goal: plans that other peers run parts of; there waiting in turn costs more than it saves.
 
-use std::fmt;
 use std::sync::Arc;
 
+use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, Statistics};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, replace_children_if_necessary};
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
-    PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
-};
 use futures::{FutureExt, TryStreamExt};
 
 use crate::join_filter::runs_here;
-use crate::one_input::{only_child, only_statistics};
+use crate::pass_through::{Manner, PassThrough};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -51,7 +46,7 @@ impl PhysicalOptimizerRule for Defer {
             if !gathered {
                 return Ok(Transformed::no(node));
             }
-            let left: Plan = Arc::new(DeferExec::new(Arc::clone(join.left())));
+            let left: Plan = Arc::new(DeferExec::new(Arc::clone(join.left()), Deferred));
             let children = vec![left, Arc::clone(join.right())];
             replace_children_if_necessary(node, children).map(Transformed::yes)
         })
@@ -68,93 +63,24 @@ impl PhysicalOptimizerRule for Defer {
 }
 
 /// Runs its input from the first poll on. See the module.
-#[derive(Debug)]
-pub(crate) struct DeferExec {
-    input: Plan,
-}
+#[derive(Debug, Clone)]
+pub(crate) struct Deferred;
 
-impl DeferExec {
-    fn new(input: Plan) -> Self {
-        Self { input }
-    }
-}
+pub(crate) type DeferExec = PassThrough<Deferred>;
 
-impl DisplayAs for DeferExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match format {
-            DisplayFormatType::TreeRender => Ok(()),
-            _ => write!(f, "DeferExec"),
-        }
-    }
-}
-
-impl ExecutionPlan for DeferExec {
-    fn name(&self) -> &'static str {
-        "DeferExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Plan> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Plan>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Plan> {
-        let input = only_child(children, self.name())?;
-        Ok(Arc::new(Self::new(input)))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> Result<Plan> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
-    }
+impl Manner for Deferred {
+    const NAME: &'static str = "DeferExec";
 
     fn execute(
         &self,
+        input: &Plan,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let input = Arc::clone(&self.input);
+        let (input, schema) = (Arc::clone(input), input.schema());
         let started = async move { input.execute(partition, context) };
         let rows = started.into_stream().try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _args: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        only_statistics(inputs, self.name())
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
     }
 }
 
@@ -189,7 +115,7 @@ mod tests {
         let schema = Arc::new(Schema::empty());
         let rows = Arc::new(Counting(Arc::clone(&schema), Arc::clone(&started)));
         let input = StreamingTableExec::try_new(schema, vec![rows as _], None, [], false, None);
-        let plan = DeferExec::new(Arc::new(input.unwrap()));
+        let plan = DeferExec::new(Arc::new(input.unwrap()), Deferred);
         let stream = plan.execute(0, Arc::new(TaskContext::default())).unwrap();
         assert_eq!(started.load(Ordering::Relaxed), 0);
         let rows: Vec<_> = stream.try_collect().await.unwrap();

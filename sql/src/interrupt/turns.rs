@@ -1,7 +1,6 @@
 //! A node that hands its input on, and lets others run now and then.
 
 use std::cell::Cell;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,23 +8,15 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::Statistics;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::CardinalityEffect;
-use datafusion::physical_plan::{
-    ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
-    PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
-};
 use futures::{Stream, StreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
 use super::{Ending, Plan, TURN};
 use crate::error::error_to_datafusion;
-use crate::one_input::{only_child, only_statistics};
+use crate::pass_through::{Manner, PassThrough};
 
 thread_local! {
     /// When the join that this thread polls just now was polled.
@@ -46,95 +37,26 @@ pub(super) fn apart_if_long<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// See the module.
-#[derive(Debug)]
-pub(super) struct TurnsExec {
-    input: Plan,
-    ending: Ending,
-}
+pub(super) type TurnsExec = PassThrough<Turned>;
 
-impl TurnsExec {
-    pub(super) fn new(input: Plan, ending: Ending) -> Self {
-        Self { input, ending }
-    }
-}
+/// Whose end is noticed.
+#[derive(Debug, Clone)]
+pub(super) struct Turned(pub(super) Ending);
 
-impl DisplayAs for TurnsExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match format {
-            DisplayFormatType::TreeRender => Ok(()),
-            _ => write!(f, "TurnsExec"),
-        }
-    }
-}
-
-impl ExecutionPlan for TurnsExec {
-    fn name(&self) -> &'static str {
-        "TurnsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Plan> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Plan>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Plan> {
-        let input = only_child(children, self.name())?;
-        Ok(Arc::new(Self::new(input, self.ending.clone())))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> Result<Plan> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
-    }
+impl Manner for Turned {
+    const NAME: &'static str = "TurnsExec";
 
     fn execute(
         &self,
+        input: &Plan,
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         Ok(Box::pin(Turns {
-            rows: self.input.execute(partition, context)?,
-            ending: self.ending.clone(),
+            rows: input.execute(partition, context)?,
+            ending: self.0.clone(),
             began: None,
         }))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _args: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        only_statistics(inputs, self.name())
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
     }
 }
 
