@@ -41,6 +41,7 @@ const ALLOWED: &[&str] = &[
     "ChildrenIsolatorUnionExec",
     "CoalesceBatchesExec",
     "CoalescePartitionsExec",
+    "CompactExec",
     "CooperativeExec",
     "CrossJoinExec",
     "DataSourceExec",

@@ -26,8 +26,8 @@ use datafusion_proto::bytes::{
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
 use futures::{StreamExt, TryStreamExt};
 use netabase_sql::{
-    ColumnSummary, ForgetExec, ScanRequest, ShardRef, ShardScan, ShardSource, SourceStatistics,
-    decode_request, encode_request, error_to_datafusion, scan_snapshot,
+    ColumnSummary, CompactExec, ForgetExec, ScanRequest, ShardRef, ShardScan, ShardSource,
+    SourceStatistics, decode_request, encode_request, error_to_datafusion, scan_snapshot,
 };
 use netabase_store::{Error, ErrorKind, TableDef, TableId, TableSnapshot};
 use serde::{Deserialize, Serialize};
@@ -418,6 +418,8 @@ const SCAN: u8 = 1;
 const STUB: u8 = 2;
 const LOOKUP: u8 = 3;
 const FORGET: u8 = 4;
+const COMPACT: u8 = 5;
+const FORGET_WINDOW: u8 = 6;
 
 impl PhysicalExtensionCodec for Codec {
     fn try_decode(
@@ -433,8 +435,13 @@ impl PhysicalExtensionCodec for Codec {
             let lookup = LookupJoinExec::with_probe(&decoded, Arc::clone(probe))?;
             return Ok(Arc::new(lookup));
         }
-        if let (&[FORGET], [input]) = (buf, inputs) {
-            return Ok(ForgetExec::above(Arc::clone(input)));
+        match (buf, inputs) {
+            (&[FORGET], [input]) => return Ok(ForgetExec::above(Arc::clone(input))),
+            (&[FORGET_WINDOW], [input]) => {
+                return Ok(ForgetExec::above_window(Arc::clone(input)));
+            }
+            (&[COMPACT], [input]) => return Ok(CompactExec::above(Arc::clone(input))),
+            _ => {}
         }
         if !inputs.is_empty() {
             return exec_err!("a netabase leaf has no inputs");
@@ -466,8 +473,15 @@ impl PhysicalExtensionCodec for Codec {
             buf.extend(physical_plan_to_bytes_with_extension_codec(join, self)?);
             return Ok(());
         }
-        if node.is::<ForgetExec>() {
-            buf.push(FORGET);
+        if let Some(forget) = node.downcast_ref::<ForgetExec>() {
+            buf.push(match forget.is_above_window() {
+                true => FORGET_WINDOW,
+                false => FORGET,
+            });
+            return Ok(());
+        }
+        if node.is::<CompactExec>() {
+            buf.push(COMPACT);
             return Ok(());
         }
         if let Some(stub) = node.downcast_ref::<PlanStub>() {

@@ -24,7 +24,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
 use super::by_shard::ByShardExec;
-use crate::mended::ForgetExec;
+use crate::mended::{CompactExec, ForgetExec};
 use crate::shard_scan::ShardScan;
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -129,6 +129,7 @@ pub(super) fn lie_of(plan: &Plan) -> Option<Lie> {
     }
     // Windows add columns behind those of their input.
     let passes = plan.is::<ByShardExec>()
+        || plan.is::<CompactExec>()
         || plan.is::<CooperativeExec>()
         || plan.is::<ForgetExec>()
         || plan.is::<LocalLimitExec>()

@@ -1,9 +1,10 @@
-//! Joins that notice that their statement was ended, and let other tasks run.
+//! Joins and windows that notice that their statement was ended, and let other tasks run.
 //!
 //! Idea: a join may compare pairs of rows for minutes before it has one to give, and may give batch
 //! after batch without ever waiting for its inputs. So the condition of a join, which is asked again
 //! and again meanwhile, fails once the statement was ended ([`condition`]); and what a join gives is
-//! handed on by a node that does the same, and gives up its turn after a while ([`turns`]).
+//! handed on by a node that does the same, and gives up its turn after a while ([`turns`]). A window may
+//! ask for batch after batch before it gives one, so that this node stands below it.
 //!
 //! A turn that is spent within one poll cannot be given up. Then the other tasks of the thread move to
 //! another one (`block_in_place`), so that clocks go on and `CANCEL QUERY` is heard even where all
@@ -22,18 +23,20 @@ use std::time::Duration;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{
     CrossJoinExec, HashJoinExec, HashJoinExecBuilder, NestedLoopJoinExec,
     NestedLoopJoinExecBuilder, SortMergeJoinExec,
 };
+use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use netabase_store::Error;
 
 use crate::error::unavailable;
 use crate::running::Statement;
 
 use condition::Watched;
-use turns::TurnsExec;
+use turns::{Turned, TurnsExec};
 
 /// The name of the root of plans that are spread over peers.
 const DISTRIBUTED: &str = "DistributedExec";
@@ -42,17 +45,25 @@ const TURN: Duration = Duration::from_millis(10);
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// Lets the joins of a plan end with their statement.
+/// Lets the joins and windows of a plan end with their statement.
 pub(crate) fn interruptible(plan: Plan, statement: &Arc<Statement>) -> Result<Plan> {
     if plan.exists(|node| Ok(node.name() == DISTRIBUTED))? {
         return Ok(plan);
     }
     let ending = Ending::of(statement);
+    let turns = |plan| -> Plan { Arc::new(TurnsExec::new(plan, Turned(ending.clone()))) };
     let watched = plan.transform_up(|node| {
-        Ok(match watched_join(&node, &ending)? {
-            Some(join) => Transformed::yes(Arc::new(TurnsExec::new(join, ending.clone()))),
-            None => Transformed::no(node),
-        })
+        if let Some(join) = watched_join(&node, &ending)? {
+            return Ok(Transformed::yes(turns(join)));
+        }
+        let waits = node.is::<BoundedWindowAggExec>() || node.is::<WindowAggExec>();
+        match node.children()[..] {
+            [input] if waits && !input.is::<TurnsExec>() => {
+                let input = turns(Arc::clone(input));
+                replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
+            }
+            _ => Ok(Transformed::no(node)),
+        }
     })?;
     Ok(watched.data)
 }

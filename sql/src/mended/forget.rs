@@ -8,35 +8,33 @@
 //! A column of a union that is 1 in one part and 2 in another is a constant to it as well, in each
 //! partition; `ORDER BY` then leaves it out, and with a LIMIT, one part tells another that its rows come too late.
 //!
-//! [`Forget`] puts [`ForgetExec`] on a side, or a union, of which something is known that does not hold
+//! A window's count of a frame that slides is increasing to it, as long as the rows come in the order of what is counted.
+//! It is not where frames are made of peers, or NULLs come at the end. `ORDER BY` of such a count then sorts nothing,
+//! and with a LIMIT rows are not looked at.
+//!
+//! [`Forget`] puts [`ForgetExec`] on a side, a union or a window of which something is known that does not hold
 //! above. It has the same rows, of whose values and order nothing is known. Invariant: what is above
 //! knows only what holds for its rows. Non-goal: joins that need an order of their sides.
 
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result, Statistics};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{JoinType, Result};
+use datafusion::logical_expr::SetMonotonicity;
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::window::SlidingAggregateWindowExpr;
 use datafusion::physical_expr::{AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::execution_plan::{CardinalityEffect, replace_children_if_necessary};
-use datafusion::physical_plan::filter_pushdown::{
-    ChildPushdownResult, FilterDescription, FilterPushdownPhase, FilterPushdownPropagation,
-};
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{
-    ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan,
-    ExecutionPlanProperties, PlanProperties, ReplaceChildrenOptions, StatisticsArgs,
-};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 
 use super::PhysicalRules;
-use crate::one_input::{only_child, only_statistics};
+use crate::pass_through::{Manner, PassThrough};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -59,6 +57,9 @@ impl PhysicalOptimizerRule for Forget {
         plan.transform_up(|node| {
             if node.is::<UnionExec>() && differs_by_part(&node) {
                 return Ok(Transformed::yes(ForgetExec::above(node)));
+            }
+            if slides(&node) {
+                return Ok(Transformed::yes(ForgetExec::above_window(node)));
             }
             let Some((kind, streams)) = kind_of(&node) else {
                 return Ok(Transformed::no(node));
@@ -103,6 +104,23 @@ fn differs_by_part(union: &Plan) -> bool {
     constants.iter().any(differs)
 }
 
+/// Whether a window's frame loses rows, of which DataFusion concludes an order of its values.
+fn slides(node: &Plan) -> bool {
+    let exprs = if let Some(window) = node.downcast_ref::<BoundedWindowAggExec>() {
+        window.window_expr()
+    } else if let Some(window) = node.downcast_ref::<WindowAggExec>() {
+        window.window_expr()
+    } else {
+        return false;
+    };
+    exprs.iter().any(|expr| {
+        let sliding = expr.as_any().downcast_ref::<SlidingAggregateWindowExpr>();
+        sliding.is_some_and(|expr| {
+            expr.get_aggregate_expr().set_monotonicity() != SetMonotonicity::NotMonotonic
+        })
+    })
+}
+
 /// The type of a join, and whether its rows come in the order of the right side.
 fn kind_of(node: &Plan) -> Option<(JoinType, bool)> {
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
@@ -135,126 +153,59 @@ fn may_be_sorted(side: &Plan) -> Result<bool> {
     if !side.equivalence_properties().oeq_class().is_empty() {
         return Ok(true);
     }
-    side.exists(|node| {
-        let sorts = node.is::<SortExec>()
-            || node.is::<WindowAggExec>()
-            || node.is::<BoundedWindowAggExec>();
-        Ok(sorts)
-    })
+    side.exists(|node| Ok(node.is::<SortExec>() || is_window(node)))
 }
 
 /// Its input's rows, of which nothing is known.
+pub type ForgetExec = PassThrough<Forgetting>;
+
+/// What a [`ForgetExec`] forgets.
 #[derive(Debug, Clone)]
-pub struct ForgetExec {
-    input: Plan,
-    properties: Arc<PlanProperties>,
+pub enum Forgetting {
+    /// Everything.
+    All,
+    /// What is known of the columns that a window adds.
+    Added,
+}
+
+impl Manner for Forgetting {
+    const NAME: &'static str = "ForgetExec";
+
+    /// Otherwise a sort would be moved to where what is known of the columns is wrong.
+    fn keeps_order(&self) -> bool {
+        false
+    }
+
+    fn properties(&self, input: &Plan) -> Arc<PlanProperties> {
+        let mut known = EquivalenceProperties::new(input.schema());
+        if let (Self::Added, [rows]) = (self, &input.children()[..])
+            && is_window(input)
+            // What cannot be said of more columns is forgotten, too.
+            && let Ok(more) = known.clone().extend(rows.equivalence_properties().clone())
+        {
+            known = more;
+        }
+        Arc::new(PlanProperties::clone(input.properties()).with_eq_properties(known))
+    }
+}
+
+fn is_window(plan: &Plan) -> bool {
+    plan.is::<BoundedWindowAggExec>() || plan.is::<WindowAggExec>()
 }
 
 impl ForgetExec {
     /// Nothing is known above of the rows of a plan.
     pub fn above(input: Plan) -> Plan {
-        let properties = PlanProperties::clone(input.properties())
-            .with_eq_properties(EquivalenceProperties::new(input.schema()));
-        Arc::new(Self {
-            input,
-            properties: Arc::new(properties),
-        })
-    }
-}
-
-impl DisplayAs for ForgetExec {
-    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match format {
-            DisplayFormatType::TreeRender => Ok(()),
-            _ => write!(f, "ForgetExec"),
-        }
-    }
-}
-
-impl ExecutionPlan for ForgetExec {
-    fn name(&self) -> &'static str {
-        "ForgetExec"
+        Arc::new(Self::new(input, Forgetting::All))
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+    /// Nothing is known above of the columns that a window adds.
+    pub fn above_window(input: Plan) -> Plan {
+        Arc::new(Self::new(input, Forgetting::Added))
     }
 
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Plan> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Plan>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Plan> {
-        Ok(Self::above(only_child(children, self.name())?))
-    }
-
-    fn with_new_children(self: Arc<Self>, children: Vec<Plan>) -> Result<Plan> {
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        self.replace_children(children, options)
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        self.input.execute(partition, context)
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _args: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        only_statistics(inputs, self.name())
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        true
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
-
-    fn gather_filters_for_pushdown(
-        &self,
-        _phase: FilterPushdownPhase,
-        parent_filters: Vec<Arc<dyn PhysicalExpr>>,
-        _config: &ConfigOptions,
-    ) -> Result<FilterDescription> {
-        FilterDescription::from_children(parent_filters, &self.children())
-    }
-
-    fn handle_child_pushdown_result(
-        &self,
-        _phase: FilterPushdownPhase,
-        result: ChildPushdownResult,
-        _config: &ConfigOptions,
-    ) -> Result<FilterPushdownPropagation<Plan>> {
-        Ok(FilterPushdownPropagation::if_all(result))
+    /// Whether something is still known of the rows of a window.
+    pub fn is_above_window(&self) -> bool {
+        matches!(self.manner(), Forgetting::Added)
     }
 }

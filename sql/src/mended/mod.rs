@@ -7,6 +7,7 @@
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
 mod forget;
+mod guesses;
 mod in_lists;
 mod nullable;
 mod totals;
@@ -20,6 +21,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 pub use forget::ForgetExec;
 pub(crate) use nullable::Nullable;
+pub use windows::CompactExec;
 
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;

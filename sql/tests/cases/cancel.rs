@@ -16,7 +16,7 @@ use crate::common::{engine, engine_in_folder, failure, rows, run, value};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Queries that would run for hours, each by another operator; `t` has 3000 rows.
-const ENDLESS: [(&str, &str); 9] = [
+const ENDLESS: [(&str, &str); 10] = [
     (
         "recursion",
         "WITH RECURSIVE n(i) AS (SELECT k FROM t WHERE k = 1 UNION ALL SELECT i + 1 FROM n) \
@@ -50,6 +50,12 @@ const ENDLESS: [(&str, &str); 9] = [
          generate_series(1, 100000000000) s, t WHERE t.k = 1",
     ),
     (
+        "window that waits",
+        "SELECT count(*) FROM (SELECT lag(s.value) OVER (PARTITION BY t.v), \
+         lead(s.value, 1000000000) OVER (PARTITION BY t.v) FROM \
+         generate_series(1, 100000000000) s, t WHERE t.k = 1) w",
+    ),
+    (
         "hash join",
         "SELECT count(*) FROM (SELECT s.value FROM generate_series(1, 100000000000) s, t \
          WHERE t.k = 1) a JOIN (SELECT s.value FROM generate_series(1, 100000000000) s, t \
@@ -66,7 +72,7 @@ async fn prepared() -> (Engine, TempDir) {
     let (engine, dir) = engine_in_folder(2);
     run(
         &engine,
-        "SET netabase.memory_limit = '256MB';
+        "SET netabase.memory_limit = '1GB';
          CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT);
          INSERT INTO t SELECT value, 'v' || value FROM generate_series(1, 3000)",
     )
