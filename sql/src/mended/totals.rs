@@ -13,6 +13,8 @@ use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::guesses::without_guesses;
+
 /// The rule that this one replaces.
 pub(super) const INSTEAD_OF: &str = "push_down_filter";
 
@@ -36,7 +38,7 @@ impl OptimizerRule for Totals {
     ) -> Result<Transformed<LogicalPlan>> {
         match &plan {
             LogicalPlan::Filter(filter) if stays(filter) => Ok(Transformed::no(plan)),
-            _ => self.0.rewrite(plan, config),
+            _ => without_guesses(plan, |plan| self.0.rewrite(plan, config)),
         }
     }
 }
