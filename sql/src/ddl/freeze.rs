@@ -23,20 +23,20 @@ const RENEWALS: u32 = 4;
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// A frozen table.
-pub(super) struct Freeze<'a> {
-    engine: &'a Engine,
+pub(super) struct Freeze {
+    engine: Engine,
     def: Arc<TableDef>,
     lease: Duration,
 }
 
-impl<'a> Freeze<'a> {
+impl Freeze {
     /// Lets no more writes come. Fails with `Conflict` if another statement does that already.
-    pub(super) async fn begin(engine: &'a Engine, def: &Arc<TableDef>) -> Result<Self, Error> {
+    pub(super) async fn begin(engine: &Engine, def: &Arc<TableDef>) -> Result<Self, Error> {
         Self::for_time(engine, def, LEASE).await
     }
 
     async fn for_time(
-        engine: &'a Engine,
+        engine: &Engine,
         def: &Arc<TableDef>,
         lease: Duration,
     ) -> Result<Self, Error> {
@@ -44,7 +44,7 @@ impl<'a> Freeze<'a> {
             return Err(being_altered(def));
         }
         let mut freeze = Self {
-            engine,
+            engine: engine.clone(),
             def: Arc::clone(def),
             lease,
         };

@@ -15,7 +15,7 @@ use datafusion::logical_expr::LogicalPlan;
 use netabase_store::{ColumnRules, Error, IndexDef, TableDef, TableId, TableRules};
 
 use super::alter::{Draft, Recast};
-use super::freeze::Freeze;
+use super::freeze::{self, Freeze};
 use super::unfinished::{self, InWork};
 use super::{check_rules, table_id};
 use crate::deadline::Deadline;
@@ -35,7 +35,7 @@ pub(super) async fn replace(
     let new = Arc::new(new);
     check_rules(engine, &new)?;
     let rows = plan_rows(engine, old, &new, (draft, kept)).await?;
-    let _working = (InWork::on(old.id), InWork::on(new.id));
+    let working = [InWork::on(old.id), InWork::on(new.id)];
     let mut frozen = Freeze::begin(engine, old).await?;
     let new = match unfinished::create(engine, Arc::unwrap_or_clone(new)).await {
         Ok(new) => new,
@@ -44,12 +44,42 @@ pub(super) async fn replace(
             return Err(error);
         }
     };
-    let copied = frozen.during(copy_rows(engine, old, &new, rows));
-    let replaced = match copied.await {
-        Ok(()) => frozen.replace(new.id).await,
-        Err(error) => Err(error),
-    };
-    match replaced {
+    let copied = frozen.during(copy_rows(engine, old, &new, rows)).await;
+    if let Err(error) = copied {
+        unfinished::give_up(engine, &new).await;
+        frozen.end().await;
+        return Err(error);
+    }
+    let (own, tables) = (engine.clone(), (Arc::clone(old), Arc::clone(&new)));
+    // Whoever drops this future finds either table, and nobody takes what is in work for something left over.
+    let placed = engine.to_the_end(async move {
+        let _working = working;
+        Ok(take_place(&own, tables, frozen).await)
+    });
+    match placed.await {
+        Ok(taken) => taken.map(|()| Output::empty()),
+        Err(error) => {
+            // It was not begun.
+            unfinished::give_up(engine, &new).await;
+            if let Some(old) = engine
+                .store()
+                .table_by_id(old.id)
+                .filter(|def| def.dropped.is_none())
+            {
+                freeze::thaw(engine, old).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Lets a copy be seen in the place of the table that was copied.
+async fn take_place(
+    engine: &Engine,
+    (old, new): (Arc<TableDef>, Arc<TableDef>),
+    mut frozen: Freeze,
+) -> Result<(), Error> {
+    match frozen.replace(new.id).await {
         Ok(()) => {}
         Err(error) if is_replaced(engine, old.id, new.id) => {
             return Err(unavailable(format!(
@@ -67,7 +97,7 @@ pub(super) async fn replace(
     if let Err(error) = unfinished::show(engine, &new).await {
         tracing::debug!(table = %new.name, %error, "a table that took another one's place");
     }
-    Ok(Output::empty())
+    Ok(())
 }
 
 fn is_replaced(engine: &Engine, old: TableId, new: TableId) -> bool {

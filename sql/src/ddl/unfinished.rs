@@ -45,10 +45,18 @@ pub(super) async fn create_filled<T>(
     def: TableDef,
     fill: impl AsyncFnOnce(Arc<TableDef>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let _working = InWork::on(def.id);
+    let working = InWork::on(def.id);
     let def = create(engine, def).await?;
     let filled = match fill(Arc::clone(&def)).await {
-        Ok(filled) => show(engine, &def).await.map(|()| filled),
+        Ok(filled) => {
+            let (own, table) = (engine.clone(), Arc::clone(&def));
+            // Once it is seen others write to it: nobody may take it for something left over then.
+            let shown = engine.to_the_end(async move {
+                let _working = working;
+                show(&own, &table).await
+            });
+            shown.await.map(|()| filled)
+        }
         Err(error) => Err(error),
     };
     if filled.is_err() {
