@@ -88,6 +88,21 @@ fn composed(data_type: &DataType) -> Option<String> {
             let parts = parts.collect::<Option<Vec<_>>>()?;
             Some(format!("STRUCT<{}>", parts.join(", ")))
         }
+        DataType::Map(entries, false) => {
+            let DataType::Struct(fields) = entries.data_type() else {
+                return None;
+            };
+            let [key, value] = &fields[..] else {
+                return None;
+            };
+            // Keys of text are kept as `Utf8`, which is the type of nothing else.
+            let key = match key.data_type() {
+                DataType::Utf8 => "TEXT".to_owned(),
+                DataType::Utf8View => return None,
+                other => sql_type(other)?,
+            };
+            Some(format!("MAP({key}, {})", element_type(value)?))
+        }
         _ => None,
     }
 }

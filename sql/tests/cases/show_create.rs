@@ -9,7 +9,7 @@ use netabase_sql::{Engine, objects_table};
 use crate::common::{engine, failure, rows, run};
 
 /// Definitions of a table `t`, each with something of its own.
-const DEFINITIONS: [&str; 21] = [
+const DEFINITIONS: [&str; 22] = [
     "CREATE TABLE t (k INT PRIMARY KEY)",
     "CREATE TABLE t (a INT, b TEXT NOT NULL, c DOUBLE, PRIMARY KEY (b, a)) WITH (shards = 3, replicas = 1)",
     "CREATE TABLE t (k BIGINT PRIMARY KEY, a TINYINT, b SMALLINT, c INTEGER NOT NULL, d REAL, e FLOAT, f BOOLEAN)",
@@ -20,6 +20,7 @@ const DEFINITIONS: [&str; 21] = [
     "CREATE TABLE t (k DECIMAL(10, 2) PRIMARY KEY, a DECIMAL(38, 0), b DECIMAL(50, 5), c NUMERIC(7))",
     "CREATE TABLE t (k VARCHAR PRIMARY KEY, a BYTEA, b TEXT, c CHAR(3))",
     "CREATE TABLE t (k INT PRIMARY KEY, a INT[], b TEXT[][], c BIGINT[3])",
+    "CREATE TABLE t (k INT PRIMARY KEY, a MAP(TEXT, INT), b MAP(INT, STRUCT<x MAP(DATE, TEXT[])>)[])",
     "CREATE TABLE t (k INT PRIMARY KEY, a STRUCT<x INT, \"Y y\" TEXT>, b STRUCT<z STRUCT<w DATE>>[])",
     "CREATE TABLE \"t\" (\"K k\" INT, \"select\" INT, \"Say \"\"hi\"\"\" TEXT, \"primary\" INT, \"1st\" INT, \
      größe INT, _x INT, PRIMARY KEY (\"select\", \"K k\"))",
