@@ -11,7 +11,7 @@
 use super::expr::{Field, Maker, Scope, Value, fields_of};
 use super::query::Query;
 use super::schema::{self, Table};
-use super::tree::{Part, Tree, Type, sql};
+use super::tree::{Part, Tree, Type, relation, sql};
 
 /// The most rows of a VALUES.
 const VALUES: usize = 4;
@@ -99,7 +99,7 @@ impl Maker<'_> {
                 let Query { tree, columns } = self.query(None, depth - 1);
                 let alias = self.name("d");
                 (
-                    sql!["(", tree, format!(") AS {alias}")],
+                    sql![relation(tree, true), format!(" AS {alias}")],
                     derived(&alias, &columns),
                 )
             }
@@ -107,7 +107,7 @@ impl Maker<'_> {
             3 if !self.named.is_empty() => {
                 let named = self.named[self.dice.below(self.named.len())].clone();
                 let alias = self.name("w");
-                let tree = sql![format!("{} AS {alias}", named.name)];
+                let tree = sql![relation(named.name.clone(), false), format!(" AS {alias}")];
                 (tree, derived(&alias, &named.columns))
             }
             _ => self.table_relation(),

@@ -168,6 +168,8 @@ pub(super) struct Tally {
     pub(super) filled: usize,
     /// Statements that a known limit kept from being compared.
     pub(super) limited: usize,
+    /// Queries to which SQLite gives two answers, of which ours is one.
+    pub(super) doubted: usize,
 }
 
 struct Ours {
@@ -382,7 +384,14 @@ impl Pair {
             return Ok(());
         }
         if !ours.is_like(&mut sqlite, tree.is_ordered()) {
-            return Err((text, ours, sqlite));
+            // It has optimizations that change answers; told to leave a relation alone, it does not use them.
+            let apart = tree.text(Dialect::SqliteApart);
+            let reads = ["SELECT", "WITH"].iter().any(|word| text.starts_with(word));
+            if !reads || !ours.is_like(&mut run_sqlite(&self.sqlite, &apart), tree.is_ordered()) {
+                return Err((text, ours, sqlite));
+            }
+            println!("SQLite gives two answers to {text}");
+            self.tally.doubted += 1;
         }
         match ours {
             Outcome::Rows(rows) => self.tally.filled += usize::from(!rows.is_empty()),

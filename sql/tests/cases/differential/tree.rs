@@ -20,6 +20,8 @@ pub(super) enum Type {
 pub(super) enum Dialect {
     Ours,
     Sqlite,
+    /// SQLite, which is to compute each relation behind FROM by itself.
+    SqliteApart,
 }
 
 /// What may be done to a node to make it smaller.
@@ -46,6 +48,8 @@ pub(super) enum Part {
         ours: String,
         sqlite: String,
     },
+    /// What keeps SQLite from joining a relation with what is around it.
+    Apart(&'static str),
     Tree(Tree),
 }
 
@@ -90,6 +94,24 @@ pub(super) fn either(ours: &str, sqlite: &str) -> Part {
         ours: ours.to_owned(),
         sqlite: sqlite.to_owned(),
     }
+}
+
+/// A query or the name of a relation, which SQLite may be told to compute by itself.
+pub(super) fn relation(query: impl Into<Part>, is_query: bool) -> Tree {
+    let (before, after) = match is_query {
+        true => ("(", ")"),
+        false => ("", ""),
+    };
+    let opened = match is_query {
+        true => "WITH apart AS MATERIALIZED (",
+        false => "(WITH apart AS MATERIALIZED (SELECT * FROM ",
+    };
+    let closed = match is_query {
+        true => ") SELECT * FROM apart",
+        false => ") SELECT * FROM apart)",
+    };
+    let (opened, query, closed) = (Part::Apart(opened), query.into(), Part::Apart(closed));
+    sql![before, opened, query, closed, after]
 }
 
 impl Tree {
@@ -154,8 +176,10 @@ impl Tree {
                 Part::Text(text) => into.push_str(text),
                 Part::Dialects { ours, sqlite } => into.push_str(match dialect {
                     Dialect::Ours => ours,
-                    Dialect::Sqlite => sqlite,
+                    Dialect::Sqlite | Dialect::SqliteApart => sqlite,
                 }),
+                Part::Apart(text) if dialect == Dialect::SqliteApart => into.push_str(text),
+                Part::Apart(_) => {}
                 Part::Tree(tree) => tree.write(dialect, into),
             }
         }
