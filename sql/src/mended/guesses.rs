@@ -13,7 +13,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 
 /// The name under which the key of a join is no column to the rule.
 const HIDDEN: &str = "\0key";
@@ -23,14 +23,7 @@ pub(super) fn without_guesses(
     plan: LogicalPlan,
     rule: impl FnOnce(LogicalPlan) -> Result<Transformed<LogicalPlan>>,
 ) -> Result<Transformed<LogicalPlan>> {
-    let risky = match &plan {
-        LogicalPlan::Join(join) => risky_keys(join, None)?,
-        LogicalPlan::Filter(filter) => match filter.input.as_ref() {
-            LogicalPlan::Join(join) => risky_keys(join, Some(&filter.predicate))?,
-            _ => HashSet::new(),
-        },
-        _ => HashSet::new(),
-    };
+    let risky = risky_keys(&plan)?;
     if risky.is_empty() {
         return rule(plan);
     }
@@ -65,14 +58,23 @@ fn each_key(
     Ok(changed.data)
 }
 
-/// The columns that are asked for by conditions that may fail.
-fn risky_keys(join: &Join, above: Option<&Expr>) -> Result<HashSet<Column>> {
-    let mut risky = HashSet::new();
-    let conditions = above.into_iter().chain(&join.filter);
+/// The columns that are asked for by conditions that may fail, of a join and the filters upon it, which the rule takes
+/// together.
+fn risky_keys(plan: &LogicalPlan) -> Result<HashSet<Column>> {
+    let (mut risky, mut conditions) = (HashSet::new(), Vec::new());
+    let mut below = plan;
+    while let LogicalPlan::Filter(filter) = below {
+        conditions.push(&filter.predicate);
+        below = &filter.input;
+    }
+    let LogicalPlan::Join(join) = below else {
+        return Ok(risky);
+    };
+    conditions.extend(&join.filter);
     // Semi-joins do not give what their conditions ask for.
     let mut sides = DFSchema::clone(join.left.schema());
     sides.merge(join.right.schema());
-    for condition in conditions.flat_map(split_conjunction) {
+    for condition in conditions.into_iter().flat_map(split_conjunction) {
         if may_fail(condition, &sides)? {
             risky.extend(condition.column_refs().into_iter().cloned());
         }
