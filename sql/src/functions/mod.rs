@@ -8,15 +8,18 @@
 
 mod current;
 mod dates;
+mod format;
 mod in_list;
 mod intervals;
 mod json;
 mod lists;
 mod one_row;
+mod patterns;
 mod plain;
 mod ranks;
 mod sample_hash;
 mod text_casts;
+mod type_of;
 
 use std::sync::Arc;
 
@@ -58,8 +61,10 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
 
 fn register_plain(session: &mut dyn FunctionRegistry) -> Result<()> {
     let functions = (dates::FUNCTIONS.into_iter())
+        .chain(format::FUNCTIONS)
         .chain(intervals::FUNCTIONS)
-        .chain([lists::TEXT_TO_LIST]);
+        .chain(patterns::FUNCTIONS)
+        .chain([lists::TEXT_TO_LIST, type_of::TYPE_OF]);
     for plain in functions {
         session.register_udf(Arc::new(plain.function()))?;
     }

@@ -9,6 +9,7 @@ mod aggregates;
 mod calls;
 mod dialect;
 mod explain;
+mod glob;
 mod hints;
 mod idioms;
 mod kept;
