@@ -12,8 +12,10 @@ mod format;
 mod in_list;
 mod intervals;
 mod json;
+mod kinds;
 mod lists;
 mod one_row;
+mod ordered;
 mod patterns;
 mod plain;
 mod ranks;
@@ -36,6 +38,7 @@ use intervals::TEXT_TO_INTERVAL;
 pub(crate) use intervals::{
     PARTS as INTERVAL_PARTS, in_words, is_plain as is_plain_interval, parse as interval_of,
 };
+pub(crate) use kinds::KnownKinds;
 pub(crate) use one_row::OneRow;
 pub(crate) use sample_hash::SampleHash;
 pub(crate) use text_casts::{TextCasts, text_casts};
@@ -63,6 +66,7 @@ fn register_plain(session: &mut dyn FunctionRegistry) -> Result<()> {
     let functions = (dates::FUNCTIONS.into_iter())
         .chain(format::FUNCTIONS)
         .chain(intervals::FUNCTIONS)
+        .chain(ordered::FUNCTIONS)
         .chain(patterns::FUNCTIONS)
         .chain([lists::TEXT_TO_LIST, type_of::TYPE_OF]);
     for plain in functions {
