@@ -94,6 +94,18 @@ impl Blame {
         Error::because(ErrorKind::InvalidInput, text, blame)
     }
 
+    /// The same error at a place, as a mistake of the grammar if nobody is blamed yet.
+    pub(crate) fn here(error: Error, place: Option<Place>) -> Error {
+        let blame = Self::of(&error).cloned();
+        let mut blame = blame.unwrap_or(Self {
+            what: What::Syntax,
+            name: String::new(),
+            place: None,
+        });
+        blame.place = blame.place.or(place);
+        Error::because(error.kind(), error.to_string(), blame)
+    }
+
     /// The same error at a place that DataFusion knows.
     pub(crate) fn at(error: Error, span: Option<Span>) -> Error {
         let place = span.and_then(|span| {

@@ -33,7 +33,7 @@ use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
 use crate::doubled;
 use crate::error::{error_from_datafusion, invalid};
-use crate::functions::{LongLists, register_functions};
+use crate::functions::{KnownKinds, LongLists, TextCasts, register_functions};
 use crate::instants::ExactInstants;
 use crate::memory::QueryPool;
 use crate::mended;
@@ -122,6 +122,8 @@ impl Engine {
             .with_analyzer_rule(Arc::new(SetAll))
             .with_analyzer_rule(Arc::new(Apply))
             .with_analyzer_rule(Arc::new(NotIn))
+            .with_analyzer_rule(Arc::new(TextCasts))
+            .with_analyzer_rule(Arc::new(KnownKinds))
             .with_analyzer_rule(Arc::new(ExactInstants))
             .with_analyzer_rule(Arc::new(LongLists))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))

@@ -29,13 +29,43 @@ pub(crate) const PAGES: &[(&[&str], &str)] = &[
     (&["INSERT"], "docs/sql/insert.md"),
     (&["UPDATE"], "docs/sql/update.md"),
     (&["DELETE"], "docs/sql/delete.md"),
+    (&["MERGE"], "docs/sql/merge.md"),
+    (&["TRUNCATE"], "docs/sql/truncate.md"),
+    (&["COPY"], "docs/sql/copy.md"),
+    (&["SELECT"], "docs/sql/select.md"),
+    (&["WITH"], "docs/sql/select.md"),
+    (&["VALUES"], "docs/sql/select.md"),
+    (&["CREATE", "VIEW"], "docs/sql/create-view.md"),
+    (&["REFRESH"], "docs/sql/create-view.md"),
+    (&["CREATE", "TABLE"], "docs/sql/create-table.md"),
     (&["CREATE", "INDEX"], "docs/indexes.md"),
+    (&["CREATE", "SCHEMA"], "docs/sql/schemas.md"),
+    (&["ALTER", "TABLE"], "docs/sql/alter-table.md"),
     (&["DROP", "INDEX"], "docs/indexes.md"),
+    (&["DROP", "SCHEMA"], "docs/sql/schemas.md"),
+    (&["DROP"], "docs/sql/drop.md"),
+    (&["COMMENT"], "docs/sql/comment.md"),
+    (&["EXPLAIN"], "docs/sql/explain.md"),
+    (&["PREPARE"], "docs/sql/prepare.md"),
+    (&["EXECUTE"], "docs/sql/prepare.md"),
+    (&["DEALLOCATE"], "docs/sql/prepare.md"),
+    (&["SET"], "docs/sql/settings.md"),
+    (&["RESET"], "docs/sql/settings.md"),
+    (&["SHOW"], "docs/sql/show.md"),
+    (&["DESCRIBE"], "docs/sql/show.md"),
+    (&["BEGIN"], "docs/sql/transactions.md"),
+    (&["START"], "docs/sql/transactions.md"),
+    (&["COMMIT"], "docs/sql/transactions.md"),
+    (&["ROLLBACK"], "docs/sql/transactions.md"),
+    (&["SAVEPOINT"], "docs/sql/transactions.md"),
+    (&["RELEASE"], "docs/sql/transactions.md"),
 ];
+/// How many words of a statement tell which it is: CREATE OR REPLACE MATERIALIZED VIEW.
+const TELLING_WORDS: usize = 5;
 /// The page that lists all statements.
 const ALL_PAGE: &str = "docs/sql/README.md";
 /// The page about functions and the one about types, where there are any.
-pub(crate) const FUNCTIONS_PAGE: Option<&str> = None;
+pub(crate) const FUNCTIONS_PAGE: Option<&str> = Some("docs/sql/functions.md");
 pub(crate) const TYPES_PAGE: Option<&str> = Some("docs/sql/values.md");
 
 /// Names of types.
@@ -245,8 +275,11 @@ impl Words {
     /// Where the error is.
     fn place(&self, blame: &Blame, statement: Option<usize>) -> Option<Place> {
         if let Some(place) = blame.place {
-            let named = blame.name.is_empty() || self.holds(place, &blame.name);
-            return named.then_some(place);
+            if blame.name.is_empty() || self.holds(place, &blame.name) {
+                return Some(place);
+            }
+            // It is one in a text that the statement holds, and that is planned by itself.
+            return self.only(blame, self.definition(statement?)?);
         }
         match blame.what {
             // The text ends too early.
@@ -254,6 +287,14 @@ impl Words {
             What::Refused | What::Other => None,
             _ => self.only(blame, self.statements.get(statement?)?),
         }
+    }
+
+    /// A statement that makes something of texts in it.
+    fn definition(&self, statement: usize) -> Option<&[TokenWithSpan]> {
+        let tokens = self.statements.get(statement)?;
+        let first = &tokens.first()?.token;
+        let defines = is_keyword(first, Keyword::CREATE) || is_keyword(first, Keyword::ALTER);
+        defines.then_some(tokens)
     }
 
     /// Whether what stands at a place is one of the parts of a name.
@@ -302,7 +343,7 @@ impl Words {
         };
         let first: Vec<String> = tokens
             .iter()
-            .take(4)
+            .take(TELLING_WORDS)
             .map(|token| token.token.to_string().to_uppercase())
             .collect();
         let fits = |words: &&(&[&str], &str)| match words.0 {

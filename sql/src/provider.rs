@@ -22,7 +22,7 @@ use datafusion::physical_plan::{ExecutionPlan, PhysicalExpr};
 use netabase_store::TableDef;
 
 use crate::cluster::{Cluster, ScanRequest};
-use crate::declared::without_kinds;
+use crate::declared::{kind_name, without_kinds};
 use crate::error::error_to_datafusion;
 use crate::output::{ScanInfo, ScanLog};
 use crate::provenance::with_provenance;
@@ -66,6 +66,13 @@ impl ShardTable {
     /// Where a column of the table is among those that are seen.
     pub(crate) fn place_of(&self, column: usize) -> Option<usize> {
         self.columns.iter().position(|seen| *seen == column)
+    }
+
+    /// What a column of text was declared as, if it is no plain text.
+    pub(crate) fn kind(&self, name: &str) -> Option<String> {
+        let seen = self.schema.index_of(name).ok()?;
+        let column = self.columns.get(seen)?;
+        kind_name(self.def.schema.fields().get(*column)?)
     }
 
     /// The same with a key that nobody gave.

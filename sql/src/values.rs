@@ -12,7 +12,9 @@ mod number;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, StringBuilder, StructArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, StringArray, StringBuilder, StructArray,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, DurationMicrosecondType, DurationMillisecondType, DurationNanosecondType,
@@ -45,24 +47,34 @@ pub fn text_schema(schema: &Schema) -> SchemaRef {
 /// # Errors
 /// `InvalidInput` when a value has no text, such as a date beyond the calendar.
 pub fn text_batch(batch: &RecordBatch) -> Result<RecordBatch, Error> {
-    let columns = batch.columns().iter().map(|column| {
-        let mut texts = StringBuilder::with_capacity(column.len(), column.len() * 8);
-        let written = Written::of(column)?;
-        for row in 0..column.len() {
-            match written.is_null(row) {
-                false => texts.append_value(written.text(row)?),
-                true => texts.append_null(),
-            }
-        }
-        Ok(Arc::new(texts.finish()) as ArrayRef)
-    });
+    let columns = batch.columns().iter();
     let columns: Vec<ArrayRef> = columns
+        .map(|column| Ok(Arc::new(texts_of(column)?) as ArrayRef))
         .collect::<Result<_, ArrowError>>()
         .map_err(from_arrow)?;
     let options =
         arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(text_schema(&batch.schema()), columns, &options)
         .map_err(from_arrow)
+}
+
+/// A column with every value as its text.
+pub(crate) fn texts_of(column: &dyn Array) -> Result<StringArray, ArrowError> {
+    let mut texts = StringBuilder::with_capacity(column.len(), column.len() * 8);
+    let written = Written::of(column)?;
+    for row in 0..column.len() {
+        match written.is_null(row) {
+            false => texts.append_value(written.text(row)?),
+            true => texts.append_null(),
+        }
+    }
+    Ok(texts.finish())
+}
+
+/// An interval as its text.
+#[cfg(test)]
+pub(crate) fn span_text(span: arrow::datatypes::IntervalMonthDayNano) -> String {
+    Span::from(span).to_string()
 }
 
 /// A column that writes its values.
@@ -163,12 +175,7 @@ fn interval(column: &dyn Array, unit: IntervalUnit, row: usize) -> Span {
             }
         }
         IntervalUnit::MonthDayNano => {
-            let value = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
-            Span {
-                months: value.months,
-                days: i64::from(value.days),
-                nanoseconds: i128::from(value.nanoseconds),
-            }
+            Span::from(column.as_primitive::<IntervalMonthDayNanoType>().value(row))
         }
     }
 }

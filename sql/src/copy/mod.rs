@@ -24,6 +24,7 @@ mod save;
 mod statement;
 mod target;
 mod typed;
+mod words;
 mod writers;
 
 use std::path::Path;

@@ -30,6 +30,7 @@ use crate::checked::checked_arithmetic;
 use crate::declared;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, from_arrow, invalid};
+use crate::functions::text_casts;
 
 /// The hidden key of a table that was made without one.
 pub(crate) const ROW_ID: &str = "_rowid";
@@ -326,7 +327,8 @@ fn planned(
         .build();
     let simplifier = ExprSimplifier::new(context);
     // The rules that a statement is analyzed with do not see expressions that are planned alone.
-    let expr = checked_arithmetic(simplifier.coerce(expr, schema)?, schema)?;
+    let expr = text_casts(simplifier.coerce(expr, schema)?, schema)?;
+    let expr = checked_arithmetic(expr, schema)?;
     let expr = simplifier.simplify(expr)?;
     state.create_physical_expr(expr, schema)
 }

@@ -1,16 +1,27 @@
-//! Functions beside DataFusion's: those for JSON, those that say where a session is, the one that samples are
-//! made with, and those that planning needs; and how DataFusion's own are read.
+//! Functions beside DataFusion's: those that PostgreSQL, SQLite and DuckDB have besides, those for JSON, those that
+//! say where a session is, the one that samples are made with, and those that planning needs; and how DataFusion's
+//! own are read.
 //!
 //! Invariant: every session that plans or runs parts of queries has the same ones, on every peer,
 //! because plans name functions.
 //! Not here: what users define themselves; there is no such thing.
 
 mod current;
+mod dates;
+mod format;
 mod in_list;
+mod intervals;
 mod json;
+mod kinds;
+mod lists;
 mod one_row;
+mod ordered;
+mod patterns;
+mod plain;
 mod ranks;
 mod sample_hash;
+mod text_casts;
+mod type_of;
 
 use std::sync::Arc;
 
@@ -23,8 +34,14 @@ use crate::mended::Nullable;
 use in_list::IsListed;
 
 pub(crate) use in_list::LongLists;
+use intervals::TEXT_TO_INTERVAL;
+pub(crate) use intervals::{
+    PARTS as INTERVAL_PARTS, in_words, is_plain as is_plain_interval, parse as interval_of,
+};
+pub(crate) use kinds::KnownKinds;
 pub(crate) use one_row::OneRow;
 pub(crate) use sample_hash::SampleHash;
+pub(crate) use text_casts::{TextCasts, text_casts};
 
 /// Gives a session the functions that plans of this engine may name.
 ///
@@ -34,11 +51,31 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     register_checked(session)?;
     json::register(session)?;
     session.register_expr_planner(Arc::new(ranks::Ranks))?;
+    session.register_expr_planner(Arc::new(intervals::Scaled))?;
+    register_plain(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(OneRow::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(current::Current::schema())))?;
     session.register_udf(Arc::new(ScalarUDF::from(current::Current::database())))?;
+    Ok(())
+}
+
+fn register_plain(session: &mut dyn FunctionRegistry) -> Result<()> {
+    let functions = (dates::FUNCTIONS.into_iter())
+        .chain(format::FUNCTIONS)
+        .chain(intervals::FUNCTIONS)
+        .chain(ordered::FUNCTIONS)
+        .chain(patterns::FUNCTIONS)
+        .chain([lists::TEXT_TO_LIST, type_of::TYPE_OF]);
+    for plain in functions {
+        session.register_udf(Arc::new(plain.function()))?;
+    }
+    // A registry without the function has nothing to mend.
+    if let Ok(inner) = session.udf(dates::DATE_TRUNC) {
+        let ours = dates::Truncate::new(inner);
+        session.register_udf(Arc::new(ScalarUDF::new_from_impl(ours)))?;
+    }
     Ok(())
 }

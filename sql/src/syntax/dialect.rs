@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::calls;
+use super::{calls, glob};
 
 /// The operators of JSON: tighter than all arithmetic, and looser than `::`.
 const ARROW: u8 = 46;
@@ -47,6 +47,9 @@ impl Dialect for NetabaseDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        if glob::is_next(parser) {
+            return Some(Ok(PATTERN));
+        }
         let precedence = match &parser.peek_token_ref().token {
             Token::Arrow
             | Token::LongArrow
@@ -114,6 +117,7 @@ impl Dialect for NetabaseDialect {
         distinct_from(parser, expr, precedence)
             .or_else(|| power_or_xor(parser, expr, precedence))
             .or_else(|| between_either(parser, expr))
+            .or_else(|| glob::parse(parser, expr))
             .or_else(|| GenericDialect.parse_infix(parser, expr, precedence))
     }
 

@@ -11,16 +11,19 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::Error;
 
 use super::rows::parsed;
+use super::{aggregates, others};
 use crate::error::invalid;
 use crate::statement::ident_of;
 
 /// Functions by other names.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 13] = [
     ("any_value", "first_value"),
     ("approx_count_distinct", "approx_distinct"),
     ("ceiling", "ceil"),
     ("every", "bool_and"),
     ("group_concat", "string_agg"),
+    ("json_array_length", "json_length"),
+    ("jsonb_array_length", "json_length"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("logical_and", "bool_and"),
@@ -47,6 +50,17 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
     let made = match expr {
         Expr::Function(function) => call(function)?,
         Expr::BinaryOp { left, op, right } => operation(left, op, right)?,
+        Expr::Interval(interval) => {
+            others::interval(interval);
+            None
+        }
+        // The parser has read its escapes.
+        Expr::Value(ValueWithSpan { value, .. }) => {
+            if let Value::UnicodeStringLiteral(text) = value {
+                *value = Value::SingleQuotedString(std::mem::take(text));
+            }
+            None
+        }
         Expr::Like {
             pattern,
             escape_char,
@@ -68,7 +82,7 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
     Ok(())
 }
 
-fn name_of(function: &Function) -> Option<String> {
+pub(super) fn name_of(function: &Function) -> Option<String> {
     match function.name.0.as_slice() {
         [part] => part.as_ident().map(ident_of),
         _ => None,
@@ -76,7 +90,7 @@ fn name_of(function: &Function) -> Option<String> {
 }
 
 /// The arguments of a call without clauses.
-fn args_of(function: &Function) -> Option<Vec<&Expr>> {
+pub(super) fn args_of(function: &Function) -> Option<Vec<&Expr>> {
     let FunctionArguments::List(list) = &function.args else {
         return None;
     };
@@ -105,7 +119,13 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
     if name == "localtimestamp" && matches!(function.args, FunctionArguments::None) {
         return parsed("CAST(now() AS TIMESTAMP)").map(Some);
     }
+    if let Some(made) = aggregates::made(function, &name)? {
+        return Ok(Some(made));
+    }
     let plain = function.over.is_none() && function.filter.is_none();
+    if plain && let Some(made) = others::made(function, &name)? {
+        return Ok(Some(made));
+    }
     let Some(args) = args_of(function).filter(|_| plain) else {
         return Ok(None);
     };

@@ -5,15 +5,18 @@
 //!
 //! Invariant: what is changed would have failed, or would have meant something else than in PostgreSQL.
 
+mod aggregates;
 mod calls;
 mod dialect;
 mod explain;
+mod glob;
 mod hints;
 mod idioms;
 mod kept;
 mod lateral;
 mod merged;
 mod names;
+mod others;
 mod rows;
 mod similar;
 
@@ -142,6 +145,7 @@ impl VisitorMut for Mender {
             names::tell_apart(select, *place);
         }
         select.from.iter_mut().for_each(semi_joins);
+        others::conditions(select);
         if let Err(error) = merged::write_out(select) {
             return ControlFlow::Break(error);
         }

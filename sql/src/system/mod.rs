@@ -7,6 +7,7 @@
 
 mod columns;
 mod engine;
+mod facts;
 mod functions;
 mod rows;
 mod standard;

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::Field;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use netabase_store::{IndexDef, TableDef};
 
+use super::facts::{fraction, numeric, octets, udt_name};
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
 use super::{Sources, names, place_of, schemas};
 use crate::catalog::CATALOG;
@@ -71,7 +72,11 @@ pub(super) const VIEWS: SystemTable = SystemTable {
         column("table_catalog", Kind::Text, "The catalog: netabase"),
         column("table_schema", Kind::Text, "The schema"),
         column("table_name", Kind::Text, "The view"),
-        optional("definition", Kind::Text, "The statement that makes it"),
+        optional(
+            "view_definition",
+            Kind::Text,
+            "The query that it is made of",
+        ),
     ],
     rows: views,
 };
@@ -195,6 +200,17 @@ pub(super) const COLUMNS: SystemTable = SystemTable {
             Kind::Text,
             "NULL: intervals have all fields",
         ),
+        column("udt_catalog", Kind::Text, "The catalog: netabase"),
+        column(
+            "udt_schema",
+            Kind::Text,
+            "The schema of its type: pg_catalog",
+        ),
+        column(
+            "udt_name",
+            Kind::Text,
+            "Its type as PostgreSQL calls it within, such as int4",
+        ),
         column("is_generated", Kind::Text, "ALWAYS or NEVER"),
         optional(
             "generation_expression",
@@ -253,62 +269,12 @@ fn column_row(
         scale.into(),
         fraction(field.data_type()).into(),
         Value::Null,
+        CATALOG.into(),
+        "pg_catalog".into(),
+        udt_name(field).into(),
         generated.into(),
         facts.generated.into(),
     ]
-}
-
-/// The most bytes of one value.
-fn octets(data_type: &DataType) -> Option<u64> {
-    match data_type {
-        DataType::Utf8 | DataType::Utf8View | DataType::Binary | DataType::BinaryView => {
-            Some(i32::MAX as u64)
-        }
-        DataType::LargeUtf8 | DataType::LargeBinary => Some(i64::MAX as u64),
-        DataType::FixedSizeBinary(bytes) => u64::try_from(*bytes).ok(),
-        _ => None,
-    }
-}
-
-/// Precision, its radix, and scale of numbers; for binary numbers as PostgreSQL has them.
-fn numeric(data_type: &DataType) -> (Option<u64>, Option<u64>, Option<u64>) {
-    let integer = |bits: u64| (Some(bits), Some(2), Some(0));
-    let float = |bits: u64| (Some(bits), Some(2), None);
-    match data_type {
-        DataType::Int8 | DataType::UInt8 => integer(8),
-        DataType::Int16 | DataType::UInt16 => integer(16),
-        DataType::Int32 | DataType::UInt32 => integer(32),
-        DataType::Int64 | DataType::UInt64 => integer(64),
-        DataType::Float16 => float(11),
-        DataType::Float32 => float(24),
-        DataType::Float64 => float(53),
-        DataType::Decimal32(precision, scale)
-        | DataType::Decimal64(precision, scale)
-        | DataType::Decimal128(precision, scale)
-        | DataType::Decimal256(precision, scale) => (
-            Some(u64::from(*precision)),
-            Some(10),
-            u64::try_from(*scale).ok(),
-        ),
-        _ => (None, None, None),
-    }
-}
-
-/// Digits behind the second's point.
-fn fraction(data_type: &DataType) -> Option<u64> {
-    match data_type {
-        DataType::Date32 | DataType::Date64 => Some(0),
-        DataType::Timestamp(unit, _) | DataType::Time32(unit) | DataType::Time64(unit) => {
-            Some(match unit {
-                TimeUnit::Second => 0,
-                TimeUnit::Millisecond => 3,
-                TimeUnit::Microsecond => 6,
-                TimeUnit::Nanosecond => 9,
-            })
-        }
-        DataType::Interval(_) => Some(9),
-        _ => None,
-    }
 }
 
 pub(super) const TABLE_CONSTRAINTS: SystemTable = SystemTable {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use arrow::datatypes::IntervalMonthDayNano;
+
 const SECOND: i128 = 1_000_000_000;
 const MINUTE: i128 = 60 * SECOND;
 const HOUR: i128 = 60 * MINUTE;
@@ -22,6 +24,16 @@ impl Span {
             months: 0,
             days: i64::try_from(nanoseconds / DAY).unwrap_or_default(),
             nanoseconds: nanoseconds % DAY,
+        }
+    }
+}
+
+impl From<IntervalMonthDayNano> for Span {
+    fn from(value: IntervalMonthDayNano) -> Self {
+        Self {
+            months: value.months,
+            days: i64::from(value.days),
+            nanoseconds: i128::from(value.nanoseconds),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Functions and operators for texts that hold JSON.
 //!
-//! Idea: the functions are those of `datafusion-functions-json`. The operators mean what PostgreSQL's
-//! do: `->` gives JSON as text, whatever is there, and `->>` the plain text of it.
+//! Idea: what looks into JSON is of `datafusion-functions-json`, and what makes it is here. The operators mean what
+//! PostgreSQL's do: `->` gives JSON as text, whatever is there, and `->>` the plain text of it.
 //! Non-goal: the crate's own `->`, whose values are a union of types that no client can read.
+
+mod build;
+mod text;
 
 use std::sync::Arc;
 
@@ -12,6 +15,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use datafusion_functions_json::{functions, udfs};
+
+pub(super) use build::{AS_JSON, takes_json};
 
 /// Registers functions and operators.
 pub(super) fn register(session: &mut dyn FunctionRegistry) -> Result<()> {
@@ -31,6 +36,9 @@ pub(super) fn register(session: &mut dyn FunctionRegistry) -> Result<()> {
         udfs::json_union_to_text_udf(),
     ] {
         session.register_udf(function)?;
+    }
+    for plain in build::FUNCTIONS {
+        session.register_udf(Arc::new(plain.function()))?;
     }
     session.register_expr_planner(Arc::new(JsonOperators))
 }

@@ -1,0 +1,278 @@
+//! `glob(pattern, text)`, which is `text GLOB pattern`, and every place of a regular expression in a text.
+//!
+//! Invariant: a search takes time linear in the text, and an expression memory that is bounded. Non-goal: what
+//! DataFusion has of regular expressions.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListBuilder, StringBuilder};
+use arrow::datatypes::{DataType, Field};
+use datafusion::error::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+use regex::{Regex, RegexBuilder};
+
+use super::format::MAX_RESULT_BYTES;
+use super::plain::{Plain, Section, argument, is_text, whole, wrong};
+use crate::error::{capacity, error_to_datafusion};
+
+/// What an element of a list takes besides its bytes, roughly.
+const ELEMENT_BYTES: usize = 16;
+
+pub(super) const FUNCTIONS: [Plain; 2] = [
+    Plain {
+        name: "glob",
+        aliases: &[],
+        takes: |types| match types {
+            [pattern, _] if is_text(pattern) => Some(vec![DataType::Utf8, DataType::Utf8]),
+            _ => None,
+        },
+        gives: |_| DataType::Boolean,
+        compute: glob_all,
+        section: Section::Text,
+        about: Some((
+            "glob(pattern, text)",
+            "Whether a text is as a pattern says, which is also written text GLOB pattern: * is any text, ? any \
+             letter, [a-z] and [^a-z] one of some or of all others",
+        )),
+    },
+    Plain {
+        name: "regexp_all_matches",
+        aliases: &[],
+        takes: |types| match types {
+            [text, pattern] if is_text(text) && is_text(pattern) => Some(vec![DataType::Utf8; 2]),
+            [text, pattern, flags] if is_text(text) && is_text(pattern) && is_text(flags) => {
+                Some(vec![DataType::Utf8; 3])
+            }
+            _ => None,
+        },
+        gives: |_| matches_type(),
+        compute: match_all,
+        section: Section::Text,
+        about: Some((
+            "regexp_all_matches(text, pattern, flags)",
+            "What a regular expression and its groups find in a text, as a list for each place; with the flag g \
+             everywhere, otherwise at the first place. regexp_matches gives them as rows",
+        )),
+    },
+];
+
+fn matches_type() -> DataType {
+    let groups = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    DataType::List(Arc::new(Field::new("item", groups, true)))
+}
+
+/// The expression that was used last.
+#[derive(Default)]
+struct Last(Option<(String, Option<Regex>)>);
+
+impl Last {
+    fn get(
+        &mut self,
+        pattern: &str,
+        make: impl FnOnce(&str) -> Result<Option<Regex>>,
+    ) -> Result<Option<&Regex>> {
+        if self.0.as_ref().is_none_or(|(known, _)| known != pattern) {
+            self.0 = Some((pattern.to_owned(), make(pattern)?));
+        }
+        Ok(self.0.as_ref().and_then(|(_, regex)| regex.as_ref()))
+    }
+}
+
+fn compiled(regex: &str) -> Result<Regex> {
+    match RegexBuilder::new(regex).build() {
+        Ok(regex) => Ok(regex),
+        Err(regex::Error::CompiledTooBig(_)) => wrong("the pattern is too large"),
+        Err(error) => wrong(error),
+    }
+}
+
+fn glob_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    whole(args, |arrays, rows| {
+        let patterns = argument(arrays, 0)?.as_string::<i32>();
+        let texts = argument(arrays, 1)?.as_string::<i32>();
+        let mut last = Last::default();
+        let found = (0..rows).map(|row| {
+            if patterns.is_null(row) || texts.is_null(row) {
+                return Ok(None);
+            }
+            let regex = last.get(patterns.value(row), |pattern| {
+                regex_of(pattern).map(|regex| compiled(&regex)).transpose()
+            })?;
+            Ok(Some(
+                regex.is_some_and(|regex| regex.is_match(texts.value(row))),
+            ))
+        });
+        let found: BooleanArray = found.collect::<Result<_>>()?;
+        Ok(Arc::new(found))
+    })
+}
+
+/// A pattern of GLOB as a regular expression. `None` for one that nothing matches: as in SQLite, brackets that do
+/// not end.
+fn regex_of(pattern: &str) -> Option<String> {
+    let mut regex = String::from("(?s)^");
+    let mut letters = pattern.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '*' => {
+                // Several are as good as one, and slower.
+                while letters.next_if_eq(&'*').is_some() {}
+                regex.push_str(".*");
+            }
+            '?' => regex.push('.'),
+            '[' => push_set(&mut regex, &mut letters)?,
+            other => regex.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    regex.push('$');
+    Some(regex)
+}
+
+fn push_set(
+    regex: &mut String,
+    letters: &mut std::iter::Peekable<std::str::Chars<'_>>,
+) -> Option<()> {
+    let negated = letters.next_if_eq(&'^').is_some();
+    let mut set: Vec<(char, char)> = Vec::new();
+    // The first letter may be a bracket.
+    let mut next = letters.next()?;
+    loop {
+        let mut end = next;
+        if letters.next_if_eq(&'-').is_some() {
+            match letters.next_if(|letter| *letter != ']') {
+                Some(last) => end = last,
+                None => set.push(('-', '-')),
+            }
+        }
+        set.push((next, end));
+        next = letters.next()?;
+        if next == ']' {
+            break;
+        }
+    }
+    regex.push_str(if negated { "[^" } else { "[" });
+    // A range that ends before it begins has no letter, and a set has at least one.
+    let full = set.iter().filter(|(first, last)| first <= last);
+    let ranges: Vec<String> = full
+        .map(|(first, last)| format!("\\u{{{:X}}}-\\u{{{:X}}}", *first as u32, *last as u32))
+        .collect();
+    match ranges.is_empty() {
+        true => regex.push_str("&&[^\\s\\S]"),
+        false => regex.push_str(&ranges.concat()),
+    }
+    regex.push(']');
+    Some(())
+}
+
+fn match_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    whole(args, |arrays, rows| {
+        let texts = argument(arrays, 0)?.as_string::<i32>();
+        let patterns = argument(arrays, 1)?.as_string::<i32>();
+        let flags = arrays.get(2).map(|flags| flags.as_string::<i32>());
+        let mut lists = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+        let (mut last, mut bytes) = (Last::default(), 0);
+        for row in 0..rows {
+            let no_flags = flags.is_some_and(|flags| flags.is_null(row));
+            if texts.is_null(row) || patterns.is_null(row) || no_flags {
+                lists.append_null();
+                continue;
+            }
+            let flags = flags.map_or("", |flags| flags.value(row));
+            let whole = with_flags(patterns.value(row), flags)?;
+            let Some(regex) = last.get(&whole, |whole| compiled(whole).map(Some))? else {
+                continue;
+            };
+            let most = if flags.contains('g') { usize::MAX } else { 1 };
+            push_matches(&mut lists, (regex, most), texts.value(row), &mut bytes)?;
+        }
+        Ok(Arc::new(lists.finish()) as ArrayRef)
+    })
+}
+
+/// PostgreSQL's flags that Rust's expressions have, too.
+fn with_flags(pattern: &str, flags: &str) -> Result<String> {
+    let mut ours = String::new();
+    for flag in flags.chars() {
+        match flag {
+            'g' | 'c' => {}
+            'i' | 's' | 'x' => ours.push(flag),
+            'm' | 'n' => ours.push('m'),
+            other => {
+                return wrong(format!(
+                    "'{other}' is no flag of a regular expression here; there are g, i, c, s, m, n and x"
+                ));
+            }
+        }
+    }
+    Ok(match ours.is_empty() {
+        true => pattern.to_owned(),
+        false => format!("(?{ours}){pattern}"),
+    })
+}
+
+fn push_matches(
+    lists: &mut ListBuilder<ListBuilder<StringBuilder>>,
+    (regex, most): (&Regex, usize),
+    text: &str,
+    bytes: &mut usize,
+) -> Result<()> {
+    for found in regex.captures_iter(text).take(most) {
+        // Of an expression without groups, all that it finds is its only one.
+        let first = usize::from(found.len() > 1);
+        for group in found.iter().skip(first) {
+            let group = group.map(|group| group.as_str());
+            *bytes += ELEMENT_BYTES + group.map_or(0, str::len);
+            lists.values().values().append_option(group);
+        }
+        lists.values().append(true);
+        if *bytes > MAX_RESULT_BYTES {
+            return Err(error_to_datafusion(capacity(format!(
+                "the places of a regular expression would take more than {MAX_RESULT_BYTES} bytes at once: ask for \
+                 fewer rows"
+            ))));
+        }
+    }
+    lists.append(true);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_those_of_sqlite() {
+        let matches = |text: &str, pattern: &str| {
+            let regex = regex_of(pattern);
+            regex.is_some_and(|regex| compiled(&regex).unwrap().is_match(text))
+        };
+        for (text, pattern) in [
+            ("abcx", "a*[b-d]?"),
+            ("", "*"),
+            ("a.b", "a.b"),
+            ("a\nb", "a*b"),
+            ("ü", "?"),
+            ("]", "[]]"),
+            ("-", "[a-]"),
+            ("x", "[^a-c]"),
+            ("^", "[a^]"),
+            ("*", "[*]"),
+            ("\\", "\\"),
+            ("&", "[&&]"),
+        ] {
+            assert!(matches(text, pattern), "{text} {pattern}");
+        }
+        for (text, pattern) in [
+            ("ABC", "abc"),
+            ("axb", "a.b"),
+            ("abc", "ab"),
+            ("a", "[a"),
+            ("a", "["),
+            ("b", "[c-a]"),
+            ("a", "[^a-c]"),
+            ("", "?"),
+        ] {
+            assert!(!matches(text, pattern), "{text} {pattern}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Casts of texts to types that Arrow reads in fewer ways than PostgreSQL: intervals and lists.
+//!
+//! Idea: once types are known, such a cast becomes a call of a function, which travels to other peers by its
+//! name. Invariant: the type of an expression stays what it was.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, IntervalUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, TryCast, lit};
+use datafusion::optimizer::AnalyzerRule;
+
+use super::lists::{TEXT_TO_LIST, is_list};
+use super::plain::Plain;
+use super::{TEXT_TO_INTERVAL, plain::is_text};
+
+/// Puts functions in the place of casts. See the module.
+#[derive(Debug)]
+pub(crate) struct TextCasts;
+
+impl AnalyzerRule for TextCasts {
+    fn name(&self) -> &str {
+        "text_casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(read_in_node)?.data)
+    }
+}
+
+fn read_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        let source = scan.source.schema();
+        let of_source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
+        schema.merge(&of_source);
+    }
+    let names = NamePreserver::new(&plan);
+    let read = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let read = expr.transform_up(|expr| Ok(read(expr, &schema)))?;
+        Ok(read.update_data(|expr| name.restore(expr)))
+    })?;
+    match read.transformed {
+        true => read.map_data(LogicalPlan::recompute_schema),
+        false => Ok(read),
+    }
+}
+
+/// The same for one expression whose types are known.
+pub(crate) fn text_casts(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(expr.transform_up(|expr| Ok(read(expr, schema)))?.data)
+}
+
+fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let (inner, field, lenient) = match &expr {
+        Expr::Cast(Cast { expr, field }) => (expr, field, false),
+        Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
+        _ => return Transformed::no(expr),
+    };
+    let target = field.data_type();
+    let from = inner.get_type(schema);
+    if !from.is_ok_and(|from| is_text(&from) && !from.is_null()) {
+        return Transformed::no(expr);
+    }
+    let text = inner.as_ref().clone();
+    let call = match target {
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            call(TEXT_TO_INTERVAL, vec![as_plain(text), lit(lenient)])
+        }
+        list if is_list(list) => match ScalarValue::try_new_null(list) {
+            Ok(null) => call(TEXT_TO_LIST, vec![as_plain(text), lit(null), lit(lenient)]),
+            Err(_) => return Transformed::no(expr),
+        },
+        _ => return Transformed::no(expr),
+    };
+    Transformed::yes(call)
+}
+
+/// Types are not coerced any more where this rule runs.
+fn as_plain(text: Expr) -> Expr {
+    datafusion::logical_expr::cast(text, DataType::Utf8)
+}
+
+fn call(plain: Plain, args: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(plain.function()), args))
+}
