@@ -46,7 +46,7 @@ pub trait Manner: fmt::Debug + Clone + Send + Sync + 'static {
     }
 
     /// What is shown behind the name.
-    fn details(&self) -> Option<String> {
+    fn details(&self, _properties: &PlanProperties) -> Option<String> {
         None
     }
 
@@ -93,7 +93,7 @@ impl<M: Manner> PassThrough<M> {
 
 impl<M: Manner> DisplayAs for PassThrough<M> {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (format, self.manner.details()) {
+        match (format, self.manner.details(&self.properties)) {
             (DisplayFormatType::TreeRender, None) => Ok(()),
             (DisplayFormatType::TreeRender, Some(details)) => writeln!(f, "{details}"),
             (_, None) => f.write_str(M::NAME),

@@ -18,18 +18,18 @@ type Plan = Arc<dyn ExecutionPlan>;
 /// is the store's, not DataFusion's.
 pub type ByShardExec = PassThrough<ByShard>;
 
-/// The keys of a [`ByShardExec`], and into how many partitions the rows are divided by them.
+/// The keys of a [`ByShardExec`].
 #[derive(Debug, Clone)]
 pub struct ByShard {
     keys: Vec<Arc<dyn PhysicalExpr>>,
-    partitions: usize,
 }
 
 impl Manner for ByShard {
     const NAME: &'static str = "ByShardExec";
 
     fn properties(&self, input: &Plan) -> Arc<PlanProperties> {
-        let keys = Partitioning::Hash(self.keys.clone(), self.partitions);
+        let partitions = input.output_partitioning().partition_count();
+        let keys = Partitioning::Hash(self.keys.clone(), partitions);
         Arc::new(PlanProperties::clone(input.properties()).with_partitioning(keys))
     }
 
@@ -37,10 +37,11 @@ impl Manner for ByShard {
         &self.keys
     }
 
-    fn details(&self) -> Option<String> {
+    fn details(&self, properties: &PlanProperties) -> Option<String> {
+        let partitions = properties.output_partitioning().partition_count();
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
         let keys = keys.join(", ");
-        Some(format!("keys=[{keys}], partitions={}", self.partitions))
+        Some(format!("keys=[{keys}], partitions={partitions}"))
     }
 }
 
@@ -51,7 +52,6 @@ impl ByShardExec {
             Some(declared) => Arc::clone(declared.input()),
             None => plan,
         };
-        let partitions = input.output_partitioning().partition_count();
-        Arc::new(Self::new(input, ByShard { keys, partitions }))
+        Arc::new(Self::new(input, ByShard { keys }))
     }
 }

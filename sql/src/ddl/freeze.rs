@@ -152,6 +152,19 @@ pub(super) async fn thaw(engine: &Engine, def: Arc<TableDef>) -> Result<(), Erro
     engine.cluster().alter_table(changed).await.map(|_| ())
 }
 
+/// Lets writes come again to a table that this statement froze.
+pub(super) async fn end(engine: &Engine, id: TableId) {
+    let known = engine.store().table_by_id(id);
+    let Some(def) = known.filter(|def| def.dropped.is_none() && is_frozen(engine.store(), def))
+    else {
+        return;
+    };
+    let table = def.name.clone();
+    if let Err(error) = thaw(engine, def).await {
+        tracing::warn!(%table, %error, "the table stays frozen until its time is up");
+    }
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

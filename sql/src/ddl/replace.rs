@@ -51,26 +51,29 @@ pub(super) async fn replace(
         return Err(error);
     }
     let (own, tables) = (engine.clone(), (Arc::clone(old), Arc::clone(&new)));
+    let own_work = [InWork::on(old.id), InWork::on(new.id)];
     // Whoever drops this future finds either table, and nobody takes what is in work for something left over.
     let placed = engine.to_the_end(async move {
-        let _working = working;
+        let _working = own_work;
         Ok(take_place(&own, tables, frozen).await)
     });
-    match placed.await {
-        Ok(taken) => taken.map(|()| Output::empty()),
-        Err(error) => {
-            // It was not begun.
-            unfinished::give_up(engine, &new).await;
-            if let Some(old) = engine
-                .store()
-                .table_by_id(old.id)
-                .filter(|def| def.dropped.is_none())
-            {
-                freeze::thaw(engine, old).await?;
-            }
-            Err(error)
-        }
-    }
+    let error = match placed.await {
+        Ok(taken) => return taken.map(|()| Output::empty()),
+        Err(error) if is_replaced(engine, old.id, new.id) => return Err(half_told(old, &error)),
+        Err(error) => error,
+    };
+    // It was not begun.
+    unfinished::give_up(engine, &new).await;
+    freeze::end(engine, old.id).await;
+    drop(working);
+    Err(error)
+}
+
+fn half_told(old: &TableDef, error: &Error) -> Error {
+    unavailable(format!(
+        "table \"{}\" was altered, but not every peer knows it yet: {error}",
+        old.name
+    ))
 }
 
 /// Lets a copy be seen in the place of the table that was copied.
@@ -82,10 +85,7 @@ async fn take_place(
     match frozen.replace(new.id).await {
         Ok(()) => {}
         Err(error) if is_replaced(engine, old.id, new.id) => {
-            return Err(unavailable(format!(
-                "table \"{}\" was altered, but not every peer knows it yet: {error}",
-                old.name
-            )));
+            return Err(half_told(&old, &error));
         }
         Err(error) => {
             unfinished::give_up(engine, &new).await;

@@ -50,18 +50,21 @@ pub(super) async fn create_filled<T>(
     let filled = match fill(Arc::clone(&def)).await {
         Ok(filled) => {
             let (own, table) = (engine.clone(), Arc::clone(&def));
+            let own_work = InWork::on(def.id);
             // Once it is seen others write to it: nobody may take it for something left over then.
             let shown = engine.to_the_end(async move {
-                let _working = working;
+                let _working = own_work;
                 show(&own, &table).await
             });
             shown.await.map(|()| filled)
         }
         Err(error) => Err(error),
     };
-    if filled.is_err() {
+    let known = engine.store().table_by_id(def.id);
+    if filled.is_err() && known.is_some_and(|known| known.options.rules.unfinished) {
         give_up(engine, &def).await;
     }
+    drop(working);
     filled
 }
 
@@ -91,6 +94,11 @@ pub(crate) async fn discard(engine: &Engine) {
     let known = engine.store().all_tables().into_iter();
     let mine = known.filter(|def| def.dropped.is_none() && *def.owner == *me);
     for def in mine.filter(|def| !IN_WORK.lock().contains_key(&def.id)) {
+        // As it is since nobody works on it: it may have been finished meanwhile.
+        let now = engine.store().table_by_id(def.id);
+        let Some(def) = now.filter(|def| def.dropped.is_none()) else {
+            continue;
+        };
         if is_left_over(engine, &def) {
             give_up(engine, &def).await;
         } else if def.options.rules.unfinished {

@@ -99,6 +99,9 @@ fn values(list: &[Expr]) -> Result<Option<ArrayRef>> {
     }
 }
 
+/// Its name.
+pub(crate) const IS_LISTED: &str = "in_list";
+
 /// The function.
 #[derive(Debug)]
 pub(crate) struct IsListed {
@@ -180,7 +183,7 @@ impl IsListed {
 
 impl ScalarUDFImpl for IsListed {
     fn name(&self) -> &str {
-        "in_list"
+        IS_LISTED
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {

@@ -33,7 +33,7 @@ use crate::checked::register_checked;
 use crate::mended::Nullable;
 use in_list::IsListed;
 
-pub(crate) use in_list::LongLists;
+pub(crate) use in_list::{IS_LISTED, LongLists};
 use intervals::TEXT_TO_INTERVAL;
 pub(crate) use intervals::{
     PARTS as INTERVAL_PARTS, in_words, is_plain as is_plain_interval, parse as interval_of,

@@ -116,7 +116,10 @@ fn slides(node: &Plan) -> bool {
     exprs.iter().any(|expr| {
         let sliding = expr.as_any().downcast_ref::<SlidingAggregateWindowExpr>();
         sliding.is_some_and(|expr| {
-            expr.get_aggregate_expr().set_monotonicity() != SetMonotonicity::NotMonotonic
+            let frame = expr.get_window_frame();
+            let concluded = frame.is_causal() || frame.end_bound.is_unbounded();
+            let monotonic = expr.get_aggregate_expr().set_monotonicity();
+            concluded && monotonic != SetMonotonicity::NotMonotonic
         })
     })
 }

@@ -15,6 +15,8 @@ use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, Operator};
 
+use crate::functions::IS_LISTED;
+
 /// The name under which the key of a join is no column to the rule.
 const HIDDEN: &str = "\0key";
 
@@ -71,9 +73,13 @@ fn risky_keys(plan: &LogicalPlan) -> Result<HashSet<Column>> {
         return Ok(risky);
     };
     conditions.extend(&join.filter);
-    // Semi-joins do not give what their conditions ask for.
+    if conditions.is_empty() || join.on.is_empty() {
+        return Ok(risky);
+    }
+    // Semi-joins do not give what their conditions ask for, and give what neither side has.
     let mut sides = DFSchema::clone(join.left.schema());
     sides.merge(join.right.schema());
+    sides.merge(&join.schema);
     for condition in conditions.into_iter().flat_map(split_conjunction) {
         if may_fail(condition, &sides)? {
             risky.extend(condition.column_refs().into_iter().cloned());
@@ -105,7 +111,8 @@ fn may_fail(condition: &Expr, schema: &DFSchema) -> Result<bool> {
             | Expr::OuterReferenceColumn(..)
             | Expr::Placeholder(_) => false,
             Expr::BinaryExpr(binary) => !compares(binary.op),
-            Expr::Cast(cast) => !widens(cast, schema)?,
+            Expr::Cast(cast) => !widens(cast, schema),
+            Expr::ScalarFunction(call) => call.name() != IS_LISTED,
             _ => true,
         })
     })
@@ -121,10 +128,12 @@ fn compares(operator: Operator) -> bool {
 }
 
 /// Whether there is a value of the new type for each of the old one.
-fn widens(cast: &Cast, schema: &DFSchema) -> Result<bool> {
-    let (from, to) = (cast.expr.get_type(schema)?, cast.field.data_type());
-    let width = DataType::primitive_width;
-    Ok(match (&from, to) {
+fn widens(cast: &Cast, schema: &DFSchema) -> bool {
+    let Ok(from) = cast.expr.get_type(schema) else {
+        return false;
+    };
+    let (to, width) = (cast.field.data_type(), DataType::primitive_width);
+    match (&from, to) {
         (from, to) if from == to => true,
         (DataType::Null, _) => true,
         (from, to) if from.is_string() && to.is_string() => true,
@@ -132,5 +141,5 @@ fn widens(cast: &Cast, schema: &DFSchema) -> Result<bool> {
         (from, to) if from.is_unsigned_integer() && to.is_integer() => width(from) < width(to),
         (from, to) if from.is_integer() => to.is_floating(),
         (from, to) => from.is_floating() && to.is_floating() && width(from) < width(to),
-    })
+    }
 }
