@@ -124,6 +124,7 @@ impl Engine {
             .with_analyzer_rule(Arc::new(NotIn))
             .with_analyzer_rule(Arc::new(ExactInstants))
             .with_analyzer_rule(Arc::new(LongLists))
+            .with_analyzer_rules(mended::analysis())
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
         let builder = mended::analyzer_rules()

@@ -39,6 +39,7 @@ mod doubled;
 mod engine;
 mod error;
 mod estimate;
+mod exact;
 mod explain;
 mod explain_changes;
 mod filter;

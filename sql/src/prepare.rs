@@ -191,7 +191,8 @@ impl Parameter {
         }
         if let Some(typed) = point::assignable(value, wanted) {
             let back = typed.cast_to(&value.data_type());
-            let exact = is_text || back.is_ok_and(|back| back == *value);
+            let reads = value.data_type().is_decimal() && *wanted == DataType::Float64;
+            let exact = is_text || reads || back.is_ok_and(|back| back == *value);
             return match strict || exact {
                 true => Some(typed),
                 false => as_it_is(),

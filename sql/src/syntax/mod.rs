@@ -28,6 +28,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::Error;
 
 use crate::error::invalid;
+use crate::exact;
 use crate::statement::ident_of;
 
 pub(crate) use dialect::NetabaseDialect;
@@ -50,6 +51,7 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
             };
             if let Some(returning) = returning_of(inner) {
                 names::tell_returned_apart(returning);
+                digits: true,
             }
             match inner.visit(&mut mender) {
                 ControlFlow::Continue(()) => Ok(()),
@@ -73,6 +75,7 @@ fn mend_with(query: &mut Query, distinct: bool) -> Result<(), Error> {
     };
     match query.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
+        digits: true,
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -116,6 +119,9 @@ struct Mender {
     places: Vec<names::Place>,
 }
 
+    /// Whether numbers that are compared keep their digits: where the planner's rules come to know what
+    /// they are compared with.
+    digits: bool,
 impl VisitorMut for Mender {
     type Break = Error;
 
@@ -172,6 +178,9 @@ impl VisitorMut for Mender {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
         let mended = match expr {
             Expr::CompoundFieldAccess { root, access_chain } => {
+        if self.digits {
+            exact::compared(expr);
+        }
                 name_fields(root, access_chain);
                 Ok(())
             }
@@ -179,6 +188,10 @@ impl VisitorMut for Mender {
             Expr::Collate { .. } => without_collation(expr),
             Expr::InSubquery { .. } => rows::in_subquery(expr),
             _ => idioms::mend(expr),
+            Expr::Cast { .. } => {
+                exact::cast_digits(expr);
+                Ok(())
+            }
         };
         match mended {
             Ok(()) => ControlFlow::Continue(()),
