@@ -39,6 +39,9 @@ pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star}
 pub(crate) use rows::from_of;
 
 /// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
+/// UNIONs in a row that may be copied.
+const MAX_COPIED: usize = 250;
+
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
     match statement {
         Statement::Statement(inner) => {
@@ -145,6 +148,7 @@ impl VisitorMut for Mender {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
         if let Some(place) = self.places.last() {
+        rows::name_comparisons(&mut select.projection);
             names::tell_apart(select, *place);
         }
         select.from.iter_mut().for_each(semi_joins);
@@ -186,10 +190,12 @@ impl VisitorMut for Mender {
             }
             Expr::SimilarTo { .. } => similar_as_regex(expr),
             Expr::Collate { .. } => without_collation(expr),
-            Expr::InSubquery { .. } => rows::in_subquery(expr),
-            _ => idioms::mend(expr),
             Expr::Cast { .. } => {
                 exact::cast_digits(expr);
+            Expr::InSubquery { .. } => rows::in_subquery(expr),
+            Expr::InList { .. } => rows::in_list(expr),
+            _ if rows::are_compared(expr) => rows::compare(expr),
+            _ => idioms::mend(expr),
                 Ok(())
             }
         };
