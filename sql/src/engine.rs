@@ -39,6 +39,7 @@ use crate::memory::QueryPool;
 use crate::mended;
 use crate::not_in::NotIn;
 use crate::output::Output;
+use crate::open::{self, Look};
 use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
 use crate::prepare::PreparedStatements;
@@ -47,6 +48,7 @@ use crate::sample::Sampler;
 use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
 use crate::system::Sources;
+use crate::syntax::is_deep;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
 use crate::types::Types;
@@ -576,7 +578,7 @@ impl Engine {
         }
         let state = shown.as_ref().unwrap_or(state);
         let planning = async {
-            let plan = doubled::plan(state, parsed).await;
+            let plan = planned(&look, parsed).await?;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),
@@ -602,15 +604,22 @@ impl Engine {
 
     /// SET and RESET change the session.
     async fn run_session_statement(&self, inner: PlanStatement) -> Result<Output, Error> {
+        let look = Look {
+            engine: self,
+            state,
+            deadline,
+        };
         match &inner {
             PlanStatement::SetVariable(set) => {
                 own_settings::change(self, &set.variable, set.value.clone()).await?;
+            open::settle(&look, statement).await?;
                 Ok(Output::empty())
             }
             PlanStatement::ResetVariable(reset) => {
                 own_settings::reset(self, &reset.variable).await?;
                 Ok(Output::empty())
             }
+        let look = Look { state, ..look };
             other => Err(invalid(format!(
                 "{} is not supported in a plan: hand it over as SQL text",
                 other.name()
@@ -655,6 +664,31 @@ pub(crate) fn refuse_writes(plan: &LogicalPlan) -> Result<(), Error> {
         } else {
             TreeNodeRecursion::Continue
         })
+/// Plans a statement, in which the names of tables may stand for their rows.
+async fn planned(
+    look: &Look<'_>,
+    mut parsed: Statement,
+) -> Result<Result<LogicalPlan, DataFusionError>, Error> {
+    let names_rows =
+        provenance::sql_of(&mut parsed).is_some_and(|it| open::may_name_rows(it) && !is_deep(it));
+    if !names_rows {
+        return Ok(doubled::plan(look.state, parsed).await);
+    }
+    loop {
+        let error = match doubled::plan(look.state, parsed.clone()).await {
+            Ok(plan) => return Ok(Ok(plan)),
+            Err(error) => error,
+        };
+        let Some(statement) = provenance::sql_of(&mut parsed) else {
+            return Ok(Err(error));
+        };
+        // Each time one name less is left.
+        if !open::settle_rows(look, statement, &error).await? {
+            return Ok(Err(error));
+        }
+    }
+}
+
     })
     .map_err(error_from_datafusion)?;
     if writes {

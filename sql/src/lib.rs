@@ -62,6 +62,7 @@ mod metered;
 mod near;
 mod not_in;
 mod one_input;
+mod open;
 mod output;
 mod own_settings;
 mod owned;

@@ -23,7 +23,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, JoinOperator, LimitClause, ObjectName, OrderByExpr,
     OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Subscript,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use netabase_store::Error;
 
@@ -35,13 +35,14 @@ pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
+pub(crate) use merged::{Joins, settle_joins, wants_columns};
 pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
 pub(crate) use rows::from_of;
 
-/// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
 /// UNIONs in a row that may be copied.
 const MAX_COPIED: usize = 250;
 
+/// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
     match statement {
         Statement::Statement(inner) => {
@@ -50,11 +51,11 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
                     **inner,
                     SqlStatement::CreateTable(_) | SqlStatement::CreateView(_)
                 ),
+                digits: true,
                 ..Mender::default()
             };
             if let Some(returning) = returning_of(inner) {
                 names::tell_returned_apart(returning);
-                digits: true,
             }
             match inner.visit(&mut mender) {
                 ControlFlow::Continue(()) => Ok(()),
@@ -74,11 +75,11 @@ pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
 fn mend_with(query: &mut Query, distinct: bool) -> Result<(), Error> {
     let mut mender = Mender {
         distinct,
+        digits: true,
         ..Mender::default()
     };
     match query.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
-        digits: true,
         ControlFlow::Break(error) => Err(error),
     }
 }
@@ -118,13 +119,13 @@ fn returning_of(statement: &mut SqlStatement) -> Option<&mut Vec<SelectItem>> {
 struct Mender {
     /// Whether the columns of the outermost query must have different names.
     distinct: bool,
+    /// Whether numbers that are compared keep their digits: where the planner's rules come to know what
+    /// they are compared with.
+    digits: bool,
     /// Where the SELECTs of the queries stand that the walk is in.
     places: Vec<names::Place>,
 }
 
-    /// Whether numbers that are compared keep their digits: where the planner's rules come to know what
-    /// they are compared with.
-    digits: bool,
 impl VisitorMut for Mender {
     type Break = Error;
 
@@ -147,16 +148,13 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
-        if let Some(place) = self.places.last() {
         rows::name_comparisons(&mut select.projection);
+        if let Some(place) = self.places.last() {
             names::tell_apart(select, *place);
         }
         select.from.iter_mut().for_each(semi_joins);
-        if let Err(error) = merged::write_out(select) {
-            return ControlFlow::Break(error);
-        }
-        let joins = select.from.iter().try_for_each(merged::check_joins);
-        match joins.and_then(|()| merged::check_stars(select)) {
+        // What cannot be written out yet is once the columns are known.
+        match merged::write_out(select) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
@@ -180,11 +178,11 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
-        let mended = match expr {
-            Expr::CompoundFieldAccess { root, access_chain } => {
         if self.digits {
             exact::compared(expr);
         }
+        let mended = match expr {
+            Expr::CompoundFieldAccess { root, access_chain } => {
                 name_fields(root, access_chain);
                 Ok(())
             }
@@ -192,17 +190,49 @@ impl VisitorMut for Mender {
             Expr::Collate { .. } => without_collation(expr),
             Expr::Cast { .. } => {
                 exact::cast_digits(expr);
+                Ok(())
+            }
             Expr::InSubquery { .. } => rows::in_subquery(expr),
             Expr::InList { .. } => rows::in_list(expr),
             _ if rows::are_compared(expr) => rows::compare(expr),
             _ => idioms::mend(expr),
-                Ok(())
-            }
         };
         match mended {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+}
+
+/// Whether so many UNIONs are in a row somewhere that a copy of the statement would take a large stack.
+pub(crate) fn is_deep(statement: &impl Visit) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            let (mut body, mut levels) = (query.body.as_ref(), 0);
+            while let SetExpr::SetOperation { left, .. } = body {
+                (body, levels) = (left.as_ref(), levels + 1);
+            }
+            match levels > MAX_COPIED {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    statement.visit(&mut Finder).is_break()
+}
+
+/// The SELECTs of a query, but for those in queries inside of it.
+pub(crate) fn selects_of(body: &mut SetExpr) -> Vec<&mut Select> {
+    match body {
+        SetExpr::Select(select) => vec![select],
+        SetExpr::SetOperation { left, right, .. } => {
+            let mut both = selects_of(left);
+            both.extend(selects_of(right));
+            both
+        }
+        _ => Vec::new(),
     }
 }
 
