@@ -181,7 +181,7 @@ async fn source(
     insert.table_alias = None;
     let statement = Statement::Statement(Box::new(SqlStatement::Insert(insert)));
     let plan = engine
-        .plan_in(&engine.context().state(), statement, deadline)
+        .plan_in(&engine.state()?, statement, deadline)
         .await?;
     Ok((given_columns(def, plan, &given)?, given))
 }
