@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
-use crate::syntax::{may_double, tell_from_star};
+use crate::syntax::{is_deep, may_double, tell_from_star};
 
 /// The most names of one statement that are there twice.
 const MAX_NAMES: usize = 64;
@@ -18,7 +18,7 @@ const MAX_NAMES: usize = 64;
 /// Plans a statement.
 pub(crate) async fn plan(state: &SessionState, statement: Statement) -> Result<LogicalPlan> {
     let mut again = match &statement {
-        Statement::Statement(inner) if may_double(inner) => inner.clone(),
+        Statement::Statement(inner) if may_double(inner) && !is_deep(inner) => inner.clone(),
         _ => return state.statement_to_plan(statement).await,
     };
     let mut planned = state.statement_to_plan(statement).await;

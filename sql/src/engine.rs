@@ -31,6 +31,7 @@ use crate::cluster::{BulkSink, Cluster, WriteReceipt};
 use crate::colocate::CoLocate;
 use crate::copy::{self, CopyOptions};
 use crate::deadline::Deadline;
+use crate::dml::Gathered;
 use crate::doubled;
 use crate::error::{error_from_datafusion, invalid};
 use crate::functions::{KnownKinds, LongLists, TextCasts, register_functions};
@@ -38,6 +39,7 @@ use crate::instants::ExactInstants;
 use crate::memory::QueryPool;
 use crate::mended;
 use crate::not_in::NotIn;
+use crate::open::{self, Look};
 use crate::output::Output;
 use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
@@ -46,6 +48,7 @@ use crate::running::{Running, beginning};
 use crate::sample::Sampler;
 use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
+use crate::syntax::is_deep;
 use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
@@ -67,6 +70,8 @@ pub struct Engine {
     parameters: Option<Arc<[ScalarValue]>>,
     /// Whether this handle leaves everything to the planner.
     general: bool,
+    /// What the parts of a statement change, until all of it is written.
+    gathered: Option<Arc<Gathered>>,
 }
 
 struct Inner {
@@ -119,6 +124,7 @@ impl Engine {
             .with_default_features()
             .with_type_planner(Arc::new(types))
             .with_optimizer_rules(mended::optimizer_rules())
+            .with_analyzer_rules(mended::analysis())
             .with_analyzer_rule(Arc::new(SetAll))
             .with_analyzer_rule(Arc::new(Apply))
             .with_analyzer_rule(Arc::new(NotIn))
@@ -166,6 +172,7 @@ impl Engine {
             }),
             parameters: None,
             general: false,
+            gathered: None,
         })
     }
 
@@ -238,6 +245,27 @@ impl Engine {
             parameters: Some(values.into()),
             ..self.clone()
         }
+    }
+
+    /// A handle that writes nothing, and keeps what is to be written.
+    pub(crate) fn gathering(&self, gathered: &Arc<Gathered>) -> Engine {
+        Engine {
+            gathered: Some(Arc::clone(gathered)),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn gathered(&self) -> Option<&Gathered> {
+        self.gathered.as_deref()
+    }
+
+    /// What a statement is planned with.
+    pub(crate) fn state(&self) -> Result<SessionState, Error> {
+        let mut state = self.context().state();
+        if let Some(gathered) = &self.gathered {
+            gathered.enter(&mut state)?;
+        }
+        Ok(state)
     }
 
     pub(crate) fn is_general(&self) -> bool {
@@ -365,7 +393,8 @@ impl Engine {
         def: &Arc<TableDef>,
     ) -> Result<Option<Box<dyn BulkSink>>, Error> {
         // Whether rows are unique is found out with all of them in hand, and a transaction keeps them.
-        if !def.options.rules.unique.is_empty() || self.transaction().is_open() {
+        let keeps = self.transaction().is_open() || self.gathered.is_some();
+        if !def.options.rules.unique.is_empty() || keeps {
             return Ok(None);
         }
         let sink = self.cluster().bulk_sink(def)?;
@@ -427,6 +456,7 @@ impl Engine {
             }),
             parameters: None,
             general: self.general,
+            gathered: None,
         }
     }
 
@@ -491,6 +521,14 @@ impl Engine {
 
     async fn execute_sql(&self, mut inner: SqlStatement) -> Result<Output, Error> {
         let mut with = None;
+        if let SqlStatement::Query(query) = &inner
+            && dml::changes_in_with(query)
+        {
+            let SqlStatement::Query(query) = inner else {
+                return Err(statement::nested_write());
+            };
+            return Box::pin(dml::run_with_changes(self, *query)).await;
+        }
         if let SqlStatement::Query(query) = &mut inner
             && let Some(change) = dml::change_of(query)
         {
@@ -541,7 +579,7 @@ impl Engine {
 
     async fn plan_and_run(&self, parsed: Statement) -> Result<Output, Error> {
         let deadline = self.deadline();
-        let state = self.context().state();
+        let state = self.state()?;
         let logical = self.plan_in(&state, parsed, &deadline).await?;
         self.run_plan(logical, deadline).await
     }
@@ -554,7 +592,7 @@ impl Engine {
         let deadline = self.deadline();
         let query = Statement::Statement(Box::new(query));
         check_tables(&query)?;
-        let state = self.context().state();
+        let state = self.state()?;
         let plan = self.plan_in(&state, query, &deadline).await?;
         refuse_writes(&plan)?;
         Ok((plan, deadline))
@@ -568,16 +606,24 @@ impl Engine {
         deadline: &Deadline,
     ) -> Result<LogicalPlan, Error> {
         let mut parsed = parsed;
+        let look = Look {
+            engine: self,
+            state,
+            deadline,
+        };
         if let Some(statement) = provenance::sql_of(&mut parsed) {
+            dml::refuse_changes_inside(statement)?;
             path::qualify(statement, &self.search_path(), self.store());
+            open::settle(&look, statement).await?;
         }
         let mut shown = None;
         if provenance::prepare(&mut parsed, self.store())? {
             provenance::serve(shown.insert(state.clone()));
         }
         let state = shown.as_ref().unwrap_or(state);
+        let look = Look { state, ..look };
         let planning = async {
-            let plan = doubled::plan(state, parsed).await;
+            let plan = planned(&look, parsed).await?;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),
@@ -616,6 +662,31 @@ impl Engine {
                 "{} is not supported in a plan: hand it over as SQL text",
                 other.name()
             ))),
+        }
+    }
+}
+
+/// Plans a statement, in which the names of tables may stand for their rows.
+async fn planned(
+    look: &Look<'_>,
+    mut parsed: Statement,
+) -> Result<Result<LogicalPlan, DataFusionError>, Error> {
+    let names_rows =
+        provenance::sql_of(&mut parsed).is_some_and(|it| open::may_name_rows(it) && !is_deep(it));
+    if !names_rows {
+        return Ok(doubled::plan(look.state, parsed).await);
+    }
+    loop {
+        let error = match doubled::plan(look.state, parsed.clone()).await {
+            Ok(plan) => return Ok(Ok(plan)),
+            Err(error) => error,
+        };
+        let Some(statement) = provenance::sql_of(&mut parsed) else {
+            return Ok(Err(error));
+        };
+        // Each time one name less is left.
+        if !open::settle_rows(look, statement, &error).await? {
+            return Ok(Err(error));
         }
     }
 }

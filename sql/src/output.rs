@@ -211,6 +211,14 @@ impl Output {
         }
     }
 
+    /// The same rows, with what a write reached.
+    pub(crate) fn with_receipt(self, receipt: WriteReceipt) -> Self {
+        Self {
+            receipt: Some(receipt),
+            ..self
+        }
+    }
+
     /// Rows that are known.
     pub(crate) fn of(batch: RecordBatch) -> Self {
         Self::ready(batch.schema(), vec![batch], Vec::new())

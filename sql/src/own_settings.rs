@@ -42,6 +42,23 @@ const SEARCH_PATH_SETTING: &str = "netabase.search_path";
 const BATCH_SIZE: &str = "datafusion.execution.batch_size";
 const TARGET_PARTITIONS: &str = "datafusion.execution.target_partitions";
 const TIME_ZONE: &str = "datafusion.execution.time_zone";
+/// What UTC is called, and the words for the zone that there is.
+const UTC_NAMES: [&str; 14] = [
+    "utc",
+    "etc/utc",
+    "gmt",
+    "etc/gmt",
+    "uct",
+    "universal",
+    "zulu",
+    "z",
+    "0",
+    "+0",
+    "+00",
+    "+00:00",
+    "local",
+    "default",
+];
 
 /// Other names of settings.
 const ALIASES: [(&str, &str); 7] = [
@@ -379,11 +396,26 @@ fn text_of(value: &SqlExpr) -> Option<String> {
 /// Those of [`set_statement`].
 pub(crate) async fn change(engine: &Engine, name: &str, value: String) -> Result<(), Error> {
     let variable = canonical(name);
+    if variable == TIME_ZONE {
+        return check_zone(&value);
+    }
     check_variable(&variable)?;
     check_known(engine, name, &variable)?;
     check_range(&variable, &value)?;
     let set = SetVariable { variable, value };
     run(engine, PlanStatement::SetVariable(set)).await
+}
+
+/// Fails for a time zone that is not UTC, under one of its names.
+fn check_zone(value: &str) -> Result<(), Error> {
+    let zone = value.trim().to_ascii_lowercase();
+    if UTC_NAMES.contains(&zone.as_str()) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "the time zone cannot be set to {value}: all peers compute in UTC; convert with AT TIME ZONE where \
+         another zone is wanted, like seen AT TIME ZONE 'Europe/Berlin'"
+    )))
 }
 
 /// `RESET name` and `RESET ALL`.
@@ -401,6 +433,9 @@ pub(crate) async fn reset_statement(engine: &Engine, name: &ObjectName) -> Resul
 /// Lets a setting have the value again that it began with.
 pub(crate) async fn reset(engine: &Engine, name: &str) -> Result<(), Error> {
     let variable = canonical(name);
+    if variable == TIME_ZONE {
+        return Ok(());
+    }
     check_variable(&variable)?;
     check_known(engine, name, &variable)?;
     let statement = match engine.defaults().of(&variable) {

@@ -32,6 +32,7 @@ use crate::prepared::{Typed, takes_parameters};
 use crate::running::beginning;
 use crate::sql_type::sql_type;
 use crate::statement::{ident_of, refuse_given};
+use crate::syntax::is_deep;
 use crate::upkeep::Parsed;
 
 /// Statements that a session may keep.
@@ -191,7 +192,8 @@ impl Parameter {
         }
         if let Some(typed) = point::assignable(value, wanted) {
             let back = typed.cast_to(&value.data_type());
-            let exact = is_text || back.is_ok_and(|back| back == *value);
+            let reads = value.data_type().is_decimal() && *wanted == DataType::Float64;
+            let exact = is_text || reads || back.is_ok_and(|back| back == *value);
             return match strict || exact {
                 true => Some(typed),
                 false => as_it_is(),
@@ -232,6 +234,11 @@ pub(crate) async fn prepare(
     if !takes_parameters(&statement) {
         return Err(invalid(
             "PREPARE takes one query, INSERT, UPDATE, DELETE or MERGE, and nothing else",
+        ));
+    }
+    if is_deep(&statement) {
+        return Err(invalid(
+            "a statement with so many UNIONs cannot be prepared: put the rows into a table, or use VALUES",
         ));
     }
     crate::engine::check_tables(&Statement::Statement(Box::new(statement.clone())))?;

@@ -25,6 +25,7 @@ use crate::catalog::{KEYED_SCHEMA, SCHEMA, live_table};
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
+use crate::open;
 use crate::output::Output;
 use crate::path::{self, SearchPath};
 use crate::point::{self, Known, PointCall};
@@ -158,7 +159,19 @@ impl Engine {
         count: usize,
     ) -> Result<(Vec<Option<DataType>>, BTreeSet<String>), Error> {
         let (mut types, deadline) = (vec![None; count], self.deadline());
+        if let SqlStatement::Query(query) = &statement
+            && dml::changes_in_with(query)
+        {
+            for (change, with) in dml::changes_of(query) {
+                // What reads the rows of another change can be planned only when it is run.
+                if let Ok(plan) = dml::query_of(self, change, with, &deadline).await {
+                    find_types(&plan, &mut types)?;
+                }
+            }
+            return Ok((types, BTreeSet::new()));
+        }
         plain(&mut statement);
+        open::forget_limits(&mut statement);
         let change = match &mut statement {
             SqlStatement::Query(query) => dml::change_of(query),
             _ => None,
@@ -179,14 +192,22 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
             Err(_) => return Ok((types, BTreeSet::new())),
         };
-        let found = plan.get_parameter_types().map_err(error_from_datafusion)?;
-        for (name, data_type) in found {
-            if let Some(slot) = point::place(&name).and_then(|place| types.get_mut(place)) {
-                *slot = data_type;
-            }
-        }
+        find_types(&plan, &mut types)?;
         Ok((types, scanned(&plan)?))
     }
+}
+
+/// The types of parameters, as far as a plan tells.
+fn find_types(plan: &LogicalPlan, types: &mut [Option<DataType>]) -> Result<(), Error> {
+    let found = plan.get_parameter_types().map_err(error_from_datafusion)?;
+    for (name, data_type) in found {
+        if let Some(slot) = point::place(&name).and_then(|place| types.get_mut(place))
+            && data_type.is_some()
+        {
+            *slot = data_type;
+        }
+    }
+    Ok(())
 }
 
 /// The names by which the store may know what a statement names.

@@ -20,13 +20,35 @@ use datafusion::sql::sqlparser::ast::{
 
 /// The catalog that has them; not a name that anybody would give.
 const CATALOG: &str = "$statement";
+/// The one of rows that a WITH has changed, which the parts of a statement see besides their own.
+const WITH_CATALOG: &str = "$with";
 const SCHEMA: &str = "rows";
 
 /// Rows by name.
-#[derive(Debug, Default)]
-pub(crate) struct Scoped(MemorySchemaProvider);
+#[derive(Debug, Clone)]
+pub(crate) struct Scoped {
+    catalog: &'static str,
+    rows: Arc<MemorySchemaProvider>,
+}
+
+impl Default for Scoped {
+    fn default() -> Self {
+        Self {
+            catalog: CATALOG,
+            rows: Arc::default(),
+        }
+    }
+}
 
 impl Scoped {
+    /// For what a WITH changes.
+    pub(crate) fn of_with() -> Self {
+        Self {
+            catalog: WITH_CATALOG,
+            ..Self::default()
+        }
+    }
+
     /// Adds rows under a name.
     pub(crate) fn with(
         self,
@@ -35,16 +57,17 @@ impl Scoped {
         rows: Vec<RecordBatch>,
     ) -> Result<Self, DataFusionError> {
         let table = MemTable::try_new(Arc::clone(schema), vec![rows])?;
-        self.0.register_table(name.to_owned(), Arc::new(table))?;
+        self.rows.register_table(name.to_owned(), Arc::new(table))?;
         Ok(self)
     }
 
     /// Lets a planning see the rows, besides what it sees anyway.
     pub(crate) fn enter(self, state: &mut SessionState) -> Result<(), DataFusionError> {
         let rows = MemoryCatalogProvider::new();
-        rows.register_schema(SCHEMA, Arc::new(self.0))?;
+        rows.register_schema(SCHEMA, self.rows)?;
         let catalogs = ScopedCatalogs {
             outer: Arc::clone(state.catalog_list()),
+            name: self.catalog,
             rows: Arc::new(rows),
         };
         state.register_catalog_list(Arc::new(catalogs));
@@ -54,7 +77,16 @@ impl Scoped {
 
 /// How such rows are named in FROM.
 pub(crate) fn relation(name: &str, alias: Ident) -> TableWithJoins {
-    let parts = [CATALOG, SCHEMA, name].map(|part| {
+    named(CATALOG, name, alias)
+}
+
+/// The same for what a WITH has changed.
+pub(crate) fn relation_of_with(name: &str, alias: Ident) -> TableWithJoins {
+    named(WITH_CATALOG, name, alias)
+}
+
+fn named(catalog: &str, name: &str, alias: Ident) -> TableWithJoins {
+    let parts = [catalog, SCHEMA, name].map(|part| {
         let ident = Ident::with_quote('"', part);
         ObjectNamePart::Identifier(ident)
     });
@@ -88,6 +120,7 @@ pub(crate) fn table(name: ObjectName, alias: Ident) -> TableFactor {
 #[derive(Debug)]
 struct ScopedCatalogs {
     outer: Arc<dyn CatalogProviderList>,
+    name: &'static str,
     rows: Arc<dyn CatalogProvider>,
 }
 
@@ -105,9 +138,9 @@ impl CatalogProviderList for ScopedCatalogs {
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        match name {
-            CATALOG => Some(Arc::clone(&self.rows)),
-            other => self.outer.catalog(other),
+        match name == self.name {
+            true => Some(Arc::clone(&self.rows)),
+            false => self.outer.catalog(name),
         }
     }
 }

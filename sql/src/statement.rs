@@ -189,6 +189,9 @@ fn parse_one(parser: &mut DFParser<'_>) -> Result<Parsed, Error> {
         syntax::mend_source(&mut create)?;
         return Ok(Parsed::Sql(create));
     }
+    if let Some(reset) = ddl::parse_reset(parser)? {
+        return Ok(Parsed::Sql(reset));
+    }
     if let Some(copy) = copy::parse(parser)? {
         return Ok(Parsed::Copy(Box::new(copy)));
     }

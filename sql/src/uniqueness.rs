@@ -5,6 +5,7 @@
 //! nobody else writes between that and the write, and no unique index is made. Non-goal: tables that other
 //! peers write.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -52,11 +53,16 @@ impl Uniqueness {
         }
         drop(beside);
         let alone = deadline.bound(self.alone()).await?;
+        let mut seen = HashSet::new();
         for rows in changes.iter().filter(|rows| is_unique(engine, rows)) {
+            if !seen.insert(rows.def().id) {
+                continue;
+            }
             let known = engine.store().table_by_id(rows.def().id);
             let def = known.unwrap_or_else(|| Arc::clone(rows.def()));
-            let gone = gone_with(changes, &def);
-            dml::check_unique(engine, &def, (rows.batches(), &gone)).await?;
+            let come = batches_of(changes, Change::Upsert, &def);
+            let gone = batches_of(changes, Change::Delete, &def);
+            dml::check_unique(engine, &def, (&come, &gone)).await?;
         }
         Ok(Entered::Alone(alone))
     }
@@ -94,10 +100,11 @@ impl Uniqueness {
 }
 
 /// The keys of the rows of a table that go together with what is written.
-fn gone_with(changes: &[CheckedRows], def: &TableDef) -> Vec<RecordBatch> {
-    let goes = |rows: &&CheckedRows| rows.change() == Change::Delete && rows.def().id == def.id;
-    let gone = changes.iter().filter(goes).flat_map(CheckedRows::batches);
-    gone.cloned().collect()
+/// The rows of a table that all changes of one kind concern.
+fn batches_of(changes: &[CheckedRows], change: Change, def: &TableDef) -> Vec<RecordBatch> {
+    let of_it = |rows: &&CheckedRows| rows.change() == change && rows.def().id == def.id;
+    let rows = changes.iter().filter(of_it).flat_map(CheckedRows::batches);
+    rows.cloned().collect()
 }
 
 fn is_unique(engine: &Engine, rows: &CheckedRows) -> bool {

@@ -151,6 +151,19 @@ fn values(text: &str) -> Option<Said> {
             format!("'{value}' is not a valid {}{why}", in_sql(kind)),
         )
     };
+    let too_large = |value: &str, kind: &str| {
+        let digits = value.strip_prefix('-').unwrap_or(value);
+        let is_number = digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        kind.starts_with("Decimal") && is_number && digits.matches('.').count() < 2
+    };
+    if let Some((value, kind)) = two(text, "Cannot cast string '", "' to value of ", " type")
+        && too_large(value, kind)
+    {
+        let text = format!("{value} is too large for a {}", in_sql(kind));
+        return Some(Said::about(What::Value, value, text));
+    }
     if let Some((value, kind)) = two(text, "Cannot cast string '", "' to value of ", " type")
         .or_else(|| two(text, "Cannot cast value '", "' to value of ", " type"))
     {

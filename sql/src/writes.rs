@@ -30,6 +30,9 @@ impl Engine {
     /// Writes what was checked: together where that fits, or else table by table; or keeps it until the
     /// open transaction is committed.
     pub(crate) async fn apply(&self, changes: Vec<CheckedRows>) -> Result<WriteReceipt, Error> {
+        if let Some(gathered) = self.gathered() {
+            return gathered.add(self.settings().max_insert_bytes, changes);
+        }
         let entered = self.unique().enter(self, &changes).await?;
         if self.transaction().is_open() {
             return transaction::keep(self, changes).await;

@@ -18,6 +18,8 @@ use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, Tab
 
 use super::clauses::table_options_of;
 use super::columns::{Constraints, plain};
+use super::freeze::Freeze;
+use super::unfinished::InWork;
 use super::{check_rules, new_name, read_only, replace, table_to_write};
 use crate::blame::{Blame, What};
 use crate::dml;
@@ -27,6 +29,9 @@ use crate::near::hint;
 use crate::output::Output;
 use crate::statement::{TableName, ident_of, refuse_given, table_name};
 use crate::syntax::kept_expr;
+
+/// Options that say where rows are.
+const FIXED_OPTIONS: [&str; 4] = ["shards", "shard_by", "replicas", "local"];
 
 /// What becomes of a table.
 pub(super) struct Draft {
@@ -81,8 +86,8 @@ pub(crate) async fn alter_table(engine: &Engine, statement: AlterTable) -> Resul
     if draft.added.is_empty() && draft.recast.is_empty() {
         let def = Arc::new(draft.def);
         check_rules(engine, &def)?;
-        for check in &draft.new_checks {
-            check_rows(engine, (&old, &def), check).await?;
+        if !draft.new_checks.is_empty() {
+            return add_checks(engine, (&old, &def), &draft.new_checks).await;
         }
         if *def != *old {
             engine
@@ -94,6 +99,31 @@ pub(crate) async fn alter_table(engine: &Engine, statement: AlterTable) -> Resul
     }
     // New checks are looked at when the rows are written again.
     replace::replace(engine, &old, draft).await
+}
+
+/// Changes a table that gets checks, if all rows meet them; meanwhile none is written.
+async fn add_checks(
+    engine: &Engine,
+    (old, def): (&Arc<TableDef>, &Arc<TableDef>),
+    checks: &[CheckDef],
+) -> Result<Output, Error> {
+    let _working = InWork::on(old.id);
+    let mut frozen = Freeze::begin(engine, old).await?;
+    let looking = async {
+        for check in checks {
+            check_rows(engine, (old, def), check).await?;
+        }
+        Ok(())
+    };
+    let changed = match frozen.during(looking).await {
+        Ok(()) => frozen.change(TableDef::clone(def)).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = changed {
+        frozen.end().await;
+        return Err(error);
+    }
+    Ok(Output::empty())
 }
 
 /// Fails if a row does not meet a check, which has the names that columns get.
@@ -464,17 +494,24 @@ impl Draft {
     }
 
     fn set_options(&mut self, options: &[SqlOption]) -> Result<(), Error> {
+        for option in options {
+            if let SqlOption::KeyValue { key, .. } = option
+                && FIXED_OPTIONS.contains(&key.value.to_lowercase().as_str())
+            {
+                return Err(invalid(format!(
+                    "option \"{}\" cannot be changed: rows are where it says; create another table, and \
+                     INSERT INTO … SELECT",
+                    key.value.to_lowercase()
+                )));
+            }
+        }
         let (set, names) = table_options_of(options)?;
         for name in names {
             match name.as_str() {
                 "ttl" => self.def.options.ttl_millis = set.storage.ttl_millis,
                 "compression" => self.def.options.codec = set.storage.codec,
-                _ => {
-                    return Err(invalid(format!(
-                        "option \"{name}\" cannot be changed: rows are where it says; create another \
-                         table, and INSERT INTO … SELECT"
-                    )));
-                }
+                // Those that are fixed have been refused.
+                _ => {}
             }
         }
         Ok(())

@@ -1,9 +1,9 @@
-//! A table that takes no writes while a statement copies its rows.
+//! A table that takes no writes while a statement copies its rows, or looks at all of them.
 //!
 //! Idea: a table is frozen for a short time, which is made longer for as long as the work goes on, so that
 //! a statement that is gone leaves a table that thaws by itself. Invariant: from [`Freeze::begin`] until
-//! [`Freeze::replace`] nobody wrote to the table, or it is not replaced: each time the freeze is made
-//! longer, it must not have ended before.
+//! [`Freeze::replace`] or [`Freeze::change`] nobody wrote to the table, or it stays as it is: each time the
+//! freeze is made longer, it must not have ended before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +130,17 @@ impl Freeze {
         dropped.options.rules.frozen_until = None;
         dropped.options.rules.replaced_by = Some(by);
         self.engine.cluster().drop_table(Arc::new(dropped)).await
+    }
+
+    /// Gives the table another definition, under which writes come again. Fails if it was dropped or
+    /// thawed meanwhile, which leaves it as it is.
+    pub(super) async fn change(&mut self, to: TableDef) -> Result<(), Error> {
+        self.renew().await?;
+        let mut changed = to;
+        changed.options.rules.frozen_until = None;
+        changed.options.revision = self.def.options.revision;
+        self.def = self.engine.cluster().alter_table(changed).await?;
+        Ok(())
     }
 
     /// Lets writes come again.

@@ -36,7 +36,7 @@ use self::clauses::{TableOptions, refuse_clauses, shard_key, table_options};
 use self::columns::{Columns, columns_of, columns_of_query};
 use self::comment::comment;
 use self::index::{create_index, drop_indexes};
-pub(crate) use self::parse::parse_create_table;
+pub(crate) use self::parse::{parse_create_table, parse_reset};
 pub(crate) use self::show_create::show_create;
 pub(crate) use self::unfinished::discard as discard_unfinished;
 pub(crate) use self::view::refresh;

@@ -1,4 +1,5 @@
-//! What is ours in the grammar of CREATE TABLE: `LOCAL`, and `SHARD BY (column, …)`.
+//! What is ours in the grammar of CREATE TABLE: `LOCAL`, and `SHARD BY (column, …)`; and what the parser does
+//! not know of ALTER TABLE: `RESET (option, …)`.
 //!
 //! Invariant: both become what the options `local` and `shard_by` say, and are refused with them if they
 //! are given twice.
@@ -15,6 +16,7 @@ use netabase_store::Error;
 
 use crate::error::error_from_datafusion;
 use crate::statement::{ident_of, is_word};
+use crate::syntax::NetabaseDialect;
 
 /// Reads CREATE [LOCAL] TABLE, if that comes next.
 pub(crate) fn parse_create_table(parser: &mut DFParser<'_>) -> Result<Option<Statement>, Error> {
@@ -32,6 +34,38 @@ pub(crate) fn parse_create_table(parser: &mut DFParser<'_>) -> Result<Option<Sta
     let create =
         read(parser, local).map_err(|error| error_from_datafusion(DataFusionError::from(error)))?;
     let statement = SqlStatement::CreateTable(create);
+    Ok(Some(Statement::Statement(Box::new(statement))))
+}
+
+/// Reads ALTER TABLE … RESET (option, …), if that comes next: the options are what they are when nobody
+/// says anything, as after SET (option = NULL).
+pub(crate) fn parse_reset(parser: &mut DFParser<'_>) -> Result<Option<Statement>, Error> {
+    let parser = &mut parser.parser;
+    if !is_word(&parser.peek_token().token, "alter") {
+        return Ok(None);
+    }
+    let wrong = |error| error_from_datafusion(DataFusionError::from(error));
+    let begins = parser.maybe_parse(|parser| {
+        parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
+        let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        let name = parser.parse_object_name(false)?;
+        parser.expect_keyword(Keyword::RESET)?;
+        Ok((if_exists, name))
+    });
+    let Some((if_exists, name)) = begins.map_err(wrong)? else {
+        return Ok(None);
+    };
+    let options = parser
+        .parse_parenthesized_column_list(IsOptional::Mandatory, false)
+        .map_err(wrong)?;
+    let options = options.iter().map(|option| format!("{option} = NULL"));
+    let options = options.collect::<Vec<_>>().join(", ");
+    let if_exists = if if_exists { "IF EXISTS " } else { "" };
+    let text = format!("ALTER TABLE {if_exists}{name} SET ({options})");
+    let statement = Parser::new(&NetabaseDialect)
+        .try_with_sql(&text)
+        .and_then(|mut parser| parser.parse_statement())
+        .map_err(wrong)?;
     Ok(Some(Statement::Statement(Box::new(statement))))
 }
 

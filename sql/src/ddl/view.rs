@@ -24,6 +24,7 @@ use crate::dml::{self, ROW_ID_BYTES};
 use crate::engine::Engine;
 use crate::error::{conflict, from_arrow, invalid};
 use crate::local::blocking;
+use crate::open;
 use crate::output::Output;
 use crate::path;
 use crate::sql_types::in_sql;
@@ -42,17 +43,24 @@ pub(crate) async fn create_view(
     let name = new_name(engine, &statement.name)?;
     // Whoever reads it may have another path.
     path::qualify(&mut statement.query, &engine.search_path(), engine.store());
+    if !statement.materialized {
+        open::refuse_in_view(&mut statement.query)?;
+    }
     if let Some(def) = crate::catalog::live_table(engine.store(), &name) {
         if statement.if_not_exists {
             return Ok(Output::empty());
         }
         return match statement.or_replace && is_plain_view(&def) && !statement.materialized {
-            true => replace_view(engine, &def, &statement).await,
+            true => {
+                open::settle_view(engine, &mut statement.query).await?;
+                replace_view(engine, &def, &statement).await
+            }
             false => Err(conflict(format!(
                 "\"{name}\" exists already; drop it first, or choose another name"
             ))),
         };
     }
+    open::settle_view(engine, &mut statement.query).await?;
     let query = text_of(&statement)?;
     let plan = dml::plan_query(engine, parse_query(&query)?, None, &Deadline::none()).await?;
     refuse_doubled(&plan)?;

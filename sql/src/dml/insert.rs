@@ -11,7 +11,8 @@ use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
-    OnInsert, Query, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
+    OnInsert, Query, SelectItem, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
+    Value,
 };
 use netabase_store::{Error, TableDef};
 
@@ -24,6 +25,7 @@ use crate::ddl;
 use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, invalid};
+use crate::exact;
 use crate::output::Output;
 use crate::provenance;
 use crate::statement::{check_insert, ident_of};
@@ -153,6 +155,7 @@ async fn source(
         && query.with.is_none()
         && !provenance::is_named(&query);
     if !is_list {
+        with_digits(def, listed.as_deref(), &mut query);
         let plan = plan_query(engine, *query, None, deadline).await?;
         let width = plan.schema().fields().len();
         let given = listed.unwrap_or_else(|| columns_by_place(def, width));
@@ -178,9 +181,36 @@ async fn source(
     insert.table_alias = None;
     let statement = Statement::Statement(Box::new(SqlStatement::Insert(insert)));
     let plan = engine
-        .plan_in(&engine.context().state(), statement, deadline)
+        .plan_in(&engine.state()?, statement, deadline)
         .await?;
     Ok((given_columns(def, plan, &given)?, given))
+}
+
+/// Lets numbers that a query gives to columns of DECIMAL be kept digit by digit.
+fn with_digits(def: &TableDef, listed: Option<&[usize]>, query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return;
+    };
+    let items = &mut select.projection;
+    let given = match listed {
+        Some(listed) => listed.to_vec(),
+        None => columns_by_place(def, items.len()),
+    };
+    let is_star = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    };
+    if items.len() != given.len() || items.iter().any(is_star) {
+        return;
+    }
+    for (item, column) in items.iter_mut().zip(given) {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let value = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+            *expr = exact::for_column(value, def.schema.field(column).data_type());
+        }
+    }
 }
 
 fn listed_columns(def: &TableDef, names: &[ObjectName]) -> Result<Vec<usize>, Error> {
@@ -257,7 +287,9 @@ fn fill_values(
     let columns = listed.unwrap_or_else(|| columns_by_place(def, width));
     for row in &mut values.rows {
         let filled = filled(def, &columns, std::mem::take(&mut row.content))?;
-        let values = filled.into_iter().map(|(_, value)| with_own_cast(value));
+        let values = filled.into_iter().map(|(column, value)| {
+            exact::for_column(with_own_cast(value), def.schema.field(column).data_type())
+        });
         row.content = values.collect();
     }
     let has_values = columns.iter().filter(|column| !is_generated(def, **column));

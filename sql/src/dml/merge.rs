@@ -33,6 +33,7 @@ use crate::ddl;
 use crate::deadline::Deadline;
 use crate::engine::Engine;
 use crate::error::{from_arrow, invalid};
+use crate::exact;
 use crate::local::blocking;
 use crate::output::Output;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
@@ -436,6 +437,7 @@ impl Pairs {
             }
         }
         for (column, value) in filled(def, &columns, values)? {
+            let value = exact::for_column(value, def.schema.field(column).data_type());
             if let Some(place) = row.get_mut(column) {
                 *place = Some(value);
             }

@@ -9,6 +9,7 @@
 
 mod assign;
 mod change;
+mod changing;
 mod decide;
 mod insert;
 mod merge;
@@ -42,6 +43,9 @@ use netabase_store::{Change, Error, TableDef};
 use tokio::sync::mpsc;
 
 pub(crate) use self::assign::check_assignments;
+pub(crate) use self::changing::{
+    Gathered, changes_in_with, changes_of, refuse_changes_inside, run as run_with_changes,
+};
 pub(crate) use self::rewrite::{
     as_rows, column, column_of, from_keyed, is_generated, item, parse_expr, quoted, select,
 };
@@ -182,7 +186,7 @@ pub(crate) async fn plan_query(
     scoped: Option<Scoped>,
     deadline: &Deadline,
 ) -> Result<LogicalPlan, Error> {
-    let mut state = engine.context().state();
+    let mut state = engine.state()?;
     if let Some(scoped) = scoped {
         scoped.enter(&mut state).map_err(error_from_datafusion)?;
     }

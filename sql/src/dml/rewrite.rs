@@ -20,6 +20,7 @@ use netabase_store::{Error, ErrorKind, TableDef};
 use crate::blame::{Blame, What};
 use crate::catalog::{CATALOG, KEYED_SCHEMA};
 use crate::error::{error_from_datafusion, invalid};
+use crate::exact;
 use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
@@ -290,7 +291,7 @@ pub(crate) fn assigned(
             }
             let value = match is_default {
                 true => default_of(def, column)?,
-                false => value,
+                false => exact::for_column(value, def.schema.field(column).data_type()),
             };
             if let Some(place) = assigned.get_mut(column)
                 && place.replace(value).is_some()

@@ -2,7 +2,7 @@
 //!
 //! Idea: the parser takes it for a query whose body is the statement; the WITH goes to the query that the
 //! statement is turned into. Invariant: so its names mean what they mean there. Non-goal: changes inside
-//! of a WITH.
+//! of a WITH (see `changing`).
 
 use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement, With};
 use netabase_store::Error;

@@ -6,6 +6,7 @@
 //!
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
+mod digits;
 mod forget;
 mod guesses;
 mod in_lists;
@@ -16,7 +17,7 @@ mod windows;
 
 use std::sync::Arc;
 
-use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 pub use forget::ForgetExec;
@@ -34,6 +35,13 @@ pub(crate) fn optimizer_rules() -> Rules {
             *rule = Arc::new(totals::Totals::default());
         }
     }
+    rules
+}
+
+/// DataFusion's own analysis, behind what has to come before it.
+pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = Analyzer::new().rules;
+    rules.insert(0, Arc::new(digits::Digits));
     rules
 }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use netabase_store::KeyPart;
 
+use crate::exact;
 use crate::instants;
 
 /// Integers up to this are floats of 64 bits exactly, and up to the other one of 32 bits.
@@ -56,10 +57,19 @@ pub(crate) fn assignable(value: &ScalarValue, target: &DataType) -> Option<Scala
         (None, ScalarValue::Float64(Some(value)), DataType::Float32) => {
             Some(ScalarValue::Float32(Some(*value as f32)))
         }
-        (Some(_), _, decimal) | (None, ScalarValue::Float64(Some(_)), decimal)
-            if decimal.is_decimal() =>
-        {
+        // Its shortest digits, as it was written; the number itself may be a little less than a half.
+        (None, ScalarValue::Float64(Some(number)), decimal) if decimal.is_decimal() => {
+            cast(&ScalarValue::Utf8(Some(number.to_string())), decimal)
+        }
+        (Some(_), _, decimal) if decimal.is_decimal() => cast(value, decimal),
+        (None, ScalarValue::Decimal128(Some(_), ..), decimal) if decimal.is_decimal() => {
             cast(value, decimal)
+        }
+        (None, ScalarValue::Decimal128(Some(_), ..), DataType::Float64) => {
+            exact::as_double(value).map(|value| ScalarValue::Float64(Some(value)))
+        }
+        (None, ScalarValue::Decimal128(Some(_), ..), DataType::Float32) => {
+            exact::as_double(value).map(|value| ScalarValue::Float32(Some(value as f32)))
         }
         _ => None,
     }

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 
 use datafusion::common::ScalarValue;
 
+use crate::exact;
+
 /// The longest text that is looked at, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
 /// The most literals of a shape.
@@ -34,13 +36,17 @@ impl Literal<'_> {
     }
 }
 
-/// The value of a number without a sign, as DataFusion's planner reads it.
+/// The value of a number without a sign: as DataFusion's planner reads it, but for one that a DOUBLE may not
+/// keep, which is a DECIMAL.
 pub(crate) fn number(digits: &str) -> Option<ScalarValue> {
     if let Ok(value) = digits.parse::<i64>() {
         return Some(ScalarValue::Int64(Some(value)));
     }
     if let Ok(value) = digits.parse::<u64>() {
         return Some(ScalarValue::UInt64(Some(value)));
+    }
+    if let Some(value) = exact::decimal(digits) {
+        return Some(value);
     }
     digits
         .parse::<f64>()
@@ -276,6 +282,9 @@ mod tests {
         assert_eq!(number(large), Some(ScalarValue::UInt64(Some(1 << 63))));
         assert_eq!(number("1.50"), Some(ScalarValue::Float64(Some(1.5))));
         let huge = number("99999999999999999999");
-        assert_eq!(huge, Some(ScalarValue::Float64(Some(1e20))));
+        let kept = ScalarValue::Decimal128(Some(10_i128.pow(20) - 1), 20, 0);
+        assert_eq!(huge, Some(kept));
+        let huge = number(&"9".repeat(40));
+        assert_eq!(huge, Some(ScalarValue::Float64(Some(1e40))));
     }
 }

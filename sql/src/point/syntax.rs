@@ -349,6 +349,9 @@ pub(crate) fn negated(value: &ScalarValue) -> Option<ScalarValue> {
     match value {
         ScalarValue::Int64(Some(value)) if *value >= 0 => Some(ScalarValue::Int64(Some(-value))),
         ScalarValue::Float64(Some(value)) => Some(ScalarValue::Float64(Some(-value))),
+        ScalarValue::Decimal128(Some(value), precision, scale) if *value >= 0 => {
+            Some(ScalarValue::Decimal128(Some(-value), *precision, *scale))
+        }
         _ => None,
     }
 }

@@ -121,6 +121,11 @@ impl Dialect for NetabaseDialect {
             .or_else(|| GenericDialect.parse_infix(parser, expr, precedence))
     }
 
+    /// `INSERT INTO t SELECT 1 ON CONFLICT …`.
+    fn is_column_alias(&self, kw: &Keyword, parser: &mut Parser<'_>) -> bool {
+        *kw != Keyword::ON && GenericDialect.is_column_alias(kw, parser)
+    }
+
     fn is_delimited_identifier_start(&self, ch: char) -> bool {
         GenericDialect.is_delimited_identifier_start(ch)
     }

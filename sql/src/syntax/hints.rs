@@ -1,8 +1,8 @@
 //! Words of PostgreSQL that the parser does not know, or takes wrongly.
 //!
 //! Idea: `AS [NOT] MATERIALIZED (…)` in a WITH says how a query is to be run, which the planner decides by
-//! itself, and is taken out of the tokens; `TABLE name` is `SELECT * FROM name`, and is made that. Invariant:
-//! nothing else is changed.
+//! itself, and is taken out of the tokens; `TABLE name` is `SELECT * FROM name`, and is made that; the EXCLUDE NO
+//! OTHERS of a frame is what it is without. Invariant: nothing else is changed.
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::dialect::Dialect;
@@ -11,8 +11,9 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 use netabase_store::Error;
 
+use crate::blame::{Blame, Place};
 use crate::error::error_from_datafusion;
-use crate::statement::is_keyword;
+use crate::statement::{is_keyword, is_word};
 
 /// The tokens of a text, or those that it has already, in words that the parser knows; `None` if it knows
 /// them as they are.
@@ -24,7 +25,8 @@ pub(crate) fn known(
     let lower = text.to_ascii_lowercase();
     let hints = lower.contains("materialized");
     let tables = lower.trim_start().starts_with("table") || has_table(&lower);
-    if !(hints || tables) {
+    let frames = lower.contains("exclude") && lower.contains("over");
+    if !(hints || tables || frames) {
         return Ok(tokens);
     }
     let tokens = match tokens {
@@ -39,7 +41,58 @@ pub(crate) fn known(
         true => selected(tokens),
         false => tokens,
     };
+    let tokens = match frames {
+        true => framed(tokens)?,
+        false => tokens,
+    };
     Ok(Some(without_hints(tokens)))
+}
+
+/// Frames of windows without `EXCLUDE NO OTHERS`. Fails for those that exclude some.
+fn framed(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, Error> {
+    let is_space = |token: &Token| matches!(token, Token::Whitespace(_));
+    let mut places = (0..tokens.len()).filter(|at| {
+        let token = tokens.get(*at);
+        token.is_some_and(|token| !is_space(&token.token))
+    });
+    let places: Vec<usize> = places.by_ref().collect();
+    let word = |nth: usize| {
+        let place = places.get(nth)?;
+        tokens.get(*place).map(|token| &token.token)
+    };
+    let says = |nth: usize, wanted: &str| word(nth).is_some_and(|token| is_word(token, wanted));
+    let mut left_out = Vec::new();
+    for nth in 1..places.len() {
+        let bounded = ["row", "preceding", "following"];
+        if !says(nth, "exclude") || !bounded.iter().any(|bound| says(nth - 1, bound)) {
+            continue;
+        }
+        let ends = |after: usize| word(nth + after) == Some(&Token::RParen);
+        let what = match () {
+            () if says(nth + 1, "no") && says(nth + 2, "others") && ends(3) => {
+                left_out.extend(places.iter().skip(nth).take(3));
+                continue;
+            }
+            () if says(nth + 1, "current") && says(nth + 2, "row") && ends(3) => "CURRENT ROW",
+            () if says(nth + 1, "group") && ends(2) => "GROUP",
+            () if says(nth + 1, "ties") && ends(2) => "TIES",
+            () => continue,
+        };
+        let Some(token) = places.get(nth).and_then(|place| tokens.get(*place)) else {
+            continue;
+        };
+        return Err(Blame::syntax(
+            Place::of(token.span.start),
+            format!(
+                "EXCLUDE {what} of a window frame is not supported: compute the aggregate over the rows before \
+                 (ROWS BETWEEN … AND 1 PRECEDING) and over those behind (ROWS BETWEEN 1 FOLLOWING AND …), and \
+                 put the two together"
+            ),
+        ));
+    }
+    let kept = tokens.into_iter().enumerate();
+    let kept = kept.filter(|(at, _)| !left_out.contains(at));
+    Ok(kept.map(|(_, token)| token).collect())
 }
 
 /// Whether `TABLE name` may stand inside of a text.

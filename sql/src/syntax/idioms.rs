@@ -31,6 +31,14 @@ const NAMES: [(&str, &str); 13] = [
     ("string_split", "string_to_array"),
     ("today", "current_date"),
 ];
+/// Functions of sequences.
+const SEQUENCES: [&str; 5] = [
+    "currval",
+    "last_insert_rowid",
+    "lastval",
+    "nextval",
+    "setval",
+];
 /// Functions that take a part of a date, and the part.
 const PARTS: [(&str, &str); 10] = [
     ("year", "year"),
@@ -115,6 +123,12 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
         function.name = ObjectName::from(vec![Ident::new(*known)]);
         separate(function, known);
         return Ok(None);
+    }
+    if SEQUENCES.contains(&name.as_str()) {
+        return Err(invalid(format!(
+            "{name} is not supported, because there are no sequences: peers that write at the same time cannot \
+             count together; give keys DEFAULT uuid(), or leave PRIMARY KEY out, so that rows have a hidden one"
+        )));
     }
     if name == "localtimestamp" && matches!(function.args, FunctionArguments::None) {
         return parsed("CAST(now() AS TIMESTAMP)").map(Some);

@@ -5,7 +5,8 @@
 //! be seen, which is where the shown one may be NULL, the answer would be wrong. There USING is written
 //! out: `ON l.k = r.k`, `coalesce(l.k, r.k)` for the name, and for `*` the merged columns first.
 //!
-//! Invariant: what is not refused shows the right one. Non-goal: NATURAL, whose columns are not in the text.
+//! Invariant: what is not refused shows the right one. Non-goal: which columns a NATURAL join is over, which
+//! is not in the text, and found out before the statement is planned ([`settle_joins`]).
 
 use std::ops::ControlFlow;
 
@@ -18,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::Error;
 
 use super::rows::parsed;
+use super::selects_of;
 use crate::error::invalid;
 use crate::statement::ident_of;
 
@@ -40,8 +42,44 @@ fn is_wrong(join: &Join) -> bool {
     }
 }
 
+/// The joins of some tables, one by one.
+pub(crate) type Joins = Vec<JoinOperator>;
+
+/// The tables of a SELECT whose joins would be planned wrongly as they are.
+pub(crate) fn wants_columns(select: &Select) -> Option<&TableWithJoins> {
+    let star = has_star(select);
+    let mut all = select.from.iter();
+    all.find(|tables| is_unsettled(tables, star))
+}
+
+fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
+    tables.joins.iter().any(is_wrong) || (star && shows_right(tables))
+}
+
+/// Lets the SELECT at a place of a query have joins that say their columns, and writes them out.
+pub(crate) fn settle_joins(query: &mut Query, at: usize, joins: &Joins) -> Result<(), Error> {
+    let Some(select) = selects_of(&mut query.body).into_iter().nth(at) else {
+        return Ok(());
+    };
+    let star = has_star(select);
+    let mut all = select.from.iter_mut();
+    let wanting = all.find(|tables| is_unsettled(tables, star));
+    if let Some(tables) = wanting {
+        for (join, settled) in tables.joins.iter_mut().zip(joins) {
+            join.join_operator = settled.clone();
+        }
+    }
+    order(query);
+    let Some(select) = selects_of(&mut query.body).into_iter().nth(at) else {
+        return Ok(());
+    };
+    write_out(select)?;
+    select.from.iter().try_for_each(check_joins)?;
+    check_stars(select)
+}
+
 /// Fails for a `*` that would show the right column of a LEFT JOIN.
-pub(super) fn check_stars(select: &Select) -> Result<(), Error> {
+fn check_stars(select: &Select) -> Result<(), Error> {
     match has_star(select) && select.from.iter().any(shows_right) {
         false => Ok(()),
         true => Err(invalid(

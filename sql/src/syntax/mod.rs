@@ -26,19 +26,24 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, JoinOperator, LimitClause, ObjectName, OrderByExpr,
     OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Subscript,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
 };
 use netabase_store::Error;
 
 use crate::error::invalid;
+use crate::exact;
 use crate::statement::ident_of;
 
 pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
+pub(crate) use merged::{Joins, settle_joins, wants_columns};
 pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
 pub(crate) use rows::from_of;
+
+/// UNIONs in a row that may be copied.
+const MAX_COPIED: usize = 250;
 
 /// Makes a statement one that is planned as it is meant. Fails for what would be planned wrongly.
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
@@ -48,6 +53,13 @@ pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
                 distinct: matches!(
                     **inner,
                     SqlStatement::CreateTable(_) | SqlStatement::CreateView(_)
+                ),
+                // What a definition keeps is read again with its columns.
+                digits: !matches!(
+                    **inner,
+                    SqlStatement::CreateTable(_)
+                        | SqlStatement::AlterTable(_)
+                        | SqlStatement::CreateIndex(_)
                 ),
                 ..Mender::default()
             };
@@ -72,6 +84,7 @@ pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
 fn mend_with(query: &mut Query, distinct: bool) -> Result<(), Error> {
     let mut mender = Mender {
         distinct,
+        digits: true,
         ..Mender::default()
     };
     match query.visit(&mut mender) {
@@ -115,6 +128,9 @@ fn returning_of(statement: &mut SqlStatement) -> Option<&mut Vec<SelectItem>> {
 struct Mender {
     /// Whether the columns of the outermost query must have different names.
     distinct: bool,
+    /// Whether numbers that are compared keep their digits: where the planner's rules come to know what
+    /// they are compared with.
+    digits: bool,
     /// Where the SELECTs of the queries stand that the walk is in.
     places: Vec<names::Place>,
 }
@@ -141,16 +157,14 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        rows::name_comparisons(&mut select.projection);
         if let Some(place) = self.places.last() {
             names::tell_apart(select, *place);
         }
         select.from.iter_mut().for_each(semi_joins);
         others::conditions(select);
-        if let Err(error) = merged::write_out(select) {
-            return ControlFlow::Break(error);
-        }
-        let joins = select.from.iter().try_for_each(merged::check_joins);
-        match joins.and_then(|()| merged::check_stars(select)) {
+        // What cannot be written out yet is once the columns are known.
+        match merged::write_out(select) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
@@ -174,6 +188,9 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if self.digits {
+            exact::compared(expr);
+        }
         let mended = match expr {
             Expr::CompoundFieldAccess { root, access_chain } => {
                 name_fields(root, access_chain);
@@ -181,13 +198,51 @@ impl VisitorMut for Mender {
             }
             Expr::SimilarTo { .. } => similar_as_regex(expr),
             Expr::Collate { .. } => without_collation(expr),
+            Expr::Cast { .. } => {
+                exact::cast_digits(expr);
+                Ok(())
+            }
             Expr::InSubquery { .. } => rows::in_subquery(expr),
+            Expr::InList { .. } => rows::in_list(expr),
+            _ if rows::are_compared(expr) => rows::compare(expr),
             _ => idioms::mend(expr),
         };
         match mended {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+}
+
+/// Whether so many UNIONs are in a row somewhere that a copy of the statement would take a large stack.
+pub(crate) fn is_deep(statement: &impl Visit) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            let (mut body, mut levels) = (query.body.as_ref(), 0);
+            while let SetExpr::SetOperation { left, .. } = body {
+                (body, levels) = (left.as_ref(), levels + 1);
+            }
+            match levels > MAX_COPIED {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    statement.visit(&mut Finder).is_break()
+}
+
+/// The SELECTs of a query, but for those in queries inside of it.
+pub(crate) fn selects_of(body: &mut SetExpr) -> Vec<&mut Select> {
+    match body {
+        SetExpr::Select(select) => vec![select],
+        SetExpr::SetOperation { left, right, .. } => {
+            let mut both = selects_of(left);
+            both.extend(selects_of(right));
+            both
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -29,7 +29,7 @@ use crate::error::{capacity, conflict, invalid, not_found};
 use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::ident_of;
-use crate::write::CheckedRows;
+use crate::write::{CheckedRows, logical_bytes};
 
 /// The most savepoints of one transaction.
 const MAX_SAVEPOINTS: usize = 1024;
@@ -115,6 +115,26 @@ impl Limits<'_> {
             )));
         }
         Ok(())
+    }
+}
+
+/// Fails with `Capacity` if changes are too many to take effect together.
+pub(crate) fn check_together(engine: &Engine, changes: &[CheckedRows]) -> Result<(), Error> {
+    let limits = Limits {
+        held: usize::MAX,
+        cluster: engine.cluster().as_ref(),
+    };
+    let sizes = changes.iter().map(|rows| {
+        let bytes = rows.batches().iter().map(logical_bytes).sum();
+        (rows.def(), bytes)
+    });
+    let (bytes, limit) = limits.together(sizes);
+    match bytes <= limit {
+        true => Ok(()),
+        false => Err(capacity(format!(
+            "the changes of this statement are {bytes} bytes of rows, and at most {limit} can take effect \
+             together: change fewer rows at once"
+        ))),
     }
 }
 

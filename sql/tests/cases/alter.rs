@@ -28,13 +28,17 @@ struct Gate {
 impl Gate {
     /// Gives a session the function `gate`, which gives its value back once the gate is open.
     fn build(engine: &Engine) -> Arc<Self> {
+        Self::of(engine, Volatility::Volatile)
+    }
+
+    fn of(engine: &Engine, volatility: Volatility) -> Arc<Self> {
         let gate = Arc::new(Self::default());
         let inside = Arc::clone(&gate);
         let function = create_udf(
             "gate",
             vec![DataType::Int64],
             DataType::Int64,
-            Volatility::Volatile,
+            volatility,
             Arc::new(move |values: &[ColumnarValue]| {
                 inside.reached.store(true, Ordering::SeqCst);
                 wait_for(&inside.open);
@@ -285,6 +289,33 @@ async fn a_table_is_seen_with_all_its_rows() {
     );
     run(&engine, "INSERT INTO u VALUES (1)").await;
     assert_eq!(living(&engine, "u"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rows_that_break_a_new_check_do_not_pass_it() {
+    let engine = engine();
+    with_table(&engine).await;
+    let session = engine.session();
+    let gate = Gate::of(&session, Volatility::Immutable);
+    let adding = session.clone();
+    let running = tokio::spawn(async move {
+        let text = "ALTER TABLE t ADD CONSTRAINT c CHECK (gate(v) > 0)";
+        adding.sql(text).await.map(|_| ())
+    });
+    let inside = Arc::clone(&gate);
+    let reached = tokio::task::spawn_blocking(move || wait_for(&inside.reached));
+    reached.await.unwrap();
+    let (_, text) = failure(&engine, "INSERT INTO t VALUES (101, -1)").await;
+    assert!(text.contains("being altered"), "{text}");
+    gate.open();
+    running.await.unwrap().unwrap();
+    let (_, text) = failure(&session, "INSERT INTO t VALUES (101, -1)").await;
+    assert!(text.contains("violates check"), "{text}");
+    run(&session, "INSERT INTO t VALUES (101, 1)").await;
+    let refused = failure(&session, "ALTER TABLE t ADD CHECK (v > 1)").await;
+    assert!(refused.1.contains("violate"), "{refused:?}");
+    run(&session, "INSERT INTO t VALUES (102, 1)").await;
+    run(&session, "ALTER TABLE t DROP CONSTRAINT c").await;
 }
 
 /// What a crash left before definitions said whether they are finished.

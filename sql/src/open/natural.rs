@@ -1,0 +1,136 @@
+//! NATURAL joins of which the planner would show the wrong one of two columns.
+//!
+//! Idea: the columns that both sides have are found out, and written as USING, of which
+//! [`crate::syntax`] says what it shows. Invariant: as in PostgreSQL, a side that has such a column twice
+//! is refused, and sides that have none in common are joined row by row.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, TableFactor, TableWithJoins,
+    Value, Visit, VisitMut, With,
+};
+use netabase_store::Error;
+
+use super::{Look, MAX_PLACES, columns_of, find_in, put_in, selects_of, too_many};
+use crate::error::{error_from_datafusion, invalid};
+use crate::syntax::{Joins, settle_joins, wants_columns};
+
+/// Writes them out.
+pub(super) async fn settle<T: VisitMut + Visit>(
+    look: &Look<'_>,
+    statement: &mut T,
+) -> Result<(), Error> {
+    for _ in 0..MAX_PLACES {
+        let found = find_in(statement, |query, ctes| {
+            let mut selects = selects_of(&mut query.body).into_iter();
+            let tables = selects.find_map(|select| wants_columns(select).cloned())?;
+            Some((tables, ctes.with()))
+        })?;
+        let Some((tables, with)) = found else {
+            return Ok(());
+        };
+        let joins = written_out(look, tables, with).await?;
+        put_in(statement, |query| put(query, &joins).transpose()).transpose()?;
+    }
+    Err(too_many())
+}
+
+/// Puts joins into the first SELECT that wants them, if there is one.
+fn put(query: &mut Query, joins: &Joins) -> Result<Option<()>, Error> {
+    let mut selects = selects_of(&mut query.body).into_iter();
+    let wants = selects.position(|select| wants_columns(select).is_some());
+    match wants {
+        Some(at) => settle_joins(query, at, joins).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The joins of some tables, without NATURAL.
+async fn written_out(
+    look: &Look<'_>,
+    tables: TableWithJoins,
+    with: Option<With>,
+) -> Result<Joins, Error> {
+    let mut left = names_of(look, &tables.relation, with.clone()).await?;
+    let mut joins = Vec::with_capacity(tables.joins.len());
+    for join in tables.joins {
+        let right = names_of(look, &join.relation, with.clone()).await?;
+        let mut operator = join.join_operator;
+        if let Some(on) = constraint_of(&mut operator) {
+            match on {
+                JoinConstraint::Natural => {
+                    let common = common(&left, &right)?;
+                    left.retain(|name| !common.contains(name));
+                    let rest = right.iter().filter(|name| !common.contains(name));
+                    left.extend(rest.cloned());
+                    let using: Vec<ObjectName> = common.iter().map(|name| quoted(name)).collect();
+                    *on = match using.is_empty() {
+                        true => JoinConstraint::On(Expr::Value(Value::Boolean(true).into())),
+                        false => JoinConstraint::Using(using),
+                    };
+                    left.splice(0..0, common);
+                }
+                JoinConstraint::Using(names) => {
+                    let merged: Vec<String> = names.iter().filter_map(last_of).collect();
+                    let rest = right.into_iter().filter(|name| !merged.contains(name));
+                    left.extend(rest);
+                }
+                _ => left.extend(right),
+            }
+        } else {
+            left.extend(right);
+        }
+        joins.push(operator);
+    }
+    Ok(joins)
+}
+
+fn last_of(name: &ObjectName) -> Option<String> {
+    let last = name.0.last()?.as_ident()?;
+    Some(crate::statement::ident_of(last))
+}
+
+fn quoted(name: &str) -> ObjectName {
+    ObjectName::from(vec![Ident::with_quote('"', name)])
+}
+
+/// The names that both sides have, in the order of the left one.
+fn common(left: &[String], right: &[String]) -> Result<Vec<String>, Error> {
+    let common: Vec<String> = left
+        .iter()
+        .filter(|name| right.contains(name))
+        .cloned()
+        .collect();
+    for side in [left, right] {
+        let twice = |name: &&String| side.iter().filter(|other| other == name).count() > 1;
+        if let Some(name) = common.iter().find(twice) {
+            return Err(invalid(format!(
+                "NATURAL JOIN: column \"{name}\" is more than once on one side; write ON a.x = b.x"
+            )));
+        }
+    }
+    Ok(common)
+}
+
+fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+    use JoinOperator as Op;
+    match operator {
+        Op::Join(on)
+        | Op::Inner(on)
+        | Op::Left(on)
+        | Op::LeftOuter(on)
+        | Op::Right(on)
+        | Op::RightOuter(on)
+        | Op::FullOuter(on) => Some(on),
+        _ => None,
+    }
+}
+
+async fn names_of(
+    look: &Look<'_>,
+    source: &TableFactor,
+    with: Option<With>,
+) -> Result<Vec<String>, Error> {
+    let columns = columns_of(look, source, with).await?;
+    let columns = columns.map_err(error_from_datafusion)?;
+    Ok(columns.iter().map(|field| field.name().clone()).collect())
+}
