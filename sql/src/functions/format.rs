@@ -12,12 +12,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::plain::{Plain, Section, argument, is_text, whole, wrong};
-use crate::error::{capacity, error_to_datafusion};
+use super::room::{MAX_RESULT_BYTES, Room, too_much};
 use crate::sql_type::column_name;
 use crate::values::texts_of;
-
-/// What a call may make for one batch: 256 MiB.
-pub(super) const MAX_RESULT_BYTES: usize = 256 << 20;
 
 pub(super) const FUNCTIONS: [Plain; 4] = [
     Plain {
@@ -41,7 +38,7 @@ pub(super) const FUNCTIONS: [Plain; 4] = [
     },
     quoting(
         "quote_ident",
-        |args| quoted(args, |text| Some(column_name(text))),
+        |args| quoted(args, "quote_ident", |text| Some(column_name(text?))),
         (
             "quote_ident(text)",
             "A text as a name in a statement, in quotes where it needs them",
@@ -49,7 +46,7 @@ pub(super) const FUNCTIONS: [Plain; 4] = [
     ),
     quoting(
         "quote_literal",
-        |args| quoted(args, |text| Some(literal(text))),
+        |args| quoted(args, "quote_literal", |text| Some(literal(text?))),
         (
             "quote_literal(value)",
             "A value as a literal in a statement",
@@ -57,7 +54,7 @@ pub(super) const FUNCTIONS: [Plain; 4] = [
     ),
     quoting(
         "quote_nullable",
-        nullable,
+        |args| quoted(args, "quote_nullable", nullable),
         (
             "quote_nullable(value)",
             "As quote_literal, but NULL for a NULL",
@@ -84,21 +81,25 @@ const fn quoting(
     }
 }
 
-fn quoted(args: &ScalarFunctionArgs, quote: fn(&str) -> Option<String>) -> Result<ColumnarValue> {
+fn quoted(
+    args: &ScalarFunctionArgs,
+    name: &'static str,
+    quote: fn(Option<&str>) -> Option<String>,
+) -> Result<ColumnarValue> {
     whole(args, |arrays, _| {
         let texts = texts_of(argument(arrays, 0)?)?;
-        let quoted: StringArray = texts.iter().map(|text| quote(text?)).collect();
-        Ok(Arc::new(quoted))
+        let (mut made, mut room) = (StringBuilder::new(), Room::of(name));
+        for text in &texts {
+            let text = quote(text);
+            room.take(text.as_ref().map_or(0, String::len))?;
+            made.append_option(text);
+        }
+        Ok(Arc::new(made.finish()))
     })
 }
 
-fn nullable(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    whole(args, |arrays, _| {
-        let texts = texts_of(argument(arrays, 0)?)?;
-        let quote = |text: Option<&str>| Some(text.map_or_else(|| "NULL".to_owned(), literal));
-        let quoted: StringArray = texts.iter().map(quote).collect();
-        Ok(Arc::new(quoted))
-    })
+fn nullable(text: Option<&str>) -> Option<String> {
+    Some(text.map_or_else(|| "NULL".to_owned(), literal))
 }
 
 /// A text between quotes, which are doubled in it, as backslashes are.
@@ -269,9 +270,7 @@ impl Formatted {
         if self.made.len().saturating_add(more) <= self.most {
             return Ok(());
         }
-        Err(error_to_datafusion(capacity(format!(
-            "format would make more than {MAX_RESULT_BYTES} bytes at once: ask for less, or for fewer rows"
-        ))))
+        Err(too_much("format"))
     }
 }
 

@@ -10,20 +10,24 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::intervals::intervals_of;
-use super::plain::{Plain, Section, argument, is_text, whole};
+use super::plain::{Plain, Section, argument, is_text, whole, wrong};
+use super::room::Room;
 
-/// Of a text, a NULL of the list's type, and whether what is none is NULL.
+/// Of a text, a NULL of the list's type, and whether what is none is NULL; then, if the list is to be cast to one of
+/// a fixed length, the length of each level.
 pub(super) const TEXT_TO_LIST: Plain = Plain {
     name: "text_to_list",
     aliases: &[],
     takes: |types| match types {
-        [text, list, DataType::Boolean] if is_text(text) && is_list(list) => {
-            Some(vec![DataType::Utf8, list.clone(), DataType::Boolean])
+        [text, list, DataType::Boolean, lengths @ ..] if is_text(text) && is_list(list) => {
+            let mut taken = vec![DataType::Utf8, list.clone(), DataType::Boolean];
+            taken.extend(lengths.iter().map(|_| DataType::Int64));
+            Some(taken)
         }
         _ => None,
     },
@@ -33,6 +37,9 @@ pub(super) const TEXT_TO_LIST: Plain = Plain {
     about: None,
 };
 
+/// What an element that is NULL takes, of most types.
+const FILLING_BYTES: usize = 8;
+
 pub(super) fn is_list(data_type: &DataType) -> bool {
     matches!(
         data_type,
@@ -41,25 +48,75 @@ pub(super) fn is_list(data_type: &DataType) -> bool {
 }
 
 fn read_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    whole(args, |arrays, _| {
+    whole(args, |arrays, rows| {
         let texts = argument(arrays, 0)?.as_string::<i32>();
         let target = argument(arrays, 1)?.data_type();
         let lenient = argument(arrays, 2)?.as_boolean();
         let lenient = !lenient.is_empty() && lenient.value(0);
-        if !lenient {
-            return read(texts, target);
-        }
-        let each = (0..texts.len()).map(|row| {
-            let read = read(&texts.slice(row, 1), target);
-            read.unwrap_or_else(|_| new_null_array(target, 1))
-        });
-        let each: Vec<ArrayRef> = each.collect();
-        if each.is_empty() {
-            return Ok(new_null_array(target, 0));
-        }
-        let each: Vec<&dyn Array> = each.iter().map(AsRef::as_ref).collect();
-        Ok(arrow::compute::concat(&each)?)
+        let lengths = arrays.iter().skip(3).filter(|_| rows > 0);
+        let lengths = lengths.map(|length| length.as_primitive::<Int64Type>().value(0));
+        let lengths: Vec<i64> = lengths.collect();
+        let lists = match lenient {
+            true => read_each(texts, target, &lengths)?,
+            false => read_sized(texts, target, &lengths)?,
+        };
+        let mut room = Room::of("a cast to an array");
+        take_filling(&lists, &lengths, &mut room)?;
+        Ok(lists)
     })
+}
+
+/// The lists of texts, with NULL for what is none.
+fn read_each(texts: &StringArray, target: &DataType, lengths: &[i64]) -> Result<ArrayRef> {
+    let each = (0..texts.len()).map(|row| {
+        let read = read_sized(&texts.slice(row, 1), target, lengths);
+        read.unwrap_or_else(|_| new_null_array(target, 1))
+    });
+    let each: Vec<ArrayRef> = each.collect();
+    if each.is_empty() {
+        return Ok(new_null_array(target, 0));
+    }
+    let each: Vec<&dyn Array> = each.iter().map(AsRef::as_ref).collect();
+    Ok(arrow::compute::concat(&each)?)
+}
+
+/// The lists of texts, which have the lengths of their levels.
+fn read_sized(texts: &StringArray, target: &DataType, lengths: &[i64]) -> Result<ArrayRef> {
+    let lists = read(texts, target)?;
+    check_lengths(&lists, lengths)?;
+    Ok(lists)
+}
+
+/// The cast to lists of a fixed length makes room for them before it looks at those that there are.
+fn check_lengths(lists: &ArrayRef, lengths: &[i64]) -> Result<()> {
+    let (Some(lists), [wanted, inner @ ..]) = (lists.as_list_opt::<i32>(), lengths) else {
+        return Ok(());
+    };
+    let has = (0..lists.len()).filter(|row| lists.is_valid(*row));
+    let mut has = has.map(|row| i64::from(lists.value_length(row)));
+    if *wanted >= 0
+        && let Some(other) = has.find(|has| has != wanted)
+    {
+        return wrong(format!(
+            "an array has {other} elements where its type has {wanted}"
+        ));
+    }
+    check_lengths(lists.values(), inner)
+}
+
+/// Takes the room of the elements that a list of a fixed length has though it is NULL.
+fn take_filling(lists: &ArrayRef, lengths: &[i64], room: &mut Room) -> Result<()> {
+    let (Some(lists), [wanted, inner @ ..]) = (lists.as_list_opt::<i32>(), lengths) else {
+        return Ok(());
+    };
+    if *wanted >= 0 {
+        let fixed = lengths.iter().take_while(|length| **length >= 0);
+        let elements = fixed.fold(lists.null_count(), |all, length| {
+            all.saturating_mul(usize::try_from(*length).unwrap_or(usize::MAX))
+        });
+        room.take(elements.saturating_mul(FILLING_BYTES))?;
+    }
+    take_filling(lists.values(), inner, room)
 }
 
 /// The lists of texts. Each level takes the texts of the one around it apart.

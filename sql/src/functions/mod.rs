@@ -19,6 +19,7 @@ mod ordered;
 mod patterns;
 mod plain;
 mod ranks;
+mod room;
 mod sample_hash;
 mod text_casts;
 mod type_of;

@@ -1,13 +1,13 @@
 //! What is found in the ordered list of a group's values: `percentile_disc` and `mode`.
 //!
-//! Idea: `percentile_disc(f) WITHIN GROUP (ORDER BY x)` is read as a function of `array_agg(x ORDER BY x)`, without
-//! its NULLs (see `syntax`), which sorts whatever has an order, and whose memory is counted.
+//! Idea: `percentile_disc(f) WITHIN GROUP (ORDER BY x)` is read as a function of `array_agg(x ORDER BY x)` (see
+//! `syntax`), which sorts whatever has an order, and whose memory is counted. Its NULLs are passed over here.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt64Array};
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{partition, take};
 use arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::error::Result;
@@ -68,15 +68,38 @@ fn element(types: &[DataType]) -> DataType {
     }
 }
 
-/// Where a row's elements are in the values of all lists; `None` if there are none.
-fn range(lists: &ListArray, row: usize) -> Option<Range<usize>> {
-    if lists.is_null(row) {
-        return None;
+/// The lists of a call.
+struct Ordered<'a> {
+    lists: &'a ListArray,
+    /// Which of their values are NULL.
+    nulls: Option<NullBuffer>,
+}
+
+impl<'a> Ordered<'a> {
+    fn of(lists: &'a ListArray) -> Self {
+        let nulls = lists.values().logical_nulls();
+        Self { lists, nulls }
     }
-    let offsets = lists.value_offsets();
-    let begin = usize::try_from(*offsets.get(row)?).ok()?;
-    let end = usize::try_from(*offsets.get(row + 1)?).ok()?;
-    (begin < end).then_some(begin..end)
+
+    /// Where a row's elements are in the values of all lists; `None` if there are none. NULLs are not among them,
+    /// and stand at one of the ends, as the order says.
+    fn range(&self, row: usize) -> Option<Range<usize>> {
+        if self.lists.is_null(row) {
+            return None;
+        }
+        let offsets = self.lists.value_offsets();
+        let mut begin = usize::try_from(*offsets.get(row)?).ok()?;
+        let mut end = usize::try_from(*offsets.get(row + 1)?).ok()?;
+        if let Some(nulls) = &self.nulls {
+            while begin < end && nulls.is_null(begin) {
+                begin += 1;
+            }
+            while begin < end && nulls.is_null(end - 1) {
+                end -= 1;
+            }
+        }
+        (begin < end).then_some(begin..end)
+    }
 }
 
 /// The first value that a fraction of all values is not above.
@@ -96,10 +119,11 @@ fn place(of: Option<Range<usize>>, fraction: Option<f64>) -> Result<Option<u64>>
 fn percentiles(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
         let (lists, fractions) = (argument(arrays, 0)?.as_list::<i32>(), argument(arrays, 1)?);
+        let ordered = Ordered::of(lists);
         if let Some(fractions) = fractions.as_primitive_opt::<Float64Type>() {
             let places = (0..rows).map(|row| {
                 let fraction = fractions.is_valid(row).then(|| fractions.value(row));
-                place(range(lists, row), fraction)
+                place(ordered.range(row), fraction)
             });
             let places: UInt64Array = places.collect::<Result<_>>()?;
             return Ok(take(lists.values(), &places, None)?);
@@ -109,7 +133,7 @@ fn percentiles(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         for row in 0..rows {
             let of_row = fractions.value(row);
             for fraction in of_row.as_primitive::<Float64Type>() {
-                places.push(place(range(lists, row), fraction)?);
+                places.push(place(ordered.range(row), fraction)?);
             }
             lengths.push(of_row.len());
         }
@@ -124,8 +148,10 @@ fn percentiles(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 fn modes(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
         let lists = argument(arrays, 0)?.as_list::<i32>();
+        let ordered = Ordered::of(lists);
         let places = (0..rows).map(|row| {
-            range(lists, row)
+            ordered
+                .range(row)
                 .map(|of| mode(lists.values(), of))
                 .transpose()
         });

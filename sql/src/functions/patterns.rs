@@ -11,8 +11,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 use regex::{Regex, RegexBuilder};
 
-use super::format::MAX_RESULT_BYTES;
 use super::plain::{Plain, Section, argument, is_text, whole, wrong};
+use super::room::MAX_RESULT_BYTES;
 use crate::error::{capacity, error_to_datafusion};
 
 /// What an element of a list takes besides its bytes, roughly.
@@ -78,8 +78,9 @@ impl Last {
     }
 }
 
+/// An expression whose point is any letter, a newline too, unless its flags say otherwise.
 fn compiled(regex: &str) -> Result<Regex> {
-    match RegexBuilder::new(regex).build() {
+    match RegexBuilder::new(regex).dot_matches_new_line(true).build() {
         Ok(regex) => Ok(regex),
         Err(regex::Error::CompiledTooBig(_)) => wrong("the pattern is too large"),
         Err(error) => wrong(error),
@@ -110,7 +111,7 @@ fn glob_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
 /// A pattern of GLOB as a regular expression. `None` for one that nothing matches: as in SQLite, brackets that do
 /// not end.
 fn regex_of(pattern: &str) -> Option<String> {
-    let mut regex = String::from("(?s)^");
+    let mut regex = String::from("^");
     let mut letters = pattern.chars().peekable();
     while let Some(letter) = letters.next() {
         match letter {
@@ -134,32 +135,30 @@ fn push_set(
 ) -> Option<()> {
     let negated = letters.next_if_eq(&'^').is_some();
     let mut set: Vec<(char, char)> = Vec::new();
-    // The first letter may be a bracket.
-    let mut next = letters.next()?;
+    // The first letter may be a bracket, with which no range begins.
+    if letters.next_if_eq(&']').is_some() {
+        set.push((']', ']'));
+    }
+    let mut begun: Option<char> = None;
     loop {
-        let mut end = next;
-        if letters.next_if_eq(&'-').is_some() {
-            match letters.next_if(|letter| *letter != ']') {
-                Some(last) => end = last,
-                None => set.push(('-', '-')),
-            }
-        }
-        set.push((next, end));
-        next = letters.next()?;
+        let next = letters.next()?;
         if next == ']' {
             break;
         }
+        let ended = begun.filter(|_| next == '-').and_then(|first| {
+            let last = letters.next_if(|letter| *letter != ']')?;
+            Some((first, last))
+        });
+        set.push(ended.unwrap_or((next, next)));
+        begun = ended.is_none().then_some(next);
     }
     regex.push_str(if negated { "[^" } else { "[" });
-    // A range that ends before it begins has no letter, and a set has at least one.
+    // A range that ends before it begins has no letter but its first, which has been put in by itself.
     let full = set.iter().filter(|(first, last)| first <= last);
-    let ranges: Vec<String> = full
-        .map(|(first, last)| format!("\\u{{{:X}}}-\\u{{{:X}}}", *first as u32, *last as u32))
-        .collect();
-    match ranges.is_empty() {
-        true => regex.push_str("&&[^\\s\\S]"),
-        false => regex.push_str(&ranges.concat()),
-    }
+    regex.extend(full.map(|(first, last)| {
+        let (first, last) = (*first as u32, *last as u32);
+        format!("\\u{{{first:X}}}-\\u{{{last:X}}}")
+    }));
     regex.push(']');
     Some(())
 }
@@ -189,7 +188,7 @@ fn match_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     })
 }
 
-/// PostgreSQL's flags that Rust's expressions have, too.
+/// PostgreSQL's flags that Rust's expressions have, too. With those for lines, the point is no newline.
 fn with_flags(pattern: &str, flags: &str) -> Result<String> {
     let mut ours = String::new();
     for flag in flags.chars() {
@@ -203,6 +202,9 @@ fn with_flags(pattern: &str, flags: &str) -> Result<String> {
                 ));
             }
         }
+    }
+    if flags.contains(['m', 'n']) && !flags.contains('s') {
+        ours.push_str("-s");
     }
     Ok(match ours.is_empty() {
         true => pattern.to_owned(),
@@ -259,6 +261,11 @@ mod tests {
             ("*", "[*]"),
             ("\\", "\\"),
             ("&", "[&&]"),
+            ("c", "[c-a]"),
+            ("-", "[]-a]"),
+            ("a", "[]-a]"),
+            ("-", "[a-c-e]"),
+            ("b", "[^c-a]"),
         ] {
             assert!(matches(text, pattern), "{text} {pattern}");
         }
@@ -270,6 +277,9 @@ mod tests {
             ("a", "["),
             ("b", "[c-a]"),
             ("a", "[^a-c]"),
+            ("^", "[]-a]"),
+            ("d", "[a-c-e]"),
+            ("a", "[]"),
             ("", "?"),
         ] {
             assert!(!matches(text, pattern), "{text} {pattern}");

@@ -74,13 +74,47 @@ fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             call(TEXT_TO_INTERVAL, vec![as_plain(text), lit(lenient)])
         }
-        list if is_list(list) => match ScalarValue::try_new_null(list) {
-            Ok(null) => call(TEXT_TO_LIST, vec![as_plain(text), lit(null), lit(lenient)]),
-            Err(_) => return Transformed::no(expr),
+        list if is_list(list) => match read_as_list(as_plain(text), list, lenient) {
+            Some(call) => call,
+            None => return Transformed::no(expr),
         },
         _ => return Transformed::no(expr),
     };
     Transformed::yes(call)
+}
+
+/// A list of a fixed length is read as one of any length, which is cast: a NULL that carries the type takes the
+/// memory of as many elements, for every row.
+fn read_as_list(text: Expr, target: &DataType, lenient: bool) -> Option<Expr> {
+    let mut lengths = Vec::new();
+    let list = of_any_length(target, &mut lengths);
+    let null = ScalarValue::try_new_null(&list).ok()?;
+    let mut args = vec![text, lit(null), lit(lenient)];
+    if list == *target {
+        return Some(call(TEXT_TO_LIST, args));
+    }
+    args.extend(lengths.into_iter().map(lit));
+    let read = Box::new(call(TEXT_TO_LIST, args));
+    Some(match lenient {
+        true => Expr::TryCast(TryCast::new(read, target.clone())),
+        false => Expr::Cast(Cast::new(read, target.clone())),
+    })
+}
+
+/// The type with lists of any length, and the length of each level, which is negative where it is free.
+fn of_any_length(target: &DataType, lengths: &mut Vec<i64>) -> DataType {
+    let (item, length) = match target {
+        DataType::FixedSizeList(item, length) => (item, i64::from(*length)),
+        DataType::List(item) | DataType::LargeList(item) => (item, -1),
+        other => return other.clone(),
+    };
+    lengths.push(length);
+    let inner = of_any_length(item.data_type(), lengths);
+    let item = Arc::new(item.as_ref().clone().with_data_type(inner));
+    match target {
+        DataType::LargeList(_) => DataType::LargeList(item),
+        _ => DataType::List(item),
+    }
 }
 
 /// Types are not coerced any more where this rule runs.

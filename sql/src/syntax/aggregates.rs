@@ -4,8 +4,9 @@
 //! finds in it what is asked for, or writes what is around it. What the user wrote keeps its place in the text, so
 //! that errors point there. Invariant: FILTER, ORDER BY, DISTINCT and OVER mean what they do at other aggregates.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    BinaryOperator, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
     OrderByExpr, OrderByOptions, Value,
 };
@@ -117,7 +118,8 @@ impl Call {
         Ok(call("mode_of_ordered", vec![self.ordered("mode", order)?]))
     }
 
-    /// The list of a group's values that are not NULL, in their order.
+    /// The list of a group's values in their order. The NULLs among them are passed over by what reads the list:
+    /// a filter would have one copy more of the value here.
     fn ordered(self, name: &str, order: OrderByExpr) -> Result<Expr, Error> {
         if self.rest.over.is_some() || self.distinct.is_some() || !self.order.is_empty() {
             return Err(invalid(format!(
@@ -125,18 +127,9 @@ impl Call {
             )));
         }
         let value = order.expr.clone();
-        let known = Expr::IsNotNull(Box::new(Expr::Nested(Box::new(value.clone()))));
-        let filter = match self.rest.filter.clone() {
-            Some(filter) => binary(known, BinaryOperator::And, Expr::Nested(filter)),
-            None => known,
-        };
-        let rest = Function {
-            filter: Some(Box::new(filter)),
-            ..self.rest
-        };
         Ok(aggregate(
             "array_agg",
-            rest,
+            self.rest,
             (vec![value], None, vec![order]),
         ))
     }
@@ -153,9 +146,22 @@ impl Call {
         self.joined((value, comma), ("[", "]"))
     }
 
-    /// An object of all pairs.
-    fn object(self, (pair, comma): (&str, &str), around: (&str, &str)) -> Result<Expr, Error> {
-        let pair = call(pair, self.pair()?);
+    /// An object of all pairs. Arguments are computed before a filter keeps them out, and a key that is NULL fails
+    /// there, so that the filter becomes a condition of the pair: a text that is NULL is not joined.
+    fn object(mut self, (pair, comma): (&str, &str), around: (&str, &str)) -> Result<Expr, Error> {
+        let mut pair = call(pair, self.pair()?);
+        if let Some(filter) = self.rest.filter.take() {
+            pair = Expr::Case {
+                case_token: AttachedToken::empty(),
+                end_token: AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen {
+                    condition: *filter,
+                    result: pair,
+                }],
+                else_result: None,
+            };
+        }
         self.joined((pair, comma), around)
     }
 

@@ -16,14 +16,12 @@ use crate::error::invalid;
 use crate::statement::ident_of;
 
 /// Functions by other names.
-const NAMES: [(&str, &str); 13] = [
+const NAMES: [(&str, &str); 11] = [
     ("any_value", "first_value"),
     ("approx_count_distinct", "approx_distinct"),
     ("ceiling", "ceil"),
     ("every", "bool_and"),
     ("group_concat", "string_agg"),
-    ("json_array_length", "json_length"),
-    ("jsonb_array_length", "json_length"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("logical_and", "bool_and"),

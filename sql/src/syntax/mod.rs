@@ -6,6 +6,7 @@
 //! Invariant: what is changed would have failed, or would have meant something else than in PostgreSQL.
 
 mod aggregates;
+mod budget;
 mod calls;
 mod dialect;
 mod explain;
@@ -49,20 +50,18 @@ const MAX_COPIED: usize = 250;
 pub(crate) fn mend(statement: &mut Statement) -> Result<(), Error> {
     match statement {
         Statement::Statement(inner) => {
-            let mut mender = Mender {
-                distinct: matches!(
-                    **inner,
-                    SqlStatement::CreateTable(_) | SqlStatement::CreateView(_)
-                ),
-                // What a definition keeps is read again with its columns.
-                digits: !matches!(
-                    **inner,
-                    SqlStatement::CreateTable(_)
-                        | SqlStatement::AlterTable(_)
-                        | SqlStatement::CreateIndex(_)
-                ),
-                ..Mender::default()
-            };
+            let distinct = matches!(
+                **inner,
+                SqlStatement::CreateTable(_) | SqlStatement::CreateView(_)
+            );
+            let mut mender = Mender::of(inner, distinct);
+            // What a definition keeps is read again with its columns.
+            mender.digits = !matches!(
+                **inner,
+                SqlStatement::CreateTable(_)
+                    | SqlStatement::AlterTable(_)
+                    | SqlStatement::CreateIndex(_)
+            );
             if let Some(returning) = returning_of(inner) {
                 names::tell_returned_apart(returning);
             }
@@ -82,11 +81,8 @@ pub(crate) fn mend_query(query: &mut Query) -> Result<(), Error> {
 }
 
 fn mend_with(query: &mut Query, distinct: bool) -> Result<(), Error> {
-    let mut mender = Mender {
-        distinct,
-        digits: true,
-        ..Mender::default()
-    };
+    let mut mender = Mender::of(query, distinct);
+    mender.digits = true;
     match query.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -109,7 +105,8 @@ pub(crate) fn mend_source(statement: &mut Statement) -> Result<(), Error> {
 
 /// The same for an expression of a definition.
 pub(crate) fn mend_expr(expr: &mut Expr) -> Result<(), Error> {
-    match expr.visit(&mut Mender::default()) {
+    let mut mender = Mender::of(expr, false);
+    match expr.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -124,7 +121,6 @@ fn returning_of(statement: &mut SqlStatement) -> Option<&mut Vec<SelectItem>> {
     }
 }
 
-#[derive(Default)]
 struct Mender {
     /// Whether the columns of the outermost query must have different names.
     distinct: bool,
@@ -133,6 +129,18 @@ struct Mender {
     digits: bool,
     /// Where the SELECTs of the queries stand that the walk is in.
     places: Vec<names::Place>,
+    budget: budget::Budget,
+}
+
+impl Mender {
+    fn of(statement: &impl datafusion::sql::sqlparser::ast::Visit, distinct: bool) -> Self {
+        Self {
+            distinct,
+            digits: false,
+            places: Vec::new(),
+            budget: budget::Budget::of(statement),
+        }
+    }
 }
 
 impl VisitorMut for Mender {
@@ -188,6 +196,9 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Error> {
+        if let Err(error) = self.budget.spend() {
+            return ControlFlow::Break(error);
+        }
         if self.digits {
             exact::compared(expr);
         }

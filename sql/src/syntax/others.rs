@@ -4,6 +4,7 @@
 //! Invariant: what is rewritten means the same where it comes from; PostgreSQL's meaning goes first. Non-goal:
 //! functions that only have other names (see `idioms`).
 
+use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Interval, ObjectName, Select, UnaryOperator, Value,
@@ -70,6 +71,10 @@ pub(super) fn made(function: &Function, name: &str) -> Result<Option<Expr>, Erro
         }
         ("json_extract" | "json_extract_string", [doc, paths @ ..]) => {
             json_extract(doc, paths).map(Some)?
+        }
+        ("json_array_length" | "jsonb_array_length", [doc, steps @ ..]) if !steps.is_empty() => {
+            let inner = at_path("json_get_json", doc, steps);
+            Some(call("json_array_length", vec![inner]))
         }
         ("json_extract_path" | "jsonb_extract_path", [doc, steps @ ..]) => {
             Some(at_path("json_get_json", doc, steps))
@@ -268,7 +273,7 @@ pub(super) fn interval(interval: &mut Interval) {
         (true, _) if !parted => None,
         _ => interval_of(written),
     };
-    if let Some(span) = span {
+    if let Some(span) = span.map(|span| cut(span, interval.last_field.as_ref())) {
         *interval = Interval {
             value: Box::new(text(&in_words(span))),
             leading_field: None,
@@ -277,4 +282,19 @@ pub(super) fn interval(interval: &mut Interval) {
             fractional_seconds_precision: None,
         };
     }
+}
+
+/// What the last field of a literal leaves of it: the parts below are left out.
+fn cut(mut span: IntervalMonthDayNano, last: Option<&DateTimeField>) -> IntervalMonthDayNano {
+    const MINUTE: i64 = 60 * 1_000_000_000;
+    match last {
+        Some(DateTimeField::Year | DateTimeField::Month) => {
+            (span.days, span.nanoseconds) = (0, 0);
+        }
+        Some(DateTimeField::Day) => span.nanoseconds = 0,
+        Some(DateTimeField::Hour) => span.nanoseconds -= span.nanoseconds % (60 * MINUTE),
+        Some(DateTimeField::Minute) => span.nanoseconds -= span.nanoseconds % MINUTE,
+        _ => {}
+    }
+    span
 }

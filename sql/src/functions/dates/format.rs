@@ -13,6 +13,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 
 use super::super::plain::{Plain, Section, argument, is_text, whole, wrong};
+use super::super::room::Room;
 use super::{as_timestamp, moment};
 
 /// The longest format.
@@ -48,7 +49,7 @@ fn format_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
             false => (argument(arrays, 1)?, first),
         };
         let formats = formats.as_string::<i32>();
-        let mut texts = StringBuilder::new();
+        let (mut texts, mut room) = (StringBuilder::new(), Room::of("strftime"));
         let writer = Writer {
             zone: zone_of(times),
             sqlite: !is_time,
@@ -56,7 +57,9 @@ fn format_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         for row in 0..rows {
             match moment(times, row)? {
                 Some(at) if formats.is_valid(row) => {
-                    texts.append_value(writer.text(at, formats.value(row))?);
+                    let text = writer.text(at, formats.value(row))?;
+                    room.take(text.len())?;
+                    texts.append_value(text);
                 }
                 _ => texts.append_null(),
             }

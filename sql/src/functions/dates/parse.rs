@@ -95,10 +95,16 @@ fn read_all(args: &ScalarFunctionArgs, lenient: bool) -> Result<ColumnarValue> {
                 return Ok(None);
             }
             let (text, format) = (texts.value(row), formats.value(row));
-            let read = read(text, format)?.and_then(|at| at.and_utc().timestamp_nanos_opt());
-            match read {
+            match read(text, format)? {
                 None if !lenient => wrong(format!("'{text}' is no time of the format '{format}'")),
-                read => Ok(read),
+                None => Ok(None),
+                // The text fits the format, so that a NULL would tell something else.
+                Some(at) => match at.and_utc().timestamp_nanos_opt() {
+                    None => wrong(format!(
+                        "the time '{text}' is out of range: strptime reads those from 1678 to 2261"
+                    )),
+                    time => Ok(time),
+                },
             }
         });
         let times: PrimitiveArray<TimestampNanosecondType> = times.collect::<Result<_>>()?;

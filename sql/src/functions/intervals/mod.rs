@@ -171,10 +171,9 @@ fn scale(arrays: &[ArrayRef], by: By) -> Result<ArrayRef> {
     if let Some(durations) = spans.as_primitive_opt::<DurationNanosecondType>() {
         let made = (0..spans.len()).map(|row| match factor(row)? {
             Some(factor) => {
-                let exact = by
-                    .apply(durations.value(row) as f64, factor)
-                    .round_ties_even();
-                whole(exact).map(Some).ok_or_else(out_of_range)
+                let span = IntervalMonthDayNano::new(0, 0, durations.value(row));
+                let scaled = scaled(span, by, factor).map(|span| span.nanoseconds);
+                scaled.map(Some).ok_or_else(out_of_range)
             }
             None => Ok(None),
         });

@@ -25,7 +25,7 @@ pub(super) enum By {
 }
 
 impl By {
-    pub(super) fn apply(self, value: f64, factor: f64) -> f64 {
+    fn apply(self, value: f64, factor: f64) -> f64 {
         match self {
             Self::Times => value * factor,
             Self::Divided => value / factor,

@@ -118,10 +118,12 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() {
             return None;
         }
+        let mut begun = false;
         while !self.rest.is_empty() {
-            if self.rest.eq_ignore_ascii_case("ago") {
+            if begun && self.rest.eq_ignore_ascii_case("ago") {
                 return self.sum.span(true);
             }
+            begun = true;
             self.part()?;
             self.rest = self.rest.trim_start();
         }

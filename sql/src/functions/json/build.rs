@@ -9,9 +9,11 @@ use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+use serde::de::IgnoredAny;
 
 use super::super::plain::{Plain, Section, argument, is_text, whole, wrong};
-use super::text::{DENSE, SPACED, Style, Written, by_length, quoted};
+use super::super::room::Room;
+use super::text::{DENSE, Made, SPACED, Style, Written, by_length, quoted};
 use crate::values::texts_of;
 
 /// `json`, as PostgreSQL builds it.
@@ -60,6 +62,8 @@ fn text(types: &[DataType]) -> Option<Vec<DataType>> {
     }
 }
 
+/// How many letters of a text an error shows.
+const MAX_SHOWN: usize = 64;
 const OBJECT: &str = "Makes an object of keys and values in turn";
 const ARRAY: &str = "Makes an array of values";
 
@@ -144,11 +148,18 @@ pub(in crate::functions) fn takes_json(name: &str) -> bool {
         .any(|known| known == name)
 }
 
+/// A text as it is, once it is known to be JSON: it is put into other JSON without quotes.
 fn same(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
-    match args.args.first() {
-        Some(text) => Ok(text.clone()),
-        None => wrong("as_json takes a text"),
-    }
+    whole(args, |arrays, _| {
+        let texts = texts_of(argument(arrays, 0)?)?;
+        for text in texts.iter().flatten() {
+            if let Err(error) = serde_json::from_str::<IgnoredAny>(text) {
+                let begin: String = text.chars().take(MAX_SHOWN).collect();
+                return wrong(format!("'{begin}' is not valid JSON: {error}"));
+            }
+        }
+        Ok(Arc::new(texts))
+    })
 }
 
 /// The arguments, with how each is written.
@@ -164,37 +175,35 @@ fn written(args: &ScalarFunctionArgs, arrays: &[ArrayRef], style: Style) -> Resu
     columns.collect()
 }
 
-fn each(rows: usize, mut push: impl FnMut(usize, &mut String) -> Result<()>) -> Result<ArrayRef> {
-    let mut made = StringBuilder::new();
+fn each(rows: usize, mut push: impl FnMut(usize, &mut Made) -> Result<()>) -> Result<ArrayRef> {
+    let (mut texts, mut made) = (StringBuilder::new(), Made::new());
     for row in 0..rows {
-        let mut text = String::new();
-        push(row, &mut text)?;
-        made.append_value(text);
+        made.text.clear();
+        push(row, &mut made)?;
+        texts.append_value(&made.text);
     }
-    Ok(Arc::new(made.finish()))
+    Ok(Arc::new(texts.finish()))
 }
 
 fn values(args: &ScalarFunctionArgs, style: Style) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
         let column = Arc::clone(argument(arrays, 0)?);
         let written = written(args, arrays, style)?;
-        let mut made = StringBuilder::new();
+        let nulls = column.logical_nulls();
+        let (mut texts, mut made) = (StringBuilder::new(), Made::new());
         for row in 0..rows {
             // A NULL stays one, but for those within a value.
-            if column
-                .logical_nulls()
-                .is_some_and(|nulls| nulls.is_null(row))
-            {
-                made.append_null();
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                texts.append_null();
                 continue;
             }
-            let mut text = String::new();
+            made.text.clear();
             written
                 .iter()
-                .try_for_each(|of| of.push(row, style, &mut text))?;
-            made.append_value(text);
+                .try_for_each(|of| of.push(row, style, &mut made))?;
+            texts.append_value(&made.text);
         }
-        Ok(Arc::new(made.finish()) as ArrayRef)
+        Ok(Arc::new(texts.finish()) as ArrayRef)
     })
 }
 
@@ -202,13 +211,12 @@ fn arrays(args: &ScalarFunctionArgs, comma: &str, style: Style) -> Result<Column
     whole(args, |arrays, rows| {
         let written = written(args, arrays, style)?;
         each(rows, |row, text| {
-            text.push('[');
+            text.push("[")?;
             for (nth, value) in written.iter().enumerate() {
-                text.push_str(if nth == 0 { "" } else { comma });
+                text.push(if nth == 0 { "" } else { comma })?;
                 value.push(row, style, text)?;
             }
-            text.push(']');
-            Ok(())
+            text.push("]")
         })
     })
 }
@@ -235,20 +243,26 @@ impl Members {
         })
     }
 
-    /// The members of a row, each as its key and its value.
-    fn row(&self, row: usize) -> Result<Vec<(String, String)>> {
+    /// The members of a row, each as its key and its value. They take the room of what is made.
+    fn row(&self, row: usize, made: &mut Made) -> Result<Vec<(String, String)>> {
         let pairs = self.keys.iter().zip(&self.values).enumerate();
         let pairs = pairs.map(|(nth, (keys, values))| {
             if keys.is_null(row) {
                 return wrong(format!("the key of an object is NULL (number {})", nth + 1));
             }
-            let mut value = String::new();
-            values.push(row, self.within, &mut value)?;
-            Ok((quoted(keys.value(row))?, value))
+            let begin = made.text.len();
+            values.push(row, self.within, made)?;
+            let value = made.text.split_off(begin);
+            let key = quoted(keys.value(row))?;
+            made.room.take(key.len() + AROUND_MEMBER)?;
+            Ok((key, value))
         });
         pairs.collect()
     }
 }
+
+/// At most what stands between two members, and within one.
+const AROUND_MEMBER: usize = 5;
 
 /// Pairs with the last value of each key, the shortest keys first.
 fn once(mut pairs: Vec<(String, String)>) -> Vec<(String, String)> {
@@ -274,12 +288,11 @@ fn objects(args: &ScalarFunctionArgs, style: Style) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
         let members = Members::of(args, arrays, style)?;
         each(rows, |row, text| {
-            let pairs = members.row(row)?;
+            let pairs = members.row(row, text)?;
             let pairs = if style.sorted { once(pairs) } else { pairs };
-            text.push('{');
-            push_members(&pairs, style, text);
-            text.push('}');
-            Ok(())
+            text.push("{")?;
+            push_members(&pairs, style, &mut text.text);
+            text.push("}")
         })
     })
 }
@@ -288,7 +301,8 @@ fn members(args: &ScalarFunctionArgs, style: Style) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
         let members = Members::of(args, arrays, style)?;
         each(rows, |row, text| {
-            push_members(&members.row(row)?, style, text);
+            let pairs = members.row(row, text)?;
+            push_members(&pairs, style, &mut text.text);
             Ok(())
         })
     })
@@ -300,13 +314,15 @@ fn merged(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
         let Some(lists) = argument(arrays, 0)?.as_list_opt::<i32>() else {
             return wrong("jsonb_of_pairs takes a list");
         };
-        let mut made = StringBuilder::new();
+        let (mut made, mut room) = (StringBuilder::new(), Room::of("JSON of values"));
         for row in 0..rows {
             if lists.is_null(row) {
                 made.append_null();
                 continue;
             }
             let pairs = once(pairs_of(&lists.value(row))?);
+            let lengths = pairs.iter().map(|(key, value)| key.len() + value.len());
+            room.take(2 + lengths.map(|length| length + AROUND_MEMBER).sum::<usize>())?;
             let mut text = String::from("{");
             push_members(&pairs, SPACED, &mut text);
             text.push('}');

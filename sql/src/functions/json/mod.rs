@@ -5,6 +5,7 @@
 //! Non-goal: the crate's own `->`, whose values are a union of types that no client can read.
 
 mod build;
+mod length;
 mod text;
 
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(super) fn register(session: &mut dyn FunctionRegistry) -> Result<()> {
     ] {
         session.register_udf(function)?;
     }
-    for plain in build::FUNCTIONS {
+    for plain in build::FUNCTIONS.into_iter().chain([length::ARRAY_LENGTH]) {
         session.register_udf(Arc::new(plain.function()))?;
     }
     session.register_expr_planner(Arc::new(JsonOperators))

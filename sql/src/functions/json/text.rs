@@ -3,11 +3,14 @@
 //! Invariant: what is made is JSON: numbers that are none there are texts, and so are times, in the form of ISO
 //! 8601. What is JSON already, by its field, is put in as it is. Non-goal: the rows of files (see `copy`).
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StringArray, StructArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field};
 use datafusion::error::{DataFusionError, Result};
 
+use super::super::room::Room;
 use crate::values::texts_of;
 
 /// How JSON is spaced.
@@ -37,6 +40,27 @@ pub(super) fn is_json(field: &Field) -> bool {
     field.metadata().contains_key("is_json")
 }
 
+/// A text that is made.
+pub(super) struct Made {
+    pub(super) text: String,
+    pub(super) room: Room,
+}
+
+impl Made {
+    pub(super) fn new() -> Self {
+        Self {
+            text: String::new(),
+            room: Room::of("JSON of values"),
+        }
+    }
+
+    pub(super) fn push(&mut self, text: &str) -> Result<()> {
+        self.room.take(text.len())?;
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
 /// A column that writes its values.
 pub(super) enum Written {
     /// Texts that are JSON or become so in quotes.
@@ -52,7 +76,7 @@ impl Written {
         Ok(match column.data_type() {
             DataType::List(item) => {
                 let list = column.as_list::<i32>();
-                let inner = Self::of(list.values(), item, style)?;
+                let inner = Self::of(&seen(list), item, style)?;
                 Self::List(list.clone(), Box::new(inner))
             }
             DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -71,9 +95,12 @@ impl Written {
                 Self::Object(columns.clone(), parts)
             }
             DataType::Map(entries, _) => {
-                let entries = DataType::List(entries.clone());
-                let list = cast(column, &entries)?.as_list::<i32>().clone();
-                let pairs = list.values().as_struct();
+                let map = column.as_map();
+                let pairs: ArrayRef = Arc::new(map.entries().clone());
+                let (offsets, nulls) = (map.offsets().clone(), map.nulls().cloned());
+                let list = ListArray::try_new(entries.clone(), offsets, pairs, nulls)?;
+                let pairs = seen(&list);
+                let pairs = pairs.as_struct();
                 let [keys, values] = pairs.columns() else {
                     return Err(DataFusionError::Execution("a map has no values".to_owned()));
                 };
@@ -94,42 +121,46 @@ impl Written {
     }
 
     /// Appends the value of a row.
-    pub(super) fn push(&self, row: usize, style: Style, to: &mut String) -> Result<()> {
+    pub(super) fn push(&self, row: usize, style: Style, to: &mut Made) -> Result<()> {
         match self {
-            Self::Leaf(texts, _) if texts.is_null(row) => to.push_str("null"),
+            Self::Leaf(texts, _) if texts.is_null(row) => to.push("null")?,
             Self::Leaf(texts, true) => match texts.value(row) {
                 // There are no such numbers in JSON.
-                text @ ("NaN" | "Infinity" | "-Infinity") => to.push_str(&quoted(text)?),
-                text => to.push_str(text),
+                text @ ("NaN" | "Infinity" | "-Infinity") => to.push(&quoted(text)?)?,
+                text => to.push(text)?,
             },
-            Self::Leaf(texts, false) => to.push_str(&quoted(texts.value(row))?),
-            Self::List(list, _) if list.is_null(row) => to.push_str("null"),
+            Self::Leaf(texts, false) => to.push(&quoted(texts.value(row))?)?,
+            Self::List(list, _) if list.is_null(row) => to.push("null")?,
             Self::List(list, inner) => {
-                to.push('[');
+                to.push("[")?;
                 for (nth, at) in range(list, row).enumerate() {
-                    to.push_str(if nth == 0 { "" } else { style.comma });
+                    to.push(if nth == 0 { "" } else { style.comma })?;
                     inner.push(at, style, to)?;
                 }
-                to.push(']');
+                to.push("]")?;
             }
-            Self::Object(rows, _) if rows.is_null(row) => to.push_str("null"),
+            Self::Object(rows, _) if rows.is_null(row) => to.push("null")?,
             Self::Object(_, parts) => {
-                to.push('{');
+                to.push("{")?;
                 for (nth, (name, part)) in parts.iter().enumerate() {
-                    to.extend([if nth == 0 { "" } else { style.comma }, name, style.colon]);
+                    to.push(if nth == 0 { "" } else { style.comma })?;
+                    to.push(name)?;
+                    to.push(style.colon)?;
                     part.push(row, style, to)?;
                 }
-                to.push('}');
+                to.push("}")?;
             }
-            Self::Map(list, ..) if list.is_null(row) => to.push_str("null"),
+            Self::Map(list, ..) if list.is_null(row) => to.push("null")?,
             Self::Map(list, keys, values) => {
-                to.push('{');
+                to.push("{")?;
                 for (nth, at) in range(list, row).enumerate() {
                     let key = quoted(keys.value(at))?;
-                    to.extend([if nth == 0 { "" } else { style.comma }, &key, style.colon]);
+                    to.push(if nth == 0 { "" } else { style.comma })?;
+                    to.push(&key)?;
+                    to.push(style.colon)?;
                     values.push(at, style, to)?;
                 }
-                to.push('}');
+                to.push("}")?;
             }
         }
         Ok(())
@@ -146,12 +177,22 @@ pub(super) fn quoted(text: &str) -> Result<String> {
     serde_json::to_string(text).map_err(|error| DataFusionError::Execution(error.to_string()))
 }
 
-/// The places of a row's elements.
+/// The elements of the rows that there are. A slice of a list has those of all of it, and rendering them for each
+/// slice would take the square of the time.
+fn seen(list: &ListArray) -> ArrayRef {
+    let at = |offset: Option<&i32>| offset.map_or(0, |at| usize::try_from(*at).unwrap_or_default());
+    let offsets = list.value_offsets();
+    let (first, last) = (at(offsets.first()), at(offsets.last()));
+    list.values().slice(first, last.saturating_sub(first))
+}
+
+/// The places of a row's elements among those that are seen.
 fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     let offsets = list.value_offsets();
+    let first = offsets.first().copied().unwrap_or_default();
     let at = |place: usize| {
         let offset = offsets.get(place).copied().unwrap_or_default();
-        usize::try_from(offset).unwrap_or_default()
+        usize::try_from(offset - first).unwrap_or_default()
     };
     at(row)..at(row + 1)
 }
