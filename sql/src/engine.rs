@@ -134,9 +134,8 @@ impl Engine {
             .with_analyzer_rule(Arc::new(LongLists))
             .with_analyzer_rule(Arc::new(CheckedArithmetic))
             .with_physical_optimizer_rules(CoLocate::among_defaults());
-        let builder = mended::analyzer_rules()
-            .into_iter()
-            .fold(builder, SessionStateBuilder::with_analyzer_rule);
+        let rules = mended::analyzer_rules().into_iter();
+        let builder = rules.fold(builder, SessionStateBuilder::with_analyzer_rule);
         let builder = customize(builder).map_err(error_from_datafusion)?;
         let mut state = builder.build();
         extend(&mut state).map_err(error_from_datafusion)?;
@@ -614,7 +613,7 @@ impl Engine {
         if let Some(statement) = provenance::sql_of(&mut parsed) {
             dml::refuse_changes_inside(statement)?;
             path::qualify(statement, &self.search_path(), self.store());
-            open::settle(&look, statement).await?;
+            Box::pin(open::settle(&look, statement)).await?;
         }
         let mut shown = None;
         if provenance::prepare(&mut parsed, self.store())? {
@@ -623,7 +622,7 @@ impl Engine {
         let state = shown.as_ref().unwrap_or(state);
         let look = Look { state, ..look };
         let planning = async {
-            let plan = planned(&look, parsed).await?;
+            let plan = Box::pin(planned(&look, parsed)).await?;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),

@@ -139,16 +139,13 @@ pub(crate) fn cast_digits(expr: &mut Expr) {
 pub(crate) fn compared(expr: &mut Expr) {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     match expr {
+        // Of a parameter's type the other side is what is known.
+        Expr::BinaryOp { left, right, .. } if is_parameter(left) || is_parameter(right) => {}
         Expr::BinaryOp {
             left,
             op: Eq | NotEq | Lt | LtEq | Gt | GtEq,
             right,
-        } => {
-            // Of a parameter's type the other side is what is known.
-            if ![&left, &right].into_iter().any(|side| is_parameter(side)) {
-                [left, right].into_iter().for_each(|side| as_decimal(side));
-            }
-        }
+        } => [left, right].into_iter().for_each(|side| as_decimal(side)),
         Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
             [left, right].into_iter().for_each(|side| as_decimal(side));
         }

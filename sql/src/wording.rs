@@ -193,6 +193,11 @@ fn values(text: &str) -> Option<Said> {
         let text = format!("{value} does not fit into {digits} digits; the smallest is {least}");
         return Some(Said::about(What::Value, value, text));
     }
+    other_values(text)
+}
+
+/// What else values may be.
+fn other_values(text: &str) -> Option<Said> {
     if let Some((from, to)) = two(text, "not supported: Unsupported CAST from ", " to ", "") {
         let (from, to) = (in_sql(from), in_sql(to));
         return Some(Said::plain(format!("{from} cannot be cast to {to}")));

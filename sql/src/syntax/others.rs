@@ -262,7 +262,7 @@ pub(super) fn interval(interval: &mut Interval) {
         return;
     };
     let several = interval.last_field.is_some();
-    if interval.leading_field.is_some() && !several || is_plain_interval(written) && !several {
+    if !several && (interval.leading_field.is_some() || is_plain_interval(written)) {
         return;
     }
     let minutes = matches!(interval.leading_field, Some(DateTimeField::Minute));

@@ -94,6 +94,13 @@ async fn run_in_turn(engine: &Engine, text: &str) {
     loop {
         match engine.sql(text).await {
             Ok(_) => return,
+            // In the moment in which a copy takes its place a name may be unknown.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                if engine.store().table("t").is_none() {
+                    return;
+                }
+            }
             Err(error) => {
                 let waits = [ErrorKind::Conflict, ErrorKind::Unavailable].contains(&error.kind());
                 assert!(waits && began.elapsed() < PATIENCE, "{text}: {error}");

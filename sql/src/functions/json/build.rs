@@ -44,7 +44,7 @@ const fn making(
 }
 
 fn pairs(types: &[DataType]) -> Option<Vec<DataType>> {
-    (types.len() % 2 == 0).then(|| types.to_vec())
+    types.len().is_multiple_of(2).then(|| types.to_vec())
 }
 
 fn any(types: &[DataType]) -> Option<Vec<DataType>> {
