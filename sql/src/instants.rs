@@ -17,12 +17,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions::datetime;
 use datafusion::logical_expr::expr::{Between, InList, ScalarFunction};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Volatility, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+use crate::by_type::rewrite_by_type;
 
 const NANOSECONDS: i128 = 1_000_000_000;
 const SECONDS_OF_DAY: i128 = 86_400;
@@ -97,26 +97,7 @@ impl AnalyzerRule for ExactInstants {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(compare_in_node)?.data)
-    }
-}
-
-fn compare_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let source = scan.source.schema();
-        let of_source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
-        schema.merge(&of_source);
-    }
-    let names = NamePreserver::new(&plan);
-    let compared = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let compared = expr.transform_up(|expr| Ok(compare(expr, &schema)))?;
-        Ok(compared.update_data(|expr| name.restore(expr)))
-    })?;
-    match compared.transformed {
-        true => compared.map_data(LogicalPlan::recompute_schema),
-        false => Ok(compared),
+        rewrite_by_type(plan, |expr, schema| Ok(compare(expr, schema)))
     }
 }
 

@@ -4,7 +4,7 @@
 //! path. Invariant: with the path that a session begins with, no table is renamed. A name that WITH has
 //! defined, and one that no schema of the path knows, stays as it is.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use crate::near::hint;
 use crate::own_settings::OwnSettings;
 use crate::statement::ident_of;
 use crate::system::{self, SYSTEM_SCHEMA};
+use crate::withs::Withs;
 
 /// The most schemas of a path.
 pub(crate) const MAX_PATH: usize = 64;
@@ -240,7 +241,7 @@ pub(crate) fn qualify<T: VisitMut>(statement: &mut T, path: &SearchPath, store: 
     let mut visitor = Qualifier {
         path: path.as_deref().unwrap_or_default(),
         store,
-        queries: Vec::new(),
+        withs: Withs::default(),
     };
     // It never breaks off.
     let _ = statement.visit(&mut visitor);
@@ -283,44 +284,22 @@ fn is_called(factor: &TableFactor, wanted: &str) -> bool {
     }
 }
 
-/// What WITH has defined, query by query.
 struct Qualifier<'a> {
     path: &'a [String],
     store: &'a Store,
-    queries: Vec<Scope>,
-}
-
-/// The names of one WITH.
-#[derive(Default)]
-struct Scope {
-    known: Vec<String>,
-    /// Those whose queries come next.
-    coming: VecDeque<String>,
+    withs: Withs<String>,
 }
 
 impl VisitorMut for Qualifier<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let mut scope = Scope::default();
-        if let Some(with) = &query.with {
-            let names = with.cte_tables.iter().map(|cte| ident_of(&cte.alias.name));
-            scope.coming = names.collect();
-            if with.recursive {
-                scope.known = scope.coming.iter().cloned().collect();
-            }
-        }
-        self.queries.push(scope);
+        self.withs.enter_query(query);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.queries.pop();
-        if let Some(around) = self.queries.last_mut()
-            && let Some(name) = around.coming.pop_front()
-        {
-            around.known.push(name);
-        }
+        self.withs.leave();
         ControlFlow::Continue(())
     }
 
@@ -373,11 +352,9 @@ impl VisitorMut for Qualifier<'_> {
             return ControlFlow::Continue(());
         };
         let table = ident_of(ident);
-        let defined = self
-            .queries
-            .iter()
-            .any(|query| query.known.contains(&table));
-        if !defined && let Some(schema) = find(self.path, self.store, &table) {
+        if !self.withs.defines(&table)
+            && let Some(schema) = find(self.path, self.store, &table)
+        {
             // So that it is called as it was.
             alias.get_or_insert_with(|| TableAlias {
                 explicit: true,

@@ -16,14 +16,14 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
+
+use crate::by_type::rewrite_by_type;
 
 /// An operator whose result may be out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,28 +148,8 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let checked = plan.transform_up_with_subqueries(check_node)?;
-        Ok(checked.data)
+        rewrite_by_type(plan, check)
     }
-}
-
-fn check_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let source = scan.source.schema();
-        let of_source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
-        schema.merge(&of_source);
-    }
-    let names = NamePreserver::new(&plan);
-    let checked = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let checked = expr.transform_up(|expr| check(expr, &schema))?;
-        Ok(checked.update_data(|expr| name.restore(expr)))
-    })?;
-    if checked.transformed {
-        return checked.map_data(LogicalPlan::recompute_schema);
-    }
-    Ok(checked)
 }
 
 /// The same for one expression whose types are known.

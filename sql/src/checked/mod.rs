@@ -7,6 +7,42 @@
 //! Invariant: every session that plans or runs plans has these, or a plan of one peer would not be
 //! understood by another.
 
+/// What a function that stands in the place of its field `inner` has in common with that.
+macro_rules! as_inner {
+    () => {
+        fn name(&self) -> &str {
+            self.inner.name()
+        }
+
+        fn aliases(&self) -> &[String] {
+            self.inner.aliases()
+        }
+
+        fn signature(&self) -> &datafusion::logical_expr::Signature {
+            self.inner.signature()
+        }
+
+        fn return_type(
+            &self,
+            arg_types: &[arrow::datatypes::DataType],
+        ) -> datafusion::error::Result<arrow::datatypes::DataType> {
+            self.inner.return_type(arg_types)
+        }
+
+        fn return_field_from_args(
+            &self,
+            args: datafusion::logical_expr::ReturnFieldArgs<'_>,
+        ) -> datafusion::error::Result<arrow::datatypes::FieldRef> {
+            self.inner.return_field_from_args(args)
+        }
+
+        fn is_strict(&self) -> bool {
+            self.inner.inner().is_strict()
+        }
+    };
+}
+pub(crate) use as_inner;
+
 mod arithmetic;
 mod delimited;
 mod growth;

@@ -37,14 +37,14 @@ use crate::write::{CheckedRows, logical_bytes};
 #[derive(Debug)]
 pub(crate) struct Gathered {
     changes: Mutex<(Vec<CheckedRows>, usize)>,
-    returned: Mutex<Scoped>,
+    returned: Scoped,
 }
 
 impl Default for Gathered {
     fn default() -> Self {
         Self {
             changes: Mutex::default(),
-            returned: Mutex::new(Scoped::of_with()),
+            returned: Scoped::of_with(),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Gathered {
 
     /// Lets a planning see what was returned so far.
     pub(crate) fn enter(&self, state: &mut SessionState) -> Result<(), Error> {
-        let returned = self.returned.lock().clone();
+        let returned = self.returned.clone();
         returned.enter(state).map_err(error_from_datafusion)
     }
 
@@ -80,8 +80,8 @@ impl Gathered {
     async fn keep(&self, name: &str, output: Output) -> Result<(), Error> {
         let schema = output.schema();
         let rows = output.collect().await?;
-        let returned = self.returned.lock();
-        let with = returned.clone().with(name, &schema, rows);
+        // All of its clones see the rows.
+        let with = self.returned.clone().with(name, &schema, rows);
         with.map(|_| ()).map_err(error_from_datafusion)
     }
 

@@ -4,15 +4,13 @@
 //! table that they change, its columns, and a query to be filled in. Invariant: names are those that
 //! the statement uses, so that a message about them is understood.
 
-use std::ops::ControlFlow;
-
 use datafusion::common::Column;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Expr, Ident, ObjectName,
     ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut,
+    TableWithJoins, Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, ErrorKind, TableDef};
@@ -25,7 +23,7 @@ use crate::near::hint;
 use crate::provenance;
 use crate::scoped;
 use crate::statement::ident_of;
-use crate::syntax::{self, NetabaseDialect, from_of};
+use crate::syntax::{self, NetabaseDialect, from_of, outside_queries};
 
 /// The table that a statement changes, as it is named there.
 pub(crate) struct Changed {
@@ -359,43 +357,13 @@ fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
 /// Says of which table the columns are that an expression names without one, where two tables have
 /// them; subqueries have names of their own.
 pub(crate) fn qualify(def: &TableDef, label: &Ident, expr: &mut Expr) {
-    let mut qualifier = Qualifier {
-        def,
-        label,
-        depth: 0,
-    };
-    // It never breaks off.
-    let _ = expr.visit(&mut qualifier);
-}
-
-struct Qualifier<'a> {
-    def: &'a TableDef,
-    label: &'a Ident,
-    depth: usize,
-}
-
-impl VisitorMut for Qualifier<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Identifier(ident) = expr
-            && self.def.column_named(&ident_of(ident)).is_some()
+    outside_queries(expr, |expr| {
+        if let Expr::Identifier(ident) = expr
+            && def.column_named(&ident_of(ident)).is_some()
         {
-            *expr = Expr::CompoundIdentifier(vec![self.label.clone(), ident.clone()]);
+            *expr = Expr::CompoundIdentifier(vec![label.clone(), ident.clone()]);
         }
-        ControlFlow::Continue(())
-    }
+    });
 }
 
 /// The columns of a query, cast to the types of these columns of the table. Fails with

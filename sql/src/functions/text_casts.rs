@@ -11,14 +11,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, TryCast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::lists::{TEXT_TO_LIST, is_list};
 use super::plain::Plain;
 use super::{TEXT_TO_INTERVAL, plain::is_text};
+use crate::by_type::rewrite_by_type;
 
 /// Puts functions in the place of casts. See the module.
 #[derive(Debug)]
@@ -30,26 +29,7 @@ impl AnalyzerRule for TextCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        Ok(plan.transform_up_with_subqueries(read_in_node)?.data)
-    }
-}
-
-fn read_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let source = scan.source.schema();
-        let of_source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?;
-        schema.merge(&of_source);
-    }
-    let names = NamePreserver::new(&plan);
-    let read = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let read = expr.transform_up(|expr| Ok(read(expr, &schema)))?;
-        Ok(read.update_data(|expr| name.restore(expr)))
-    })?;
-    match read.transformed {
-        true => read.map_data(LogicalPlan::recompute_schema),
-        false => Ok(read),
+        rewrite_by_type(plan, |expr, schema| Ok(read(expr, schema)))
     }
 }
 

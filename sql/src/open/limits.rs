@@ -116,7 +116,7 @@ fn has_query(expr: &Expr) -> bool {
 /// The query for the number alone.
 fn query_for(place: Place, expr: &Expr, ctes: &Ctes) -> Result<(Place, Query), Error> {
     let mut query = select(vec![item(expr.clone(), NUMBER)], Vec::new(), None)?;
-    query.with = ctes.with();
+    query.with = ctes.with()?;
     Ok((place, query))
 }
 

@@ -11,7 +11,7 @@ mod limits;
 mod natural;
 mod whole_rows;
 
-use std::collections::VecDeque;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use arrow::datatypes::FieldRef;
@@ -32,6 +32,7 @@ use crate::engine::Engine;
 use crate::error::invalid;
 use crate::statement::ident_of;
 use crate::syntax::{is_deep, selects_of, shown};
+use crate::withs::Withs;
 
 pub(crate) use self::limits::{forget as forget_limits, refuse_in_view};
 pub(crate) use self::whole_rows::may_name_rows;
@@ -58,7 +59,7 @@ pub(crate) async fn settle<T: VisitMut + Visit>(
 
 /// The same for the query of a view, whose text has to say everything.
 pub(crate) async fn settle_view(engine: &Engine, query: &mut Query) -> Result<(), Error> {
-    let (state, deadline) = (engine.context().state(), Deadline::none());
+    let (state, deadline) = (engine.context().state(), engine.deadline());
     let look = Look {
         engine,
         state: &state,
@@ -72,7 +73,8 @@ pub(crate) async fn settle_view(engine: &Engine, query: &mut Query) -> Result<()
     for _ in 0..MAX_PLACES {
         let statement = SqlStatement::Query(Box::new(query.clone()));
         let statement = Statement::Statement(Box::new(statement));
-        let Err(error) = doubled::plan(&state, statement).await else {
+        let planning = async { Ok(doubled::plan(&state, statement).await) };
+        let Err(error) = deadline.bound(planning).await? else {
             return Ok(());
         };
         if !whole_rows::settle(&look, query, &error).await? {
@@ -100,49 +102,42 @@ fn too_many() -> Error {
 /// The queries that WITH has named where the walk is.
 #[derive(Default)]
 struct Ctes {
-    queries: Vec<Scope>,
-}
-
-#[derive(Default)]
-struct Scope {
-    known: Vec<Cte>,
-    /// Those whose queries come next.
-    coming: VecDeque<Cte>,
-    recursive: bool,
+    withs: Withs<Cte>,
+    /// Whether one of the queries around has a recursive WITH.
+    recursive: Vec<bool>,
 }
 
 impl Ctes {
     fn enter(&mut self, query: &Query) {
-        let mut scope = Scope::default();
-        if let Some(with) = &query.with {
-            scope.recursive = with.recursive;
-            scope.coming = with.cte_tables.iter().cloned().collect();
-        }
-        self.queries.push(scope);
+        let with = query.with.as_ref();
+        let ctes = with.map(|with| with.cte_tables.as_slice());
+        self.withs.enter(ctes.unwrap_or_default().iter().cloned());
+        self.recursive.push(with.is_some_and(|with| with.recursive));
     }
 
     fn leave(&mut self) {
-        self.queries.pop();
-        if let Some(around) = self.queries.last_mut()
-            && let Some(cte) = around.coming.pop_front()
-        {
-            around.known.push(cte);
-        }
+        self.withs.leave();
+        self.recursive.pop();
     }
 
-    /// All of them as one WITH; of several with a name the innermost.
-    fn with(&self) -> Option<With> {
-        let mut ctes: Vec<Cte> = Vec::new();
-        for cte in self.queries.iter().flat_map(|scope| &scope.known) {
+    /// All of them as one WITH. Fails if two have one name: the others may mean either.
+    fn with(&self) -> Result<Option<With>, Error> {
+        let (mut names, mut ctes) = (HashSet::new(), Vec::new());
+        for cte in self.withs.known() {
             let name = ident_of(&cte.alias.name);
-            ctes.retain(|known| ident_of(&known.alias.name) != name);
+            if !names.insert(name.clone()) {
+                return Err(invalid(format!(
+                    "\"{name}\" is defined by two WITHs around a LIMIT, a NATURAL join or the name of a table as a \
+                     value: give one of them another name"
+                )));
+            }
             ctes.push(cte.clone());
         }
-        (!ctes.is_empty()).then(|| With {
+        Ok((!ctes.is_empty()).then(|| With {
             with_token: AttachedToken::empty(),
-            recursive: self.queries.iter().any(|scope| scope.recursive),
+            recursive: self.recursive.contains(&true),
             cte_tables: ctes,
-        })
+        }))
     }
 }
 

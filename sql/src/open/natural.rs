@@ -5,14 +5,14 @@
 //! is refused, and sides that have none in common are joined row by row.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, TableFactor, TableWithJoins,
-    Value, Visit, VisitMut, With,
+    Expr, Ident, JoinConstraint, ObjectName, Query, TableFactor, TableWithJoins, Value, Visit,
+    VisitMut, With,
 };
 use netabase_store::Error;
 
 use super::{Look, MAX_PLACES, columns_of, find_in, put_in, selects_of, too_many};
 use crate::error::{error_from_datafusion, invalid};
-use crate::syntax::{Joins, settle_joins, wants_columns};
+use crate::syntax::{Joins, constraint_of, settle_joins, wants_columns};
 
 /// Writes them out.
 pub(super) async fn settle<T: VisitMut + Visit>(
@@ -23,9 +23,9 @@ pub(super) async fn settle<T: VisitMut + Visit>(
         let found = find_in(statement, |query, ctes| {
             let mut selects = selects_of(&mut query.body).into_iter();
             let tables = selects.find_map(|select| wants_columns(select).cloned())?;
-            Some((tables, ctes.with()))
+            Some(ctes.with().map(|with| (tables, with)))
         })?;
-        let Some((tables, with)) = found else {
+        let Some((tables, with)) = found.transpose()? else {
             return Ok(());
         };
         let joins = written_out(look, tables, with).await?;
@@ -109,20 +109,6 @@ fn common(left: &[String], right: &[String]) -> Result<Vec<String>, Error> {
         }
     }
     Ok(common)
-}
-
-fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
-    use JoinOperator as Op;
-    match operator {
-        Op::Join(on)
-        | Op::Inner(on)
-        | Op::Left(on)
-        | Op::LeftOuter(on)
-        | Op::Right(on)
-        | Op::RightOuter(on)
-        | Op::FullOuter(on) => Some(on),
-        _ => None,
-    }
 }
 
 async fn names_of(

@@ -2,7 +2,8 @@
 //!
 //! Idea: a name that the planner did not find as a column, and that a table of the same SELECT has, is
 //! written as `named_struct('a', t.a, …)`; and so is the `t.*` of a call. Invariants: a column of that name
-//! goes first; the row of a side of a join that has none is NULL. Non-goal: tables of the SELECT around.
+//! goes first, in each SELECT for itself; the row of a side of a join that has none is NULL. Non-goal: tables of
+//! the SELECT around, and their columns.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -13,7 +14,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
     JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Visit, VisitMut,
-    Visitor, VisitorMut, With,
+    Visitor, With,
 };
 use netabase_store::Error;
 
@@ -21,6 +22,7 @@ use super::{Look, MAX_PLACES, columns_of, find_in, label_of, put_in, selects_of,
 use crate::dml::parse_expr;
 use crate::error::invalid;
 use crate::statement::ident_of;
+use crate::syntax::outside_queries;
 
 /// A table that is named as a row.
 struct Named {
@@ -28,6 +30,8 @@ struct Named {
     label: String,
     /// Whether a row of the SELECT may have none of it.
     may_lack: bool,
+    /// Everything in FROM, as it is called.
+    beside: Vec<(String, TableFactor)>,
     with: Option<With>,
 }
 
@@ -99,17 +103,19 @@ async fn write_out<T: VisitMut + Visit>(
     for done in 0..MAX_PLACES {
         let found = find_in(statement, |query, ctes| {
             let (named, _) = first_of(query, wanted)?;
-            let with = ctes.with();
-            Some(Named { with, ..named })
+            Some(ctes.with().map(|with| Named { with, ..named }))
         })?;
-        let Some(named) = found else {
+        let Some(named) = found.transpose()? else {
             return Ok(done > 0);
         };
         let columns = columns_of(look, &named.source, named.with.clone()).await?;
         let Ok(columns) = columns else {
             return Ok(done > 0);
         };
-        let row = row_of(&named, &columns)?;
+        let row = match column_of(look, &named, wanted).await? {
+            Some(column) => column,
+            None => row_of(&named, &columns)?,
+        };
         put_in(statement, |query| {
             let (_, at) = first_of(query, wanted)?;
             put(query, at, (&named, wanted, &row));
@@ -119,34 +125,64 @@ async fn write_out<T: VisitMut + Visit>(
     Err(too_many())
 }
 
+/// The column that goes before a row of its name.
+async fn column_of(
+    look: &Look<'_>,
+    named: &Named,
+    wanted: Wanted<'_>,
+) -> Result<Option<Expr>, Error> {
+    let Wanted::Name(name) = wanted else {
+        return Ok(None);
+    };
+    for (label, source) in &named.beside {
+        let columns = columns_of(look, source, named.with.clone()).await?;
+        if columns.is_ok_and(|columns| columns.iter().any(|column| column.name() == name)) {
+            let path = [label, name].map(|part| Ident::with_quote('"', part));
+            return Ok(Some(Expr::CompoundIdentifier(path.into())));
+        }
+    }
+    Ok(None)
+}
+
 /// The first table of a query that is named as a row, and which of its SELECTs does it.
 fn first_of(query: &mut Query, wanted: Wanted<'_>) -> Option<(Named, usize)> {
     let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
     let mut order = query.order_by.as_mut().filter(|_| is_select);
     for (at, select) in selects_of(&mut query.body).into_iter().enumerate() {
-        for (tables, nth, label) in labels_of(select) {
-            let mut finder = Namer::new(&label, wanted, None);
+        let labels = labels_of(select);
+        for (tables, nth, label) in &labels {
+            let mut finder = Namer::new(label, wanted, None);
             visit_values(select, &mut finder);
-            if let Some(order) = &mut order {
-                // It never breaks, and changes nothing.
-                let _ = VisitMut::visit(*order, &mut finder);
+            if let Some(order) = &mut order
+                && !is_called(select, label)
+            {
+                finder.look(*order);
             }
             if !finder.found {
                 continue;
             }
-            let tables = select.from.get(tables)?;
-            let source = sources(tables).nth(nth)?.clone();
-            let may_lack = may_lack(tables, nth);
+            let beside = labels.iter().filter_map(|(tables, nth, label)| {
+                let source = sources(select.from.get(*tables)?).nth(*nth)?;
+                Some((label.clone(), source.clone()))
+            });
+            let tables = select.from.get(*tables)?;
             let named = Named {
-                source,
-                label,
-                may_lack,
+                source: sources(tables).nth(*nth)?.clone(),
+                label: label.clone(),
+                may_lack: may_lack(tables, *nth),
+                beside: beside.collect(),
                 with: None,
             };
             return Some((named, at));
         }
     }
     None
+}
+
+/// Whether a SELECT calls something that it gives so, which ORDER BY then means.
+fn is_called(select: &Select, name: &str) -> bool {
+    let mut items = select.projection.iter();
+    items.any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if ident_of(alias) == name))
 }
 
 /// What the sources of a SELECT are called, and where they are.
@@ -203,16 +239,16 @@ fn row_of(named: &Named, columns: &[FieldRef]) -> Result<Expr, Error> {
 
 fn put(query: &mut Query, at: usize, (named, wanted, row): (&Named, Wanted<'_>, &Expr)) {
     let mut namer = Namer::new(&named.label, wanted, Some((row, named.may_lack)));
-    let is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
+    let mut is_select = matches!(query.body.as_ref(), SetExpr::Select(_));
     if let Some(select) = selects_of(&mut query.body).into_iter().nth(at) {
+        is_select &= !is_called(select, &named.label);
         for item in &mut select.projection {
             name_item(item, &mut namer);
         }
         visit_values(select, &mut namer);
     }
     if is_select && let Some(order) = &mut query.order_by {
-        // It never breaks.
-        let _ = order.visit(&mut namer);
+        namer.look(order);
     }
 }
 
@@ -226,8 +262,7 @@ fn name_item(item: &mut SelectItem, namer: &mut Namer<'_>) {
         false => expr.to_string().replace('"', ""),
     };
     namer.found = false;
-    // It never breaks.
-    let _ = VisitMut::visit(expr, namer);
+    namer.look(expr);
     if namer.found {
         let alias = Ident::with_quote('"', name);
         let expr = std::mem::replace(expr, Expr::Identifier(alias.clone()));
@@ -237,18 +272,17 @@ fn name_item(item: &mut SelectItem, namer: &mut Namer<'_>) {
 
 /// Visits what a SELECT computes; sources in FROM have other names.
 fn visit_values(select: &mut Select, namer: &mut Namer<'_>) {
-    // None of them breaks.
-    let _ = VisitMut::visit(&mut select.projection, namer);
+    namer.look(&mut select.projection);
     let conditions = [
         &mut select.selection,
         &mut select.having,
         &mut select.qualify,
     ];
     for condition in conditions.into_iter().flatten() {
-        let _ = condition.visit(namer);
+        namer.look(condition);
     }
     if let GroupByExpr::Expressions(groups, _) = &mut select.group_by {
-        let _ = VisitMut::visit(groups, namer);
+        namer.look(groups);
     }
 }
 
@@ -258,7 +292,6 @@ struct Namer<'a> {
     wanted: Wanted<'a>,
     /// The expression, and whether it may be NULL.
     row: Option<(&'a Expr, bool)>,
-    depth: usize,
     found: bool,
 }
 
@@ -268,9 +301,22 @@ impl<'a> Namer<'a> {
             label,
             wanted,
             row,
-            depth: 0,
             found: false,
         }
+    }
+
+    /// Looks at a part of a statement; queries in it have names of their own.
+    fn look(&mut self, part: &mut impl VisitMut) {
+        outside_queries(part, |expr| {
+            if self.is_named(expr) {
+                self.found = true;
+                if let Some((row, _)) = self.row {
+                    *expr = row.clone();
+                }
+            } else if let Expr::Function(function) = expr {
+                self.call(function);
+            }
+        });
     }
 
     fn is_named(&self, expr: &Expr) -> bool {
@@ -308,35 +354,5 @@ impl<'a> Namer<'a> {
                 };
             }
         }
-    }
-}
-
-impl VisitorMut for Namer<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    #[inline(never)]
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
-        if self.is_named(expr) {
-            self.found = true;
-            if let Some((row, _)) = self.row {
-                *expr = row.clone();
-            }
-        } else if let Expr::Function(function) = expr {
-            self.call(function);
-        }
-        ControlFlow::Continue(())
     }
 }

@@ -7,7 +7,6 @@
 //! provenance. Where that cannot be told from the text (NATURAL, USING, an unnamed subquery beside a
 //! table), the statement is refused with the way out.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -23,12 +22,13 @@ use super::names_for;
 use crate::catalog::live_table;
 use crate::error::invalid;
 use crate::statement::{TableName, ident_of, table_name};
+use crate::withs::Withs;
 
 /// Rewrites a statement. Fails where a `*` cannot be written out.
 pub(super) fn write_out(statement: &mut Statement, store: &Store) -> Result<(), Error> {
     let mut stars = Stars {
         store,
-        queries: Vec::new(),
+        withs: Withs::default(),
     };
     match statement.visit(&mut stars) {
         ControlFlow::Continue(()) => Ok(()),
@@ -39,16 +39,7 @@ pub(super) fn write_out(statement: &mut Statement, store: &Store) -> Result<(), 
 /// A walk over a statement.
 struct Stars<'a> {
     store: &'a Store,
-    /// The queries around the place where it is.
-    queries: Vec<Scope>,
-}
-
-/// What a query's WITH defines.
-#[derive(Default)]
-struct Scope {
-    /// Names whose queries are yet to come: each query of the WITH makes the next one known.
-    coming: VecDeque<String>,
-    known: Vec<String>,
+    withs: Withs<String>,
 }
 
 /// Something in FROM.
@@ -73,25 +64,12 @@ impl VisitorMut for Stars<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
-        let mut scope = Scope::default();
-        if let Some(with) = &query.with {
-            let names = with.cte_tables.iter().map(|cte| ident_of(&cte.alias.name));
-            scope.coming = names.collect();
-            if with.recursive {
-                scope.known = scope.coming.iter().cloned().collect();
-            }
-        }
-        self.queries.push(scope);
+        self.withs.enter_query(query);
         broken(refuse_bodies(query))
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<Error> {
-        self.queries.pop();
-        if let Some(around) = self.queries.last_mut()
-            && let Some(name) = around.coming.pop_front()
-        {
-            around.known.push(name);
-        }
+        self.withs.leave();
         ControlFlow::Continue(())
     }
 
@@ -230,7 +208,7 @@ impl Stars<'_> {
     fn table(&self, name: &ObjectName) -> Option<Arc<TableDef>> {
         if let [part] = name.0.as_slice() {
             let name = ident_of(part.as_ident()?);
-            if self.queries.iter().any(|query| query.known.contains(&name)) {
+            if self.withs.defines(&name) {
                 return None;
             }
         }

@@ -4,10 +4,7 @@
 //! along with it, so that an error inside of n of them is found 2ⁿ times. Here each is read in one way.
 //! Invariant: what the parser takes is taken. Non-goal: words without parentheses, which may be names.
 
-use datafusion::sql::sqlparser::ast::{
-    CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName,
-};
+use datafusion::sql::sqlparser::ast::{CastKind, Expr};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -103,21 +100,7 @@ fn call(parser: &mut Parser<'_>, name: String, first: Expr) -> Parsed {
         args.push(parser.parse_expr()?);
     }
     parser.expect_token(&Token::RParen)?;
-    let args = args.into_iter().map(FunctionArgExpr::Expr);
-    Ok(Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.map(FunctionArg::Unnamed).collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    }))
+    Ok(super::aggregates::call(&name, args))
 }
 
 #[cfg(test)]

@@ -8,16 +8,15 @@
 //! Invariant: what is not refused shows the right one. Non-goal: which columns a NATURAL join is over, which
 //! is not in the text, and found out before the statement is planned ([`settle_joins`]).
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
     WildcardAdditionalOptions,
 };
 use netabase_store::Error;
 
+use super::outside::outside_queries;
 use super::rows::parsed;
 use super::selects_of;
 use crate::error::invalid;
@@ -167,7 +166,8 @@ pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
     Ok(())
 }
 
-fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+/// What a join that may merge columns is over.
+pub(crate) fn constraint_of(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     use JoinOperator as Op;
     match operator {
         Op::Join(on)
@@ -351,38 +351,13 @@ fn star(merged: &[Merged], sources: &[Ident]) -> Vec<SelectItem> {
 
 /// Merged columns in an expression; subqueries have names of their own.
 fn replace(expr: &mut Expr, merged: &[Merged]) {
-    let mut replacer = Replacer { merged, depth: 0 };
-    // It never breaks.
-    let _ = expr.visit(&mut replacer);
-}
-
-struct Replacer<'a> {
-    merged: &'a [Merged],
-    depth: usize,
-}
-
-impl VisitorMut for Replacer<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.depth == 0
-            && let Expr::Identifier(name) = expr
-            && let Some(known) = self.merged.iter().find(|m| m.name == ident_of(name))
+    outside_queries(expr, |expr| {
+        if let Expr::Identifier(name) = expr
+            && let Some(known) = merged.iter().find(|m| m.name == ident_of(name))
         {
             *expr = known.value.clone();
         }
-        ControlFlow::Continue(())
-    }
+    });
 }
 
 /// The same for ORDER BY, unless the name is one of the answer's.

@@ -18,6 +18,7 @@ mod lateral;
 mod merged;
 mod names;
 mod others;
+mod outside;
 mod rows;
 mod similar;
 
@@ -39,8 +40,9 @@ pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
-pub(crate) use merged::{Joins, settle_joins, wants_columns};
+pub(crate) use merged::{Joins, constraint_of, settle_joins, wants_columns};
 pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
+pub(crate) use outside::outside_queries;
 pub(crate) use rows::from_of;
 
 /// UNIONs in a row that may be copied.

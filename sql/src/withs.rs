@@ -1,0 +1,71 @@
+//! What WITH has defined, where a walk over a statement is.
+//!
+//! Invariant: each query of a WITH sees those before it, and what is around it; it is one of those itself once the
+//! walk has left it.
+
+use std::collections::VecDeque;
+
+use datafusion::sql::sqlparser::ast::Query;
+
+use crate::statement::ident_of;
+
+/// The definitions around a place, query by query.
+#[derive(Debug)]
+pub(crate) struct Withs<T> {
+    queries: Vec<Scope<T>>,
+}
+
+#[derive(Debug)]
+struct Scope<T> {
+    known: Vec<T>,
+    /// Those whose queries come next.
+    coming: VecDeque<T>,
+}
+
+impl<T> Default for Withs<T> {
+    fn default() -> Self {
+        Self {
+            queries: Vec::new(),
+        }
+    }
+}
+
+impl<T> Withs<T> {
+    /// Goes into a query whose WITH has these definitions.
+    pub(crate) fn enter(&mut self, coming: impl IntoIterator<Item = T>) {
+        self.queries.push(Scope {
+            known: Vec::new(),
+            coming: coming.into_iter().collect(),
+        });
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.queries.pop();
+        if let Some(around) = self.queries.last_mut() {
+            around.known.extend(around.coming.pop_front());
+        }
+    }
+
+    /// Those that are seen, the outermost query's first.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &T> {
+        self.queries.iter().flat_map(|scope| &scope.known)
+    }
+}
+
+impl Withs<String> {
+    /// Goes into a query; in a recursive WITH each name is seen by all.
+    pub(crate) fn enter_query(&mut self, query: &Query) {
+        let Some(with) = &query.with else {
+            return self.enter([]);
+        };
+        let names = with.cte_tables.iter().map(|cte| ident_of(&cte.alias.name));
+        self.enter(names.clone());
+        if let (true, Some(scope)) = (with.recursive, self.queries.last_mut()) {
+            scope.known.extend(names);
+        }
+    }
+
+    pub(crate) fn defines(&self, name: &str) -> bool {
+        self.known().any(|known| known == name)
+    }
+}
