@@ -13,13 +13,17 @@ use datafusion::logical_expr::planner::{ContextProvider, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
-    CharacterLength, ColumnDef, DataType as SqlType, Ident, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, ColumnDef, DataType as SqlType, Ident, TimezoneInfo,
 };
 
 use crate::declared::{Kind, kind_within};
 
 /// The key field, the value field and the entries of a map, as DataFusion's functions call them.
 const MAP_FIELDS: [&str; 3] = ["key", "value", "entries"];
+
+/// The most elements of an array of a fixed length, with those within it. A NULL has as many, and each batch
+/// of rows has thousands.
+const MAX_FIXED_ELEMENTS: u64 = 16_384;
 
 /// A planning context without tables and functions: column types need neither.
 struct TypesOnly<'a> {
@@ -81,6 +85,12 @@ impl TypePlanner for Types {
         if let Some(kind) = self.kind(sql_type) {
             return Ok(Some(kind.field()));
         }
+        if fixed_elements(sql_type) > MAX_FIXED_ELEMENTS {
+            return plan_err!(
+                "{sql_type} has more than {MAX_FIXED_ELEMENTS} elements in each value, also in a NULL: leave \
+                 the length out, as in INT[]"
+            );
+        }
         let data_type = match sql_type {
             SqlType::Uuid
             | SqlType::JSON
@@ -114,6 +124,16 @@ impl TypePlanner for Types {
             _ => return Ok(None),
         };
         Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}
+
+/// How many elements each value has.
+fn fixed_elements(sql_type: &SqlType) -> u64 {
+    match sql_type {
+        SqlType::Array(ArrayElemTypeDef::SquareBracket(item, length)) => {
+            fixed_elements(item).saturating_mul(length.unwrap_or(1))
+        }
+        _ => 1,
     }
 }
 
