@@ -13,8 +13,8 @@ use crate::error::{conflict, not_found};
 /// Counts the revision of changed options up, if they were made of what the store knows.
 ///
 /// # Errors
-/// `NotFound` when the table is gone; `Conflict` when its options were changed meanwhile, when it is frozen
-/// by another statement, or when its name is another table's.
+/// `NotFound` when the table is gone; `Conflict` when another one took its place or its options were changed
+/// meanwhile, when it is frozen by another statement, or when its name is another table's.
 pub fn next_revision(store: &Store, def: &mut TableDef) -> Result<(), Error> {
     let known = known(store, def)?;
     if known.options.revision != def.options.revision {
@@ -38,8 +38,8 @@ pub fn next_revision(store: &Store, def: &mut TableDef) -> Result<(), Error> {
 /// The definition, dropped, if it may be.
 ///
 /// # Errors
-/// `NotFound` when the table is gone; `Conflict` when it is dropped in favour of another one, and its
-/// options were changed meanwhile.
+/// `NotFound` when the table is gone; `Conflict` when another one took its place, or when it is dropped in
+/// favour of another one, and its options were changed meanwhile.
 pub fn as_dropped(store: &Store, def: &TableDef) -> Result<TableDef, Error> {
     let known = known(store, def)?;
     let replaced = def.options.rules.replaced_by.is_some();
@@ -53,10 +53,25 @@ pub fn as_dropped(store: &Store, def: &TableDef) -> Result<TableDef, Error> {
 }
 
 fn known(store: &Store, def: &TableDef) -> Result<Arc<TableDef>, Error> {
-    let known = store.table_by_id(def.id);
-    known
-        .filter(|known| known.dropped.is_none())
-        .ok_or_else(|| not_found(format!("table \"{}\" does not exist", def.name)))
+    match store.table_by_id(def.id) {
+        Some(known) if known.dropped.is_none() => Ok(known),
+        // There still is a table of this name.
+        Some(known) if known.options.rules.replaced_by.is_some() => Err(changed_meanwhile(def)),
+        _ => Err(not_found(format!("table \"{}\" does not exist", def.name))),
+    }
+}
+
+/// Fails if a table has other checks by now than those that its rows meet.
+///
+/// # Errors
+/// `Conflict` then; the statement may be run again.
+pub(crate) fn has_checks_of(store: &Store, def: &TableDef) -> Result<(), Error> {
+    match store.table_by_id(def.id) {
+        Some(known) if known.options.rules.checks != def.options.rules.checks => {
+            Err(changed_meanwhile(def))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn changed_meanwhile(def: &TableDef) -> Error {

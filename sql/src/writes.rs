@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use netabase_store::Error;
+use netabase_store::{Change, Error, Store};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::{interrupted, unavailable};
 use crate::local::blocking;
 use crate::panics;
+use crate::revision::has_checks_of;
 use crate::running::Statement;
 use crate::transaction;
 use crate::write::{CheckedRows, logical_bytes, sum_receipts};
@@ -37,9 +38,10 @@ impl Engine {
         if self.transaction().is_open() {
             return transaction::keep(self, changes).await;
         }
-        let cluster = Arc::clone(self.cluster());
+        let (store, cluster) = (self.store().clone(), Arc::clone(self.cluster()));
         self.to_the_end(async move {
             let _entered = entered;
+            check_again(&store, &changes)?;
             write(&cluster, changes).await
         })
         .await
@@ -51,9 +53,10 @@ impl Engine {
         changes: Vec<CheckedRows>,
     ) -> Result<WriteReceipt, Error> {
         let entered = self.unique().enter(self, &changes).await?;
-        let cluster = Arc::clone(self.cluster());
+        let (store, cluster) = (self.store().clone(), Arc::clone(self.cluster()));
         self.to_the_end(async move {
             let _entered = entered;
+            check_again(&store, &changes)?;
             together(&cluster, changes).await
         })
         .await
@@ -66,12 +69,13 @@ impl Engine {
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<WriteReceipt, Error> {
         let (told, mut heard) = watch::channel((0, 0));
-        let cluster = Arc::clone(self.cluster());
+        let (store, cluster) = (self.store().clone(), Arc::clone(self.cluster()));
         let changes = [rows];
         let entered = self.unique().enter(self, &changes).await?;
         let [rows] = changes;
         let mut writing = std::pin::pin!(self.to_the_end(async move {
             let _entered = entered;
+            has_checks_of(&store, rows.def())?;
             let mut tell = |done, total| {
                 told.send_replace((done, total));
             };
@@ -127,6 +131,15 @@ impl Engine {
         });
         task.await.map_err(|error| interrupted(&error))?
     }
+}
+
+/// A table may have got a check since its rows were looked at.
+fn check_again(store: &Store, changes: &[CheckedRows]) -> Result<(), Error> {
+    let come = changes
+        .iter()
+        .filter(|rows| rows.change() == Change::Upsert);
+    come.map(CheckedRows::def)
+        .try_for_each(|def| has_checks_of(store, def))
 }
 
 async fn write(

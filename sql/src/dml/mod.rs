@@ -61,6 +61,7 @@ use crate::local::blocking;
 use crate::output::{Output, ScanInfo};
 use crate::provider::ShardTable;
 use crate::query::run as run_query;
+use crate::revision::has_checks_of;
 use crate::scoped::Scoped;
 use crate::write::{CheckedRows, NoOrigin, difference, logical_bytes, without_duplicates};
 
@@ -447,7 +448,11 @@ async fn bulk_insert(
     match failed {
         Some(error) => Err(error),
         None => {
-            let finish = blocking(move || sink.finish());
+            let (store, def) = (engine.store().clone(), def.clone());
+            let finish = blocking(move || {
+                has_checks_of(&store, &def)?;
+                sink.finish()
+            });
             engine.to_the_end(finish).await
         }
     }
