@@ -114,6 +114,17 @@ pub(crate) fn kind_name(field: &Field) -> Option<String> {
     Kind::of(field).map(|kind| kind.to_string())
 }
 
+/// A UUID in the form that is kept, if a text is one.
+pub(crate) fn as_uuid(text: &str) -> Option<String> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    Some(uuid.hyphenated().to_string())
+}
+
+/// Whether a text is JSON.
+pub(crate) fn is_json(text: &str) -> bool {
+    Kind::Json.keep(text).is_ok()
+}
+
 /// The most characters of a column's texts, if there is a limit.
 pub(crate) fn most_chars(field: &Field) -> Option<u64> {
     match Kind::of(field) {

@@ -14,6 +14,8 @@ use datafusion::sql::sqlparser::ast::{
 const DOUBLE_DIGITS: usize = 15;
 /// The digits of a DECIMAL.
 const DECIMAL_DIGITS: usize = 38;
+/// The most of them behind the point.
+const DECIMAL_SCALE: i64 = 38;
 /// The most zeros that an exponent stands for.
 const MAX_SHIFT: usize = 100;
 
@@ -25,9 +27,12 @@ pub(crate) fn digits_of(expr: &Expr, scale: i64) -> Option<String> {
     if bare.parse::<u64>().is_ok() {
         return None;
     }
-    let behind = bare.split_once('.').map_or(0, |(_, behind)| behind.len());
-    let rounds = i64::try_from(behind).is_ok_and(|behind| behind > scale);
-    (rounds || significant(bare) > DOUBLE_DIGITS).then_some(digits)
+    let (before, behind) = bare.split_once('.').unwrap_or((bare, ""));
+    let rounds = i64::try_from(behind.len()).is_ok_and(|behind| behind > scale);
+    // Digits that are added to those of a DOUBLE show what it really is.
+    let wanted = usize::try_from(scale).map_or(0, |scale| scale.saturating_add(before.len()));
+    let shows = scale <= DECIMAL_SCALE && !behind.is_empty() && wanted > DOUBLE_DIGITS;
+    (rounds || shows || significant(bare) > DOUBLE_DIGITS).then_some(digits)
 }
 
 fn written(expr: &Expr) -> Option<String> {

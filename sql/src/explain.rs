@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use netabase_store::{Error, Store};
 
 use crate::blame::{Blame, Place, What};
+use crate::functions::is_internal;
 use crate::near::{hint, hints, near};
 use crate::statement::ident_of_word;
 
@@ -236,6 +237,7 @@ fn table_names(store: &Store) -> Vec<String> {
 fn function_names(context: &SessionContext) -> BTreeSet<String> {
     let state = context.state();
     let scalar = state.scalar_functions().keys();
+    let scalar = scalar.filter(|name| !is_internal(name));
     let aggregate = state.aggregate_functions().keys();
     let window = state.window_functions().keys();
     let table = state.table_functions().keys();

@@ -23,6 +23,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::by_type::rewrite_by_type;
+use crate::functions::readable;
 
 const NANOSECONDS: i128 = 1_000_000_000;
 const SECONDS_OF_DAY: i128 = 86_400;
@@ -30,7 +31,8 @@ const SECONDS_OF_DAY: i128 = 86_400;
 /// The instant of a text, in nanoseconds since 1970, as a cast reads it.
 pub(crate) fn instant_of(text: &str) -> Option<i128> {
     let utc: Tz = "+00:00".parse().ok()?;
-    let instant = string_to_datetime(&utc, text).ok()?;
+    let text = readable(text, &DataType::Timestamp(TimeUnit::Nanosecond, None))?;
+    let instant = string_to_datetime(&utc, &text).ok()?;
     let seconds = i128::from(instant.timestamp()) * NANOSECONDS;
     Some(seconds + i128::from(instant.timestamp_subsec_nanos()))
 }

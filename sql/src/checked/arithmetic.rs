@@ -1,21 +1,23 @@
-//! Arithmetic of integers that fails instead of wrapping around.
+//! Arithmetic of integers and of decimals of 38 digits that fails instead of giving what is no value of its type.
 //!
 //! Idea: the last rule of the analyzer, when all types are known, puts functions in the place of
 //! the operators. They are shown as operators, and travel to other peers by their names, which an
 //! option of the operators would not.
 //!
-//! Non-goals: division, casts, decimals and dates, which fail as they are.
+//! Non-goals: division, casts and dates, which fail as they are; decimals whose results have room.
 
-use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::array::Datum;
+use datafusion::arrow::array::{ArrayRef, AsArray, Datum};
 use datafusion::arrow::compute::kernels::numeric::{add, mul, sub};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef,
+};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
     BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -40,6 +42,14 @@ impl Operation {
             Operator::Minus => Some(Self::Subtract),
             Operator::Multiply => Some(Self::Multiply),
             _ => None,
+        }
+    }
+
+    fn operator(self) -> Operator {
+        match self {
+            Self::Add => Operator::Plus,
+            Self::Subtract => Operator::Minus,
+            Self::Multiply => Operator::Multiply,
         }
     }
 
@@ -76,7 +86,7 @@ pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
         .map(|operation| ScalarUDF::new_from_impl(Checked::new(operation)))
 }
 
-/// An operator as a function of two integers of one type.
+/// An operator as a function of two integers of one type, or of two decimals.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     operation: Operation,
@@ -116,14 +126,15 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        Ok(arg_types.first().cloned().unwrap_or(DataType::Int64))
+        let [left, right] = datafusion::common::utils::take_function_args(self.name(), arg_types)?;
+        BinaryTypeCoercer::new(left, &self.operation.operator(), right).get_result_type()
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let kind = args.arg_fields.first().map(|field| field.data_type());
+        let kinds = args.arg_fields.iter().map(|field| field.data_type());
+        let kinds: Vec<DataType> = kinds.cloned().collect();
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        let kind = kind.cloned().unwrap_or(DataType::Int64);
-        Ok(Field::new(self.name(), kind, nullable).into())
+        Ok(Field::new(self.name(), self.return_type(&kinds)?, nullable).into())
     }
 
     fn is_strict(&self) -> bool {
@@ -132,13 +143,35 @@ impl ScalarUDFImpl for Checked {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [left, right] = datafusion::common::utils::take_function_args(self.name(), args.args)?;
-        apply(&left, &right, |left, right| {
+        let result = apply(&left, &right, |left, right| {
             self.operation.compute(left, right)
-        })
+        })?;
+        let digits = match &result {
+            ColumnarValue::Array(array) => in_digits(array),
+            ColumnarValue::Scalar(value) => in_digits(&value.to_array()?),
+        };
+        match digits {
+            true => Ok(result),
+            false => Err(DataFusionError::Execution(format!(
+                "the result is out of range for {}",
+                result.data_type()
+            ))),
+        }
     }
 }
 
-/// Puts checked functions in the place of operators on integers.
+/// Whether decimals have no more digits than their type: 38 of them leave room in 128 bits.
+fn in_digits(values: &ArrayRef) -> bool {
+    match values.data_type() {
+        DataType::Decimal128(precision, _) => {
+            let decimals = values.as_primitive::<Decimal128Type>();
+            decimals.validate_decimal_precision(*precision).is_ok()
+        }
+        _ => true,
+    }
+}
+
+/// Puts checked functions in the place of operators on integers, and on decimals of as many digits as there are.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
 
@@ -163,8 +196,7 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let operation = Operation::of(op);
             if let Some(operation) = operation
-                && is_integer(&left, schema)
-                && is_integer(&right, schema)
+                && may_overflow(operation, &left, &right, schema)
             {
                 return Ok(Transformed::yes(call(operation, *left, *right)));
             }
@@ -189,8 +221,28 @@ fn check(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 }
 
 /// What has no type that could be found is left to whoever finds out why.
-fn is_integer(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|kind| kind.is_integer())
+fn may_overflow(operation: Operation, left: &Expr, right: &Expr, schema: &DFSchema) -> bool {
+    let (Ok(left), Ok(right)) = (left.get_type(schema), right.get_type(schema)) else {
+        return false;
+    };
+    match (&left, &right) {
+        (
+            DataType::Decimal128(left_digits, left_scale),
+            DataType::Decimal128(right_digits, right_scale),
+        ) => {
+            let before = |digits: &u8, scale: &i8| i16::from(*digits) - i16::from(*scale);
+            let digits = match operation {
+                Operation::Multiply => i16::from(*left_digits) + i16::from(*right_digits),
+                Operation::Add | Operation::Subtract => {
+                    let most =
+                        before(left_digits, left_scale).max(before(right_digits, right_scale));
+                    most + i16::from(*left_scale.max(right_scale)) + 1
+                }
+            };
+            digits > DECIMAL128_MAX_PRECISION.into()
+        }
+        _ => left.is_integer() && right.is_integer(),
+    }
 }
 
 fn call(operation: Operation, left: Expr, right: Expr) -> Expr {

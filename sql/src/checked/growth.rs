@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
@@ -299,11 +299,28 @@ fn step(array: &ArrayRef, row: usize) -> Option<i128> {
     }
 }
 
+/// Lengths of which the negative ones are zero, which the functions take for very long ones.
+fn at_least_zero(lengths: &ColumnarValue) -> Result<ColumnarValue> {
+    let ColumnarValue::Array(array) = lengths else {
+        return Ok(lengths.clone());
+    };
+    let numbers = cast(array, &DataType::Int64)?;
+    let numbers: Int64Array = numbers
+        .as_primitive::<Int64Type>()
+        .unary(|number| number.max(0));
+    Ok(ColumnarValue::Array(cast(&numbers, array.data_type())?))
+}
+
 impl ScalarUDFImpl for Bounded {
     as_inner!();
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.check(&args)?;
+        if self.growth == Growth::Padded
+            && let Some(length) = args.args.get_mut(1)
+        {
+            *length = at_least_zero(length)?;
+        }
         self.inner.invoke_with_args(args)
     }
 

@@ -41,6 +41,7 @@ pub(crate) use self::load::copy_from;
 pub use self::options::{CopyCompression, CopyFormat, CopyOptions, ForceQuote};
 pub(crate) use self::save::copy_to;
 pub(crate) use self::statement::{CopyStatement, parse};
+pub(crate) use self::typed::unhex;
 
 use self::statement::Rows;
 use crate::engine::Engine;

@@ -143,7 +143,8 @@ fn bytes_of(text: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(Arc::new(bytes.finish()))
 }
 
-fn unhex(digits: &str) -> Option<Vec<u8>> {
+/// The bytes of hexadecimal digits, if these are some.
+pub(crate) fn unhex(digits: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let pairs = digits.as_bytes().chunks(2).map(|pair| match pair {
         [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),

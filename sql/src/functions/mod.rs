@@ -9,6 +9,7 @@
 mod current;
 mod dates;
 mod format;
+mod forms;
 mod in_list;
 mod intervals;
 mod json;
@@ -34,15 +35,46 @@ use crate::checked::register_checked;
 use crate::mended::Nullable;
 use in_list::IsListed;
 
+pub(crate) use dates::readable;
 pub(crate) use in_list::{IS_LISTED, LongLists};
 use intervals::TEXT_TO_INTERVAL;
 pub(crate) use intervals::{
     PARTS as INTERVAL_PARTS, in_words, is_plain as is_plain_interval, parse as interval_of,
+    span_length,
 };
 pub(crate) use kinds::KnownKinds;
 pub(crate) use one_row::OneRow;
 pub(crate) use sample_hash::SampleHash;
 pub(crate) use text_casts::{TextCasts, text_casts};
+
+/// Functions that statements are rewritten to, and nobody calls.
+const INTERNAL: [&str; 20] = [
+    "as_json",
+    "checked_add",
+    "checked_multiply",
+    "checked_subtract",
+    "in_list",
+    "interval_divide",
+    "interval_length",
+    "interval_multiply",
+    "json_from_scalar",
+    "json_pair",
+    "json_union_to_text",
+    "jsonb_of_pairs",
+    "mode_of_ordered",
+    "nullable",
+    "one_row",
+    "percentile_of_ordered",
+    "sample_hash",
+    "scalar_to_json",
+    "shown_text",
+    "text_to_interval",
+];
+
+/// Whether a function is one that nobody calls.
+pub(crate) fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name) || name.starts_with(forms::FORMED) || name == lists::TEXT_TO_LIST.name
+}
 
 /// Gives a session the functions that plans of this engine may name.
 ///
@@ -66,6 +98,7 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
 fn register_plain(session: &mut dyn FunctionRegistry) -> Result<()> {
     let functions = (dates::FUNCTIONS.into_iter())
         .chain(format::FUNCTIONS)
+        .chain(forms::FUNCTIONS)
         .chain(intervals::FUNCTIONS)
         .chain(ordered::FUNCTIONS)
         .chain(patterns::FUNCTIONS)

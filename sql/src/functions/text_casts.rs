@@ -1,7 +1,9 @@
-//! Casts of texts to types that Arrow reads in fewer ways than PostgreSQL: intervals and lists.
+//! Casts of texts to types that Arrow reads in fewer ways than PostgreSQL, or in wrong ones: intervals, lists, dates,
+//! times and bytes; and casts to texts of what Arrow writes otherwise than it is shown.
 //!
 //! Idea: once types are known, such a cast becomes a call of a function, which travels to other peers by its
-//! name. Invariant: the type of an expression stays what it was.
+//! name; a text that is written out is brought into Arrow's form. Invariant: the type of an expression stays what it
+//! was.
 
 use std::sync::Arc;
 
@@ -14,9 +16,10 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, TryCast, lit};
 use datafusion::optimizer::AnalyzerRule;
 
+use super::TEXT_TO_INTERVAL;
+use super::forms::{FORMED, Form, Formed, SHOWN_TEXT, is_written_otherwise};
 use super::lists::{TEXT_TO_LIST, is_list};
-use super::plain::Plain;
-use super::{TEXT_TO_INTERVAL, plain::is_text};
+use super::plain::{Plain, is_text};
 use crate::by_type::rewrite_by_type;
 
 /// Puts functions in the place of casts. See the module.
@@ -29,25 +32,40 @@ impl AnalyzerRule for TextCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        rewrite_by_type(plan, |expr, schema| Ok(read(expr, schema)))
+        rewrite_by_type(plan, read)
     }
 }
 
 /// The same for one expression whose types are known.
 pub(crate) fn text_casts(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    Ok(expr.transform_up(|expr| Ok(read(expr, schema)))?.data)
+    Ok(expr.transform_up(|expr| read(expr, schema))?.data)
 }
 
-fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+fn read(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (inner, field, lenient) = match &expr {
         Expr::Cast(Cast { expr, field }) => (expr, field, false),
         Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-        _ => return Transformed::no(expr),
+        _ => return Ok(Transformed::no(expr)),
     };
     let target = field.data_type();
-    let from = inner.get_type(schema);
-    if !from.is_ok_and(|from| is_text(&from) && !from.is_null()) {
-        return Transformed::no(expr);
+    let Ok(from) = inner.get_type(schema) else {
+        return Ok(Transformed::no(expr));
+    };
+    if is_text(target) && is_written_otherwise(&from) {
+        let text = call(SHOWN_TEXT, vec![inner.as_ref().clone()]);
+        return Ok(Transformed::yes(datafusion::logical_expr::cast(
+            text,
+            target.clone(),
+        )));
+    }
+    if !is_text(&from) || from.is_null() {
+        return Ok(Transformed::no(expr));
+    }
+    if let Expr::Literal(value, _) = inner.as_ref()
+        && let Some(Some(text)) = value.try_as_str()
+        && let Some(form) = Form::of(target)
+    {
+        return literal(text, form, target, lenient, &expr);
     }
     let text = inner.as_ref().clone();
     let call = match target {
@@ -56,11 +74,50 @@ fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         }
         list if is_list(list) => match read_as_list(as_plain(text), list, lenient) {
             Some(call) => call,
-            None => return Transformed::no(expr),
+            None => return Ok(Transformed::no(expr)),
         },
-        _ => return Transformed::no(expr),
+        _ => match Form::of(target) {
+            Some(form) if !is_formed(&text) => {
+                let formed = form.call(as_plain(text), lenient);
+                match lenient {
+                    true => Expr::TryCast(TryCast::new(Box::new(formed), target.clone())),
+                    false => Expr::Cast(Cast::new(Box::new(formed), target.clone())),
+                }
+            }
+            _ => return Ok(Transformed::no(expr)),
+        },
     };
-    Transformed::yes(call)
+    Ok(Transformed::yes(call))
+}
+
+/// A text that is written out, as Arrow reads it.
+fn literal(
+    text: &str,
+    form: Form,
+    target: &DataType,
+    lenient: bool,
+    expr: &Expr,
+) -> Result<Transformed<Expr>> {
+    let formed = match (form.formed(text), lenient) {
+        (Ok(Formed::Same), _) => return Ok(Transformed::no(expr.clone())),
+        (Ok(Formed::Text(text)), _) => ScalarValue::Utf8(Some(text)),
+        (Ok(Formed::Bytes(bytes)), _) => ScalarValue::Binary(Some(bytes)),
+        (Err(_), true) => ScalarValue::Utf8(None),
+        (Err(why), false) => return Err(why),
+    };
+    Ok(Transformed::yes(datafusion::logical_expr::cast(
+        lit(formed),
+        target.clone(),
+    )))
+}
+
+/// Whether a text went through such a function already.
+fn is_formed(text: &Expr) -> bool {
+    match text {
+        Expr::ScalarFunction(call) => call.name().starts_with(FORMED),
+        Expr::Cast(Cast { expr, .. }) => is_formed(expr),
+        _ => false,
+    }
 }
 
 /// A list of a fixed length is read as one of any length, which is cast: a NULL that carries the type takes the
@@ -102,6 +159,6 @@ fn as_plain(text: Expr) -> Expr {
     datafusion::logical_expr::cast(text, DataType::Utf8)
 }
 
-fn call(plain: Plain, args: Vec<Expr>) -> Expr {
+pub(super) fn call(plain: Plain, args: Vec<Expr>) -> Expr {
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(plain.function()), args))
 }

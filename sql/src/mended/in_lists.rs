@@ -257,8 +257,8 @@ fn as_list(part: &Expr, beside: Operator) -> Option<Expr> {
             return None;
         };
         let (of, value) = match (left.as_ref(), right.as_ref()) {
-            (Expr::Column(_), Expr::Literal(..)) => (left, right),
-            (Expr::Literal(..), Expr::Column(_)) => (right, left),
+            (of, Expr::Literal(..)) if is_column(of) => (left, right),
+            (Expr::Literal(..), of) if is_column(of) => (right, left),
             _ => return None,
         };
         if matches!(value.as_ref(), Expr::Literal(value, _) if value.is_null())
@@ -269,6 +269,14 @@ fn as_list(part: &Expr, beside: Operator) -> Option<Expr> {
         values.push(value.as_ref().clone());
     }
     Some(Expr::InList(InList::new(column?.clone(), values, false)))
+}
+
+/// A column, or one whose cast the planner takes away.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => matches!(cast.expr.as_ref(), Expr::Column(_)),
+        expr => matches!(expr, Expr::Column(_)),
+    }
 }
 
 /// Whether two parts are lists of one value that [`both`] makes one of.

@@ -6,11 +6,14 @@
 //!
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
+mod casted;
 mod digits;
 mod forget;
 mod guesses;
 mod in_lists;
+mod null_keys;
 mod nullable;
+mod spans;
 mod totals;
 mod unions;
 mod windows;
@@ -31,23 +34,28 @@ type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
 pub(crate) fn optimizer_rules() -> Rules {
     let mut rules = Optimizer::new().rules;
     for rule in &mut rules {
-        if rule.name() == totals::INSTEAD_OF {
-            *rule = Arc::new(totals::Totals::default());
+        match rule.name() {
+            totals::INSTEAD_OF => *rule = Arc::new(totals::Totals::default()),
+            null_keys::KEYS => *rule = Arc::new(null_keys::Keys::default()),
+            null_keys::ROWS => *rule = Arc::new(null_keys::Rows::default()),
+            _ => {}
         }
     }
     rules
 }
 
-/// DataFusion's own analysis, behind what has to come before it.
+/// DataFusion's own analysis, between what has to come right before and right behind it.
 pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(digits::Digits));
+    rules.push(Arc::new(casted::NamedCasts));
     rules
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 3] {
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 4] {
     [
+        Arc::new(spans::ByLength),
         Arc::new(nullable::NullableSubqueries),
         Arc::new(unions::NamedAlike),
         Arc::new(in_lists::KnownLists),

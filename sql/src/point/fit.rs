@@ -9,6 +9,7 @@ use datafusion::common::ScalarValue;
 use netabase_store::KeyPart;
 
 use crate::exact;
+use crate::functions::readable;
 use crate::instants;
 
 /// Integers up to this are floats of 64 bits exactly, and up to the other one of 32 bits.
@@ -32,7 +33,10 @@ pub(crate) fn comparable(value: &ScalarValue, target: &DataType) -> Option<Scala
         return match target {
             DataType::Timestamp(..) => instants::exactly(text, target),
             DataType::Interval(_) => None,
-            target if target.is_temporal() => cast(value, target),
+            target if target.is_temporal() => {
+                let text = readable(text, target)?.into_owned();
+                cast(&ScalarValue::Utf8(Some(text)), target)
+            }
             _ => None,
         };
     }

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Documentation, Volatility};
 
 use super::Sources;
 use super::rows::{Kind, Row, SystemTable, Value, column, optional};
+use crate::functions::is_internal;
 
 pub(super) const FUNCTIONS: SystemTable = SystemTable {
     name: "functions",
@@ -48,7 +49,8 @@ fn functions(sources: &Sources, context: &TaskContext) -> Result<Vec<Row>> {
     let mut add = |called, named: Named<'_>| rows.insert((called, named.kind), row(called, &named));
     macro_rules! documented {
         ($kind:literal, $functions:expr) => {
-            for (called, function) in $functions {
+            let known = $functions.iter().filter(|(called, _)| !is_internal(called));
+            for (called, function) in known {
                 add(
                     called.as_str(),
                     Named {

@@ -1,12 +1,14 @@
-//! Functions of dates and times: `age`, `date_trunc`, `strftime`, `strptime`.
+//! Functions of dates and times: `age`, `date_trunc`, `strftime`, `strptime`, `AT TIME ZONE`; and how they are read.
 //!
-//! Invariant: times before 1970 and of every unit are as good as others. Non-goal: zones other than UTC, in which
-//! DataFusion computes.
+//! Invariant: times before 1970 and of every unit are as good as others. Non-goal: zones other than UTC that a
+//! type has.
 
 mod age;
 mod format;
 mod parse;
 mod truncate;
+mod written;
+mod zone;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{
@@ -18,10 +20,18 @@ use datafusion::error::Result;
 
 use super::plain::{Plain, is_text, wrong};
 
+pub(crate) use written::readable;
+
 pub(super) use truncate::{NAME as DATE_TRUNC, Truncate};
 
 /// The functions.
-pub(super) const FUNCTIONS: [Plain; 4] = [age::AGE, format::STRFTIME, parse::STRPTIME, parse::TRY];
+pub(super) const FUNCTIONS: [Plain; 5] = [
+    age::AGE,
+    format::STRFTIME,
+    parse::STRPTIME,
+    parse::TRY,
+    zone::AT_TIME_ZONE,
+];
 
 /// The timestamps that an argument is brought to.
 fn as_timestamp(data_type: &DataType) -> Option<DataType> {

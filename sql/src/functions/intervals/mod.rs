@@ -8,17 +8,19 @@ mod text;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, DurationNanosecondType, Float64Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DataType, DurationNanosecondType, Float64Type, Int64Type,
+    IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, cast as cast_to,
+};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use self::scale::{By, justified, justified_days, justified_hours, scaled, whole};
@@ -26,12 +28,13 @@ use super::plain::{Plain, Section, argument, is_text, whole as compute_whole, wr
 
 pub(crate) use self::text::{in_words, is_plain, parse};
 
+const NANOSECONDS_OF_DAY: i128 = 86_400_000_000_000;
 const SPAN: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 /// The parts that `make_interval` takes, the last of which may have a fraction.
 pub(crate) const PARTS: [&str; 7] = ["years", "months", "weeks", "days", "hours", "mins", "secs"];
 
 /// The functions.
-pub(super) const FUNCTIONS: [Plain; 7] = [
+pub(super) const FUNCTIONS: [Plain; 8] = [
     scaling("interval_multiply", times),
     scaling("interval_divide", divided),
     justifying(
@@ -62,7 +65,48 @@ pub(super) const FUNCTIONS: [Plain; 7] = [
         )),
     },
     TEXT_TO_INTERVAL,
+    LENGTH,
 ];
+
+/// How long an interval is, in nanoseconds, where a month has 30 days and a day 24 hours.
+const LENGTH: Plain = Plain {
+    name: "interval_length",
+    aliases: &[],
+    takes: |types| match types {
+        [span] => Some(vec![counted(span)?]),
+        _ => None,
+    },
+    gives: |_| DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+    compute: |args| compute_whole(args, |arrays, _| lengths(arrays)),
+    section: Section::Time,
+    about: None,
+};
+
+fn lengths(arrays: &[ArrayRef]) -> Result<ArrayRef> {
+    let spans = argument(arrays, 0)?;
+    let lengths: Decimal128Array = match spans.as_primitive_opt::<DurationNanosecondType>() {
+        Some(durations) => durations.unary(i128::from),
+        None => {
+            let spans = cast(spans, &SPAN)?;
+            spans
+                .as_primitive::<IntervalMonthDayNanoType>()
+                .unary(|span| {
+                    let days = i128::from(span.months) * 30 + i128::from(span.days);
+                    days * NANOSECONDS_OF_DAY + i128::from(span.nanoseconds)
+                })
+        }
+    };
+    let lengths = lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?;
+    Ok(Arc::new(lengths))
+}
+
+/// A call of that function.
+pub(crate) fn span_length(span: Expr) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(
+        Arc::new(LENGTH.function()),
+        vec![span],
+    ))
+}
 
 /// Of a text, and whether what is none is NULL.
 pub(super) const TEXT_TO_INTERVAL: Plain = Plain {
@@ -265,7 +309,16 @@ pub(super) fn intervals_of(texts: &ArrayRef) -> Result<ArrayRef> {
     Ok(Arc::new(spans))
 }
 
-/// Plans `*` and `/` of intervals and numbers.
+/// Whether an interval is written that has a time of the day: a date that it is added to has one, too.
+fn has_time(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _) => span.nanoseconds != 0,
+        Expr::Negative(inner) => has_time(inner),
+        _ => false,
+    }
+}
+
+/// Plans `*` and `/` of intervals and numbers, and times that are added to dates.
 #[derive(Debug)]
 pub(super) struct Scaled;
 
@@ -279,6 +332,15 @@ impl ExprPlanner for Scaled {
         let (Ok(left), Ok(right)) = types else {
             return Ok(PlannerResult::Original(expr));
         };
+        let moves = matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus);
+        if moves && left == DataType::Date32 && has_time(&expr.right) {
+            let left = cast_to(expr.left, DataType::Timestamp(TimeUnit::Nanosecond, None));
+            return Ok(PlannerResult::Original(RawBinaryExpr { left, ..expr }));
+        }
+        if moves && right == DataType::Date32 && has_time(&expr.left) {
+            let right = cast_to(expr.right, DataType::Timestamp(TimeUnit::Nanosecond, None));
+            return Ok(PlannerResult::Original(RawBinaryExpr { right, ..expr }));
+        }
         let (spans, factors) = (counted(&left).is_some(), is_factor(&right));
         let turned = is_factor(&left) && counted(&right).is_some();
         let (at, left, right) = match expr.op {
