@@ -169,8 +169,28 @@ fn joins_operands(keyword: Keyword) -> bool {
     )
 }
 
-/// Fails for a text whose trees would be too deep.
+/// A number that goes on in letters, which would be the name of a column with that number.
+fn check_numbers(parser: &Parser<'_>) -> Result<(), Error> {
+    let mut number = None;
+    for at in 0.. {
+        let TokenWithSpan { token, span } = parser.peek_nth_token_no_skip(at);
+        match (token, number) {
+            (Token::EOF, _) => break,
+            (Token::Word(word), Some(end)) if end == span.start => {
+                let text =
+                    format!("\"{word}\" stands right behind a number: write a space between them");
+                return Err(Blame::syntax(Place::of(span.start), &text));
+            }
+            (Token::Number(..), _) => number = Some(span.end),
+            _ => number = None,
+        }
+    }
+    Ok(())
+}
+
+/// Fails for a text whose trees would be too deep, or that has a number which is none.
 pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
+    check_numbers(parser)?;
     if text.len() < MIN_TEXT {
         return Ok(());
     }

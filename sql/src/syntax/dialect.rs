@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Token, Word};
 
 use super::{calls, glob};
 
@@ -81,6 +81,7 @@ impl Dialect for NetabaseDialect {
             | Token::QuestionAnd
             | Token::QuestionPipe
             | Token::CustomBinaryOperator(_) => OTHER,
+            Token::Word(word) if is_isnull(word) => self.prec_value(Precedence::Is),
             _ => return GenericDialect.get_next_precedence(parser),
         };
         Some(Ok(precedence))
@@ -114,7 +115,8 @@ impl Dialect for NetabaseDialect {
         expr: &Expr,
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
-        distinct_from(parser, expr, precedence)
+        is_null(parser, expr)
+            .or_else(|| distinct_from(parser, expr, precedence))
             .or_else(|| power_or_xor(parser, expr, precedence))
             .or_else(|| between_either(parser, expr))
             .or_else(|| glob::parse(parser, expr))
@@ -137,6 +139,20 @@ impl Dialect for NetabaseDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         GenericDialect.is_identifier_part(ch)
+    }
+
+    /// `1_000_000`.
+    fn supports_numeric_literal_underscores(&self) -> bool {
+        true
+    }
+
+    fn supports_notnull_operator(&self) -> bool {
+        true
+    }
+
+    /// `INSERT INTO t AS x …`.
+    fn supports_insert_table_alias(&self) -> bool {
+        true
     }
 
     /// ALTER COLUMN … TYPE … USING, as PostgreSQL has it.
@@ -214,6 +230,20 @@ impl Dialect for NetabaseDialect {
         supports_with_fill,
         supports_xml_expressions,
     }
+}
+
+fn is_isnull(word: &Word) -> bool {
+    word.quote_style.is_none() && word.value.eq_ignore_ascii_case("isnull")
+}
+
+/// `x ISNULL`.
+fn is_null(parser: &mut Parser<'_>, expr: &Expr) -> Option<Result<Expr, ParserError>> {
+    match &parser.peek_token_ref().token {
+        Token::Word(word) if is_isnull(word) => {}
+        _ => return None,
+    }
+    parser.advance_token();
+    Some(Ok(Expr::IsNull(Box::new(expr.clone()))))
 }
 
 /// `IS [NOT] DISTINCT FROM`, whose right side ends where that of a comparison does.

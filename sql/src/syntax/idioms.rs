@@ -5,29 +5,34 @@
 //! same there. Non-goal: functions that nothing here computes.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, OrderByKind, Query, SelectItem, SetExpr, Value, ValueWithSpan,
+    BinaryOperator, CastKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, OrderByKind, Query, SelectItem, SetExpr,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use netabase_store::Error;
 
 use super::rows::parsed;
 use super::{aggregates, others};
+use crate::declared::{as_uuid, is_json};
 use crate::error::invalid;
 use crate::statement::ident_of;
 
 /// Functions by other names.
-const NAMES: [(&str, &str); 11] = [
-    ("any_value", "first_value"),
+const NAMES: [(&str, &str); 14] = [
     ("approx_count_distinct", "approx_distinct"),
     ("ceiling", "ceil"),
     ("every", "bool_and"),
+    ("gen_random_uuid", "uuid"),
     ("group_concat", "string_agg"),
+    ("len", "length"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("logical_and", "bool_and"),
     ("logical_or", "bool_or"),
+    ("sign", "signum"),
     ("string_split", "string_to_array"),
     ("today", "current_date"),
+    ("variance", "var_samp"),
 ];
 /// Functions of sequences.
 const SEQUENCES: [&str; 5] = [
@@ -60,6 +65,28 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
             others::interval(interval);
             None
         }
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => {
+            let args = [timestamp, time_zone].map(|arg| arg.as_ref().clone());
+            Some(aggregates::call("at_time_zone", args.into()))
+        }
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => any_of(left, compare_op, right),
+        Expr::Substring {
+            substring_from: None,
+            substring_for: None,
+            ..
+        } => {
+            return Err(invalid(
+                "substring takes where it begins: substring(text FROM 2 FOR 3), or substr(text, 2, 3)",
+            ));
+        }
         // The parser has read its escapes.
         Expr::Value(ValueWithSpan { value, .. }) => {
             if let Value::UnicodeStringLiteral(text) = value {
@@ -86,6 +113,90 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
         *expr = made;
     }
     Ok(())
+}
+
+/// A text that is cast to UUID in the form of those that are kept; and one to JSON, if it is some.
+pub(super) fn checked_text(expr: &mut Expr) -> Result<(), Error> {
+    let Expr::Cast {
+        kind,
+        expr: inner,
+        data_type: data_type @ (DataType::Uuid | DataType::JSON | DataType::JSONB),
+        ..
+    } = expr
+    else {
+        return Ok(());
+    };
+    let Expr::Value(value) = inner.as_mut() else {
+        return Ok(());
+    };
+    let Value::SingleQuotedString(text) = &mut value.value else {
+        return Ok(());
+    };
+    let kept = match data_type {
+        DataType::Uuid => as_uuid(text),
+        _ => is_json(text).then(|| text.clone()),
+    };
+    match kept {
+        Some(kept) => *text = kept,
+        None if matches!(kind, CastKind::Cast | CastKind::DoubleColon) => {
+            let kind = match data_type {
+                DataType::Uuid => "a valid UUID",
+                _ => "valid JSON",
+            };
+            return Err(invalid(format!("'{text}' is not {kind}")));
+        }
+        None => value.value = Value::Null,
+    }
+    Ok(())
+}
+
+/// `x = ANY (list)`, which the planner takes for FALSE where a NULL in the list may be it: `x <> ALL (list)` is told
+/// rightly.
+fn any_of(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    let compare_op = match op {
+        Eq => NotEq,
+        NotEq => Eq,
+        Lt => GtEq,
+        LtEq => Gt,
+        Gt => LtEq,
+        GtEq => Lt,
+        _ => return None,
+    };
+    let all = Expr::AllOp {
+        left: Box::new(left.clone()),
+        compare_op,
+        right: Box::new(right.clone()),
+    };
+    Some(Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: Box::new(Expr::Nested(Box::new(all))),
+    })
+}
+
+/// The same in a condition of WHERE, where unknown is as good as false, and scans know what is listed.
+pub(super) fn any_in_condition(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And,
+            right,
+        } => {
+            any_in_condition(left);
+            any_in_condition(right);
+        }
+        Expr::Nested(inner) => any_in_condition(inner),
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+            let args = [right, left].map(|arg| arg.as_ref().clone());
+            *expr = aggregates::call("array_has", args.into());
+        }
+        _ => {}
+    }
 }
 
 pub(super) fn name_of(function: &Function) -> Option<String> {
@@ -117,6 +228,14 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
             false => Ok(None),
         };
     }
+    if name == "count" && is_distinct_star(function) {
+        return Err(invalid(
+            "count(DISTINCT *) is not supported: write SELECT count(*) FROM (SELECT DISTINCT …)",
+        ));
+    }
+    if name == "any_value" {
+        return any_value(function);
+    }
     if let Some((_, known)) = NAMES.iter().find(|(other, _)| *other == name) {
         function.name = ObjectName::from(vec![Ident::new(*known)]);
         separate(function, known);
@@ -147,6 +266,23 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
         ("iif" | "if", [condition, yes, no], _) => {
             format!("(CASE WHEN {condition} THEN {yes} ELSE {no} END)")
         }
+        ("mod", [one, other], _) => format!("(({one}) % ({other}))"),
+        ("last_day", [date], _) => format!(
+            "CAST(date_trunc('month', {date}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"
+        ),
+        ("version", [], _) => concat!("'netabase ", env!("CARGO_PKG_VERSION"), "'").to_owned(),
+        ("encode", [bytes, Expr::Value(form)], _) if matches!(&form.value, Value::SingleQuotedString(form) if form.eq_ignore_ascii_case("base64")) =>
+        {
+            format!("encode({bytes}, 'base64pad')")
+        }
+        ("to_char", [_, Expr::Value(format)], _) => match &format.value {
+            Value::SingleQuotedString(format) if !format.contains('%') => {
+                return Err(invalid(format!(
+                    "to_char takes formats such as '%Y-%m-%d %H:%M:%S', and '{format}' has nothing of the kind"
+                )));
+            }
+            _ => return Ok(None),
+        },
         ("date", [date], _) => format!("CAST({date} AS DATE)"),
         ("total", [value], _) => format!("coalesce(CAST(sum({value}) AS DOUBLE), 0.0)"),
         ("max_by" | "arg_max", [value, by], _) => best(value, by, "DESC"),
@@ -154,6 +290,38 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
         _ => return Ok(None),
     };
     parsed(&text).map(Some)
+}
+
+fn is_distinct_star(function: &Function) -> bool {
+    match &function.args {
+        FunctionArguments::List(list) => {
+            list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
+                && matches!(
+                    list.args.as_slice(),
+                    [FunctionArg::Unnamed(
+                        FunctionArgExpr::Wildcard | FunctionArgExpr::QualifiedWildcard(_)
+                    )]
+                )
+        }
+        _ => false,
+    }
+}
+
+/// The first value that is not NULL.
+fn any_value(function: &mut Function) -> Result<Option<Expr>, Error> {
+    function.name = ObjectName::from(vec![Ident::new("first_value")]);
+    if let (None, Some([value])) = (&function.over, args_of(function).as_deref()) {
+        let known = parsed(&format!("({value}) IS NOT NULL"))?;
+        function.filter = Some(Box::new(match function.filter.take() {
+            Some(filter) => Expr::BinaryOp {
+                left: Box::new(Expr::Nested(filter)),
+                op: BinaryOperator::And,
+                right: Box::new(known),
+            },
+            None => known,
+        }));
+    }
+    Ok(None)
 }
 
 fn best(value: &Expr, by: &Expr, order: &str) -> String {

@@ -6,11 +6,75 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, Visit, Visitor,
+    ObjectName, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, Visit, Visitor,
 };
 
+use super::outside::outside_queries;
 use super::rows::parsed;
 use crate::statement::ident_of;
+
+/// `LATERAL unnest(list)` is `unnest(list)`; of columns, `[a, b]` is a call: the planner looks for the columns
+/// of a call alone in the sources before.
+#[inline(never)]
+pub(super) fn read_unnest(table: &mut TableFactor) {
+    if let TableFactor::Function {
+        name,
+        args,
+        with_ordinality,
+        alias,
+        ..
+    } = table
+        && let [part] = name.0.as_slice()
+        && part.as_ident().map(ident_of).as_deref() == Some("unnest")
+        && let Some(array_exprs) = args.iter().map(value_of).collect()
+    {
+        *table = TableFactor::UNNEST {
+            alias: alias.take(),
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality: *with_ordinality,
+        };
+    }
+    if let TableFactor::UNNEST { array_exprs, .. } = table {
+        outside_queries(array_exprs, |expr| {
+            if let Expr::Array(list) = expr
+                && list.elem.iter().any(has_column)
+            {
+                let args = std::mem::take(&mut list.elem).into_iter();
+                let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+                *expr = call(
+                    ObjectName::from(vec![Ident::new("make_array")]),
+                    args.collect(),
+                );
+            }
+        });
+    }
+}
+
+fn value_of(arg: &FunctionArg) -> Option<Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    }
+}
+
+fn call(name: ObjectName, args: Vec<FunctionArg>) -> Expr {
+    Expr::Function(Function {
+        name,
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args,
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
 
 /// The alias of `unnest(list) AS x` is also the name of its column.
 pub(super) fn name_unnested(table: &mut TableFactor) {
@@ -27,7 +91,8 @@ pub(super) fn name_unnested(table: &mut TableFactor) {
     }
 }
 
-fn name_column(alias: &mut TableAlias) {
+/// The alias of a source is also the name of its one column.
+pub(super) fn name_column(alias: &mut TableAlias) {
     if alias.columns.is_empty() {
         let mut column = TableAliasColumnDef::from_name(ident_of(&alias.name));
         column.name.quote_style = Some('"');
@@ -93,18 +158,23 @@ pub(super) fn name_columns(table: &mut TableFactor) {
     }
 }
 
-/// `generate_series(1, t.n)` of a column is the elements of a list.
+/// `generate_series(1, t.n)` of a column is the elements of a list, and so is one WITH ORDINALITY.
 pub(super) fn series_of_columns(table: &mut TableFactor) {
-    let (name, args, alias) = match table {
+    let (name, args, alias, ordinality) = match table {
         TableFactor::Table {
             name,
             args: Some(args),
             alias,
+            with_ordinality,
             ..
-        } => (name, &args.args, alias),
+        } => (name, &args.args, alias, *with_ordinality),
         TableFactor::Function {
-            name, args, alias, ..
-        } => (name, &*args, alias),
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => (name, &*args, alias, *with_ordinality),
         _ => return,
     };
     let called = match name.0.as_slice() {
@@ -114,7 +184,7 @@ pub(super) fn series_of_columns(table: &mut TableFactor) {
     let Some(called) = called.filter(|name| name == "generate_series" || name == "range") else {
         return;
     };
-    if !args.iter().any(names_a_column) {
+    if !(ordinality || args.iter().any(names_a_column)) {
         return;
     }
     let mut alias = alias.clone().unwrap_or_else(|| TableAlias {
@@ -124,30 +194,24 @@ pub(super) fn series_of_columns(table: &mut TableFactor) {
         at: None,
     });
     name_column(&mut alias);
-    let list = Expr::Function(Function {
-        name: name.clone(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.clone(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    });
+    let list = call(name.clone(), args.clone());
     *table = TableFactor::UNNEST {
         alias: Some(alias),
         array_exprs: vec![list],
         with_offset: false,
         with_offset_alias: None,
-        with_ordinality: false,
+        with_ordinality: ordinality,
     };
 }
 
 fn names_a_column(arg: &FunctionArg) -> bool {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => has_column(expr),
+        _ => false,
+    }
+}
+
+fn has_column(expr: &Expr) -> bool {
     struct Columns;
     impl Visitor for Columns {
         type Break = ();
@@ -158,8 +222,5 @@ fn names_a_column(arg: &FunctionArg) -> bool {
             }
         }
     }
-    match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => expr.visit(&mut Columns).is_break(),
-        _ => false,
-    }
+    expr.visit(&mut Columns).is_break()
 }

@@ -3,15 +3,19 @@
 //! Idea: of the columns that USING and NATURAL merge, the planner shows one of the two as it is: for a
 //! name, the left one; for a `*`, that of the table whose name sorts first. Where the other one should
 //! be seen, which is where the shown one may be NULL, the answer would be wrong. There USING is written
-//! out: `ON l.k = r.k`, `coalesce(l.k, r.k)` for the name, and for `*` the merged columns first.
+//! out: `ON l.k = r.k`, `coalesce(l.k, r.k)` for the name, and for `*` the merged columns first. A name that
+//! several joins merge it takes for several: that becomes the column of the first source, unless a join is RIGHT or
+//! FULL.
 //!
 //! Invariant: what is not refused shows the right one. Non-goal: which columns a NATURAL join is over, which
 //! is not in the text, and found out before the statement is planned ([`settle_joins`]).
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
+    BinaryOperator, Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
     JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
     WildcardAdditionalOptions,
 };
 use netabase_store::Error;
@@ -46,13 +50,62 @@ pub(crate) type Joins = Vec<JoinOperator>;
 
 /// The tables of a SELECT whose joins would be planned wrongly as they are.
 pub(crate) fn wants_columns(select: &Select) -> Option<&TableWithJoins> {
+    select.from.get(unsettled_in(select)?)
+}
+
+fn unsettled_in(select: &Select) -> Option<usize> {
     let star = has_star(select);
     let mut all = select.from.iter();
-    all.find(|tables| is_unsettled(tables, star))
+    all.position(|tables| is_unsettled(tables, star) || is_open(tables, select))
 }
 
 fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
     tables.joins.iter().any(is_wrong) || (star && shows_right(tables))
+}
+
+/// Whether a SELECT may name a column that several joins merge, and the text does not tell which those are.
+fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
+    let merging = || tables.joins.iter().filter_map(kept_left);
+    let is_natural = |on: &JoinConstraint| matches!(on, JoinConstraint::Natural);
+    let mut sources =
+        std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
+    let alone = |source: &TableFactor| {
+        let lateral = matches!(source, TableFactor::Derived { lateral: true, .. });
+        ident_of_source(source).is_some() && !lateral
+    };
+    merging().filter(|on| merges(on)).count() > 1
+        && merging().any(is_natural)
+        && sources.all(alone)
+        && (has_names(select) || has_star(select))
+}
+
+/// Whether a SELECT has names without their table.
+fn has_names(select: &Select) -> bool {
+    struct Names;
+    impl Visitor for Names {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(_) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let conditions = [&select.selection, &select.having, &select.qualify];
+    select.projection.visit(&mut Names).is_break()
+        || select.group_by.visit(&mut Names).is_break()
+        || conditions
+            .iter()
+            .any(|part| part.visit(&mut Names).is_break())
+}
+
+/// What a join is over that keeps all rows of the left, or only those that are on both sides.
+fn kept_left(join: &Join) -> Option<&JoinConstraint> {
+    use JoinOperator::{Inner, Join as Plain, Left, LeftOuter};
+    match &join.join_operator {
+        Plain(on) | Inner(on) | Left(on) | LeftOuter(on) => Some(on),
+        _ => None,
+    }
 }
 
 /// Lets the SELECT at a place of a query have joins that say their columns, and writes them out.
@@ -60,10 +113,8 @@ pub(crate) fn settle_joins(query: &mut Query, at: usize, joins: &Joins) -> Resul
     let Some(select) = selects_of(&mut query.body).into_iter().nth(at) else {
         return Ok(());
     };
-    let star = has_star(select);
-    let mut all = select.from.iter_mut();
-    let wanting = all.find(|tables| is_unsettled(tables, star));
-    if let Some(tables) = wanting {
+    let wanting = unsettled_in(select);
+    if let Some(tables) = wanting.and_then(|at| select.from.get_mut(at)) {
         for (join, settled) in tables.joins.iter_mut().zip(joins) {
             join.join_operator = settled.clone();
         }
@@ -77,12 +128,12 @@ pub(crate) fn settle_joins(query: &mut Query, at: usize, joins: &Joins) -> Resul
     check_stars(select)
 }
 
-/// Fails for a `*` that would show the right column of a LEFT JOIN.
+/// Fails for a `*` that would show the wrong columns.
 fn check_stars(select: &Select) -> Result<(), Error> {
     match has_star(select) && select.from.iter().any(shows_right) {
         false => Ok(()),
         true => Err(invalid(
-            "* over this LEFT JOIN with USING or NATURAL is not supported: write the columns, or \
+            "* over these joins with USING or NATURAL is not supported: write the columns, or \
              table.* for each table",
         )),
     }
@@ -93,13 +144,18 @@ fn has_star(select: &Select) -> bool {
     select.projection.iter().any(is_star)
 }
 
-/// Whether a `*` shows the right column of a LEFT JOIN.
+/// Whether a `*` shows the right column of a LEFT JOIN, or several of those that joins merge.
 fn shows_right(tables: &TableWithJoins) -> bool {
     let mut left = vec![name_of(&tables.relation)];
+    let several = !chained_in(tables).is_empty();
     for join in &tables.joins {
         let right = name_of(&join.relation);
-        if let JoinOperator::Left(on) | JoinOperator::LeftOuter(on) = &join.join_operator
-            && merges(on)
+        let outer = matches!(
+            join.join_operator,
+            JoinOperator::Left(_) | JoinOperator::LeftOuter(_)
+        );
+        if (outer || several)
+            && kept_left(join).is_some_and(merges)
             && left.iter().any(|name| *name > right)
         {
             return true;
@@ -132,6 +188,7 @@ fn ident_of_source(source: &TableFactor) -> Option<&Ident> {
 }
 
 /// A column that joins have merged.
+#[derive(Clone)]
 struct Merged {
     name: String,
     /// What it is.
@@ -140,15 +197,65 @@ struct Merged {
     of: Vec<usize>,
 }
 
+/// The columns that several joins of a SELECT merge, and the planner does itself but for their names.
+fn chained(select: &Select) -> Vec<Merged> {
+    let mut all: Vec<Merged> = Vec::new();
+    for tables in &select.from {
+        all.extend(chained_in(tables));
+    }
+    // What two rows of joins have is ambiguous.
+    let names: Vec<String> = all.iter().map(|merged| merged.name.clone()).collect();
+    all.retain(|merged| names.iter().filter(|name| **name == merged.name).count() == 1);
+    all
+}
+
+fn chained_in(tables: &TableWithJoins) -> Vec<Merged> {
+    let mut all: Vec<Merged> = Vec::new();
+    let Some(first) = ident_of_source(&tables.relation) else {
+        return all;
+    };
+    if tables.joins.iter().any(is_wrong) {
+        return all;
+    }
+    for (at, join) in (1..).zip(&tables.joins) {
+        let Some(JoinConstraint::Using(names)) = kept_left(join) else {
+            continue;
+        };
+        let idents = names.iter().filter_map(|name| name.0.last()?.as_ident());
+        for ident in idents {
+            let name = ident_of(ident);
+            match all.iter_mut().find(|merged| merged.name == name) {
+                Some(known) => known.of.push(at),
+                // Which of several sources has it is not in the text.
+                None if at > 1 => {}
+                None => all.push(Merged {
+                    name,
+                    value: column(first, ident),
+                    of: vec![0, at],
+                }),
+            }
+        }
+    }
+    all.retain(|merged| merged.of.len() > 2);
+    all
+}
+
 /// Writes out the joins of a SELECT that the planner would take wrongly, where the text tells enough.
+#[inline(never)]
 pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
     let star = has_star(select);
+    let wrong =
+        |tables: &TableWithJoins| tables.joins.iter().any(is_wrong) || star && shows_right(tables);
+    if !select.from.iter().any(wrong) {
+        let chained = chained(select);
+        if !chained.is_empty() {
+            show(select, &chained, None);
+        }
+        return Ok(());
+    }
     let [tables] = select.from.as_mut_slice() else {
         return Ok(());
     };
-    if !(tables.joins.iter().any(is_wrong) || star && shows_right(tables)) {
-        return Ok(());
-    }
     let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
     let sources: Option<Vec<Ident>> = sources.map(|s| ident_of_source(s).cloned()).collect();
     let Some(sources) = sources else {
@@ -162,7 +269,7 @@ pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
             *on = JoinConstraint::On(condition);
         }
     }
-    show(select, &merged.columns, &sources);
+    show(select, &merged.columns, Some(&sources));
     Ok(())
 }
 
@@ -281,13 +388,20 @@ fn column(source: &Ident, name: &Ident) -> Expr {
     Expr::CompoundIdentifier(vec![source.clone(), name.clone()])
 }
 
-/// Lets a SELECT show merged columns as what they are.
-fn show(select: &mut Select, merged: &[Merged], sources: &[Ident]) {
+/// Lets a SELECT show merged columns as what they are, and those of a `*` if it is over these sources.
+fn show(select: &mut Select, merged: &[Merged], sources: Option<&[Ident]>) {
+    let others = others(&select.projection, merged);
+    if let Some(Distinct::On(by)) = &mut select.distinct {
+        by.iter_mut().for_each(|by| replace(by, &others));
+    }
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
         match item {
             SelectItem::Wildcard(options) if options == WildcardAdditionalOptions::default() => {
-                items.extend(star(merged, sources));
+                match sources {
+                    Some(sources) => items.extend(star(merged, sources)),
+                    None => items.push(SelectItem::Wildcard(options)),
+                }
             }
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
                 let known = merged.iter().find(|m| m.name == ident_of(&name));
@@ -361,36 +475,52 @@ fn replace(expr: &mut Expr, merged: &[Merged]) {
 }
 
 /// The same for ORDER BY, unless the name is one of the answer's.
+#[inline(never)]
 pub(super) fn order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else {
         return;
     };
-    let [tables] = select.from.as_slice() else {
+    let Some(order) = &mut query.order_by else {
         return;
     };
-    if has_star(select) || !tables.joins.iter().any(is_wrong) {
-        return;
+    let merged = match select.from.as_slice() {
+        [tables] if tables.joins.iter().any(is_wrong) => {
+            if has_star(select) {
+                return;
+            }
+            written_out(tables)
+        }
+        all if has_star(select) && all.iter().any(shows_right) => return,
+        _ => chained(select),
+    };
+    let merged = others(&select.projection, &merged);
+    if let OrderByKind::Expressions(orders) = &mut order.kind {
+        for by in orders {
+            replace(&mut by.expr, &merged);
+        }
     }
+}
+
+/// What the merged columns of a row of joins are, where the text tells.
+fn written_out(tables: &TableWithJoins) -> Vec<Merged> {
     let mut tables = tables.clone();
     let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
     let sources: Option<Vec<Ident>> = sources.map(|s| ident_of_source(s).cloned()).collect();
-    let merged = sources.map(|sources| merged_of(&mut tables, &sources));
-    let Some(Ok(Some(mut merged))) = merged else {
-        return;
-    };
+    match sources.map(|sources| merged_of(&mut tables, &sources)) {
+        Some(Ok(Some(merged))) => merged.columns,
+        _ => Vec::new(),
+    }
+}
+
+/// Merged columns but for those whose names a SELECT gives.
+fn others(items: &[SelectItem], merged: &[Merged]) -> Vec<Merged> {
     let shown = |name: &str| {
-        select.projection.iter().any(|item| match item {
+        items.iter().any(|item| match item {
             SelectItem::UnnamedExpr(Expr::Identifier(own)) => ident_of(own) == name,
             SelectItem::ExprWithAlias { alias, .. } => ident_of(alias) == name,
             _ => false,
         })
     };
-    merged.columns.retain(|merged| !shown(&merged.name));
-    if let Some(order) = &mut query.order_by
-        && let OrderByKind::Expressions(orders) = &mut order.kind
-    {
-        for by in orders {
-            replace(&mut by.expr, &merged.columns);
-        }
-    }
+    let others = merged.iter().filter(|merged| !shown(&merged.name));
+    others.cloned().collect()
 }

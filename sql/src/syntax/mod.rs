@@ -6,6 +6,7 @@
 //! Invariant: what is changed would have failed, or would have meant something else than in PostgreSQL.
 
 mod aggregates;
+mod brackets;
 mod budget;
 mod calls;
 mod dialect;
@@ -16,10 +17,12 @@ mod idioms;
 mod kept;
 mod lateral;
 mod merged;
+mod named_windows;
 mod names;
 mod others;
 mod outside;
 mod rows;
+mod series;
 mod similar;
 
 use std::ops::ControlFlow;
@@ -131,6 +134,8 @@ struct Mender {
     digits: bool,
     /// Where the SELECTs of the queries stand that the walk is in.
     places: Vec<names::Place>,
+    /// Whether the next query is a value, whose columns nobody names.
+    is_value: bool,
     budget: budget::Budget,
 }
 
@@ -140,6 +145,7 @@ impl Mender {
             distinct,
             digits: false,
             places: Vec::new(),
+            is_value: false,
             budget: budget::Budget::of(statement),
         }
     }
@@ -151,9 +157,19 @@ impl VisitorMut for Mender {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         let place = names::place_of(query, self.places.len(), self.distinct);
         self.places.push(place);
+        if let Some(lock) = query.locks.first() {
+            return ControlFlow::Break(invalid(format!(
+                "{lock} is not supported: rows are not locked, and a transaction that meets another's rows fails \
+                 when it is committed; leave it out"
+            )));
+        }
+        if !self.is_value {
+            names::order_by_names(query);
+        }
         merged::order(query);
         order_by_all(query);
-        match fetch_as_limit(query) {
+        series::name_series(query);
+        match named_windows::order(query).and_then(|()| fetch_as_limit(query)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
@@ -167,20 +183,27 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Error> {
+        if !std::mem::take(&mut self.is_value) {
+            names::name_computed(&mut select.projection);
+        }
         rows::name_comparisons(&mut select.projection);
         if let Some(place) = self.places.last() {
             names::tell_apart(select, *place);
         }
         select.from.iter_mut().for_each(semi_joins);
         others::conditions(select);
+        if let Some(condition) = &mut select.selection {
+            idioms::any_in_condition(condition);
+        }
         // What cannot be written out yet is once the columns are known.
-        match merged::write_out(select) {
+        match named_windows::expand(select).and_then(|()| merged::write_out(select)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Error> {
+        lateral::read_unnest(table);
         lateral::name_unnested(table);
         lateral::name_columns(table);
         lateral::series_of_columns(table);
@@ -204,6 +227,10 @@ impl VisitorMut for Mender {
         if self.digits {
             exact::compared(expr);
         }
+        self.is_value |= matches!(
+            expr,
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. }
+        );
         let mended = match expr {
             Expr::CompoundFieldAccess { root, access_chain } => {
                 name_fields(root, access_chain);
@@ -213,7 +240,7 @@ impl VisitorMut for Mender {
             Expr::Collate { .. } => without_collation(expr),
             Expr::Cast { .. } => {
                 exact::cast_digits(expr);
-                Ok(())
+                idioms::checked_text(expr)
             }
             Expr::InSubquery { .. } => rows::in_subquery(expr),
             Expr::InList { .. } => rows::in_list(expr),

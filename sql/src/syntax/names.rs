@@ -1,4 +1,7 @@
-//! Columns of one name.
+//! Columns without a name, and columns of one name.
+//!
+//! The planner calls what is computed in terms of its own, such as `t.a + Int64(1)`; an item of a SELECT is called as
+//! it is written, as in SQLite and DuckDB.
 //!
 //! Idea: the planner wants every column of a SELECT to have a name of its own, and leaves CASTs out of
 //! names. Where two would have the same one, later ones get an alias that ends in letters that nobody
@@ -9,6 +12,7 @@
 //! it is written. Non-goal: tables, which have no two columns of a name.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -26,6 +30,9 @@ use crate::statement::ident_of;
 const MARK: char = '\u{2060}';
 /// The digits that follow.
 const DIGITS: [char; 4] = ['\u{2061}', '\u{2062}', '\u{2063}', '\u{2064}'];
+
+/// The characters of a name that an expression gives.
+const MAX_NAME: usize = 100;
 
 /// Where a SELECT stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +108,78 @@ fn marked(name: &str, nth: usize) -> Ident {
     }
 }
 
+/// Calls what is computed as it is written.
+#[inline(never)]
+pub(super) fn name_computed(items: &mut [SelectItem]) {
+    for item in items {
+        let name = match item {
+            SelectItem::UnnamedExpr(expr) => computed_name(expr),
+            _ => None,
+        };
+        if let Some(name) = name {
+            rename(item, Ident::with_quote('"', name));
+        }
+    }
+}
+
+/// What ORDER BY of a SELECT DISTINCT has in common with an item is called as the item is, which the planner looks for.
+#[inline(never)]
+pub(super) fn order_by_names(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else {
+        return;
+    };
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(orders),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    if select.distinct.is_none() {
+        return;
+    }
+    for order in orders {
+        let name = select.projection.iter().find_map(|item| match item {
+            SelectItem::UnnamedExpr(expr) if *expr == order.expr => {
+                computed_name(expr).map(|name| Ident::with_quote('"', name))
+            }
+            SelectItem::ExprWithAlias { expr, alias } if *expr == order.expr => Some(alias.clone()),
+            _ => None,
+        });
+        if let Some(name) = name {
+            order.expr = Expr::Identifier(name);
+        }
+    }
+}
+
+/// What a value is called; a column has its name.
+fn computed_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Subquery(_) => match inner_item(expr)? {
+            SelectItem::UnnamedExpr(inner) => computed_name(inner),
+            SelectItem::ExprWithAlias { alias, .. } => Some(ident_of(alias)),
+            _ => None,
+        },
+        // It may be several columns.
+        Expr::Function(function) if is_unnest(&function.name) => None,
+        // What the planner calls a column that is cast twice is not found by its name.
+        Expr::Cast { expr: inner, .. } if matches!(inner.as_ref(), Expr::Cast { .. }) => {
+            match column_of(inner) {
+                Some(names) => names.last().map(ident_of),
+                None => Some(text_of(expr).replace('"', "")),
+            }
+        }
+        _ if column_of(expr).is_some() => None,
+        Expr::Nested(inner) => computed_name(inner),
+        _ => Some(text_of(expr).replace('"', "")),
+    }
+}
+
+fn is_unnest(name: &ObjectName) -> bool {
+    let part = name.0.last().and_then(|part| part.as_ident());
+    part.map(ident_of).as_deref() == Some("unnest")
+}
+
 /// Gives columns of one name different ones.
 pub(super) fn tell_apart(select: &mut Select, place: Place) {
     if place == Place::Distinct || select.projection.len() < 2 {
@@ -113,6 +192,7 @@ pub(super) fn tell_apart(select: &mut Select, place: Place) {
 
 /// The same for what RETURNING gives.
 pub(super) fn tell_returned_apart(items: &mut [SelectItem]) {
+    name_computed(items);
     let stars = Stars::of(items, Place::Answer, true);
     apart(items, Place::Answer, &stars);
 }
@@ -257,10 +337,32 @@ fn text_of(expr: &Expr) -> String {
             {
                 function.name = ObjectName::from(vec![Ident::new(ident_of(name))]);
             }
-            function.to_string()
+            short(&function)
         }
-        other => other.to_string(),
+        other => short(other),
     }
+}
+
+/// The text of something, or the first of it.
+fn short(text: &impl fmt::Display) -> String {
+    struct Short(String, usize);
+    impl Write for Short {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for letter in text.chars() {
+                if self.1 == MAX_NAME {
+                    self.0.push('…');
+                    return Err(fmt::Error);
+                }
+                self.0.push(letter);
+                self.1 += 1;
+            }
+            Ok(())
+        }
+    }
+    let mut short = Short(String::new(), 0);
+    // It fails where it is long enough.
+    let _ = write!(short, "{text}");
+    short.0
 }
 
 /// An expression without what names leave out.
