@@ -320,6 +320,7 @@ fn plain(statement: &mut SqlStatement) {
     match statement {
         SqlStatement::Insert(insert) => {
             (insert.on, insert.or, insert.returning) = (None, None, None);
+            insert.table_alias = None;
         }
         SqlStatement::Update(update) => update.returning = None,
         SqlStatement::Delete(delete) => delete.returning = None,

@@ -17,16 +17,18 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, TableDef};
 
 use super::clauses::table_options_of;
-use super::columns::{Constraints, plain};
+use super::columns::{Constraints, plain, refuse_scales};
 use super::freeze::Freeze;
 use super::unfinished::InWork;
 use super::{check_rules, new_name, read_only, replace, table_to_write};
 use crate::blame::{Blame, What};
+use crate::describe::has_key;
 use crate::dml;
 use crate::engine::Engine;
 use crate::error::{conflict, error_from_datafusion, invalid};
 use crate::near::hint;
 use crate::output::Output;
+use crate::provenance;
 use crate::statement::{TableName, ident_of, refuse_given, table_name};
 use crate::syntax::kept_expr;
 
@@ -236,6 +238,9 @@ impl Draft {
         let schema = engine
             .schema_of_columns(plain(std::slice::from_ref(&column)))
             .map_err(error_from_datafusion)?;
+        let added: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        provenance::refuse_reserved(&added)?;
+        refuse_scales(&added)?;
         let mut read = self.constraints();
         let known = read.rules.checks.len();
         let rules = read.column(&self.def.name, &column)?;
@@ -248,8 +253,7 @@ impl Draft {
         for check in read.rules.checks.into_iter().skip(known) {
             self.add_check(check)?;
         }
-        let field = schema.fields().first().map(|field| field.as_ref().clone());
-        if let Some(field) = field {
+        if let Some(field) = added.into_iter().next() {
             self.added.push((field, rules));
         }
         Ok(())
@@ -316,6 +320,8 @@ impl Draft {
             return Ok(());
         }
         self.refuse_taken(&new)?;
+        let field = self.def.schema.field(column).clone();
+        provenance::refuse_reserved(&[field.with_name(&new)])?;
         let physical = self.def.schema.field(column).name() == &new;
         if let Some(rules) = self.def.column_rules_mut(column) {
             rules.name = (!physical).then(|| new.clone());
@@ -410,6 +416,7 @@ impl Draft {
                     .schema_of_columns(vec![def])
                     .map_err(error_from_datafusion)?;
                 let wanted = schema.field(0);
+                refuse_scales(std::slice::from_ref(wanted))?;
                 let recast = self.recast(column, &field);
                 recast.data_type = wanted.data_type().clone();
                 recast.metadata = wanted.metadata().clone();
@@ -472,6 +479,7 @@ impl Draft {
     }
 
     fn drop_constraint(&mut self, name: &str, if_exists: bool) -> Result<(), Error> {
+        self.refuse_key(name)?;
         let options = &mut self.def.options;
         let rules = &mut options.rules;
         let before = rules.checks.len() + rules.unique.len();
@@ -491,6 +499,23 @@ impl Draft {
             return Err(Blame::error(What::Name, name, (ErrorKind::NotFound, text)));
         }
         Ok(())
+    }
+
+    /// Fails if a constraint is the primary key, by the name that information_schema gives it.
+    fn refuse_key(&self, name: &str) -> Result<(), Error> {
+        let def = &self.def;
+        let rules = &def.options.rules;
+        let is_other = rules.checks.iter().any(|check| check.name == name)
+            || rules.unique.iter().any(|unique| unique == name);
+        let is_key = name == format!("{}_pkey", def.table_name()) && has_key(def);
+        match is_key && !is_other {
+            true => Err(invalid(format!(
+                "constraint \"{name}\" is the primary key of table \"{}\", which cannot be dropped: rows \
+                 are where their keys say; create another table, and INSERT INTO … SELECT",
+                def.name
+            ))),
+            false => Ok(()),
+        }
     }
 
     fn set_options(&mut self, options: &[SqlOption]) -> Result<(), Error> {

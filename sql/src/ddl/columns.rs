@@ -58,10 +58,9 @@ pub(crate) fn columns_of(
     if let Some(expr) = &statement.primary_key {
         read.keys.push(vec![key_column(expr)?]);
     }
-    read.finish(
-        table,
-        schema.fields().iter().map(|f| f.as_ref().clone()).collect(),
-    )
+    let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    refuse_scales(&fields)?;
+    read.finish(table, fields)
 }
 
 /// The columns of a query's result, for a table that is made from it.
@@ -70,6 +69,7 @@ pub(crate) fn columns_of_query(
     statement: &CreateTable,
     fields: Vec<Field>,
 ) -> Result<Columns, Error> {
+    refuse_scales(&fields)?;
     let mut read = Constraints::default();
     read.rules.columns = vec![ColumnRules::default(); fields.len()];
     for constraint in &statement.constraints {
@@ -89,6 +89,39 @@ pub(crate) fn plain(columns: &[ColumnDef]) -> Vec<ColumnDef> {
     plain
 }
 
+/// Fails if a column has a DECIMAL of a negative scale, which no text of a definition could say again.
+pub(crate) fn refuse_scales(fields: &[Field]) -> Result<(), Error> {
+    let negative = |field: &&Field| has_negative_scale(field.data_type());
+    match fields.iter().find(negative) {
+        Some(field) => Err(invalid(format!(
+            "column \"{}\": a DECIMAL of a negative scale is not supported: write DECIMAL(p, 0), and round \
+             the values",
+            field.name()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn has_negative_scale(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale)
+        | DataType::Decimal256(_, scale) => *scale < 0,
+        DataType::List(items)
+        | DataType::LargeList(items)
+        | DataType::ListView(items)
+        | DataType::LargeListView(items)
+        | DataType::FixedSizeList(items, _)
+        | DataType::Map(items, _) => has_negative_scale(items.data_type()),
+        DataType::Struct(fields) => {
+            let mut fields = fields.iter();
+            fields.any(|field| has_negative_scale(field.data_type()))
+        }
+        _ => false,
+    }
+}
+
 /// A table's name without its schema.
 fn own_name(table: &str) -> String {
     QualifiedName::parse(table).map_or_else(|| table.to_owned(), |name| name.table)
@@ -102,6 +135,32 @@ fn sequence(column: &str) -> Error {
         "peers that write at the same time cannot count together; use DEFAULT uuid(), or leave PRIMARY KEY \
          out, so that rows have a hidden one",
     )
+}
+
+/// Fails if a column has two values that it gets, or may be NULL and may not.
+fn refuse_contradictions(name: &str, column: &ColumnDef) -> Result<(), Error> {
+    let count = |wanted: fn(&ColumnOption) -> bool| {
+        let given = column.options.iter();
+        given.filter(|given| wanted(&given.option)).count()
+    };
+    let twice = |what: &str| {
+        invalid(format!(
+            "column \"{name}\" has {what} twice: leave one of them out"
+        ))
+    };
+    if count(|option| matches!(option, ColumnOption::Default(_))) > 1 {
+        return Err(twice("DEFAULT"));
+    }
+    if count(|option| matches!(option, ColumnOption::Generated { .. })) > 1 {
+        return Err(twice("GENERATED"));
+    }
+    let nullable = count(|option| matches!(option, ColumnOption::Null)) > 0;
+    if nullable && count(|option| matches!(option, ColumnOption::NotNull)) > 0 {
+        return Err(invalid(format!(
+            "column \"{name}\" is NULL and NOT NULL: leave one of them out"
+        )));
+    }
+    Ok(())
 }
 
 /// Whether an option is AUTO_INCREMENT or AUTOINCREMENT.
@@ -123,6 +182,7 @@ impl Constraints {
     pub(crate) fn column(&mut self, table: &str, column: &ColumnDef) -> Result<ColumnRules, Error> {
         let name = ident_of(&column.name);
         let mut rules = ColumnRules::default();
+        refuse_contradictions(&name, column)?;
         for option in &column.options {
             match &option.option {
                 ColumnOption::Null | ColumnOption::NotNull => {}

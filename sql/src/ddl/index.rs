@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{CreateIndex, Expr as SqlExpr, IndexColumn, ObjectName};
+use netabase_store::arrow_row::{RowConverter, SortField};
 use netabase_store::{Error, ErrorKind, IndexDef, TableDef};
 
 use super::{table_with_rows, unique};
@@ -19,6 +20,7 @@ use crate::error::{conflict, invalid};
 use crate::local::blocking;
 use crate::near::hint;
 use crate::output::Output;
+use crate::sql_type::type_name;
 use crate::statement::{ident_of, refuse_given};
 
 /// `CREATE INDEX`.
@@ -180,6 +182,18 @@ fn columns_of(def: &TableDef, columns: &[IndexColumn]) -> Result<Vec<u32>, Error
         let index = def
             .column_named(&name)
             .ok_or_else(|| no_column(def, &name))?;
+        if indexed.contains(&(index as u32)) {
+            return Err(invalid(format!(
+                "column \"{name}\" is listed twice: once is enough for an index"
+            )));
+        }
+        let field = def.schema.field(index);
+        if !RowConverter::supports_fields(&[SortField::new(field.data_type().clone())]) {
+            return Err(invalid(format!(
+                "column \"{name}\" is {}, which has no order: it cannot be indexed",
+                type_name(field.data_type())
+            )));
+        }
         indexed.push(index as u32);
     }
     Ok(indexed)

@@ -22,6 +22,7 @@ mod unfinished;
 mod unique;
 mod view;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -331,7 +332,7 @@ async fn drop_all(
         }
         defs.extend(views);
     }
-    for def in defs {
+    for def in each_once(defs) {
         match engine.cluster().drop_table(def).await {
             // Another statement was faster.
             Err(error) if if_exists && error.kind() == ErrorKind::NotFound => {}
@@ -339,6 +340,13 @@ async fn drop_all(
         }
     }
     Ok(Output::empty())
+}
+
+/// Definitions without those that come again.
+fn each_once(mut defs: Vec<Arc<TableDef>>) -> Vec<Arc<TableDef>> {
+    let mut seen = HashSet::new();
+    defs.retain(|def| seen.insert(def.id));
+    defs
 }
 
 /// The table or view of this name. Fails with `NotFound`.

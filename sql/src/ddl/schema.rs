@@ -12,7 +12,7 @@ use netabase_store::{Error, ErrorKind, QualifiedName, TableDef};
 
 use super::clauses::table_options;
 use super::columns::Columns;
-use super::{definition, dependents};
+use super::{definition, dependents, each_once};
 use crate::engine::Engine;
 use crate::error::{conflict, invalid};
 use crate::output::Output;
@@ -149,7 +149,7 @@ pub(super) async fn drop_schemas(
     }
     gone.extend(dependents::views_of(engine.store(), &gone));
     gone.extend(schemas);
-    for def in gone {
+    for def in each_once(gone) {
         engine.cluster().drop_table(def).await?;
     }
     Ok(Output::empty())

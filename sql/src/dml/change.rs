@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    Delete, FromTable, Truncate, Update, UpdateTableFromKind, With,
+    Delete, FromTable, TableWithJoins, Truncate, Update, UpdateTableFromKind, With,
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
+use super::returning::refuse_others;
 use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
 use super::with::add_with;
 use super::{Target, delete_rows, plan_query, write_query};
@@ -50,6 +51,13 @@ pub(super) async fn plan_update(
         label: changed.label(),
         returning: update.returning,
     };
+    let others = match update.from {
+        Some(UpdateTableFromKind::AfterSet(tables) | UpdateTableFromKind::BeforeSet(tables)) => {
+            tables
+        }
+        None => Vec::new(),
+    };
+    refuse_others(&def, target.returning.as_ref(), &others)?;
     let mut values = assigned(&def, update.assignments)?;
     // Hidden columns that are no keys are not read, and generated ones are made again.
     let given: Vec<usize> = (0..def.schema.fields().len())
@@ -62,12 +70,6 @@ pub(super) async fn plan_update(
         item(value.unwrap_or_else(|| changed.column(name)), name)
     });
     let projection = projection.collect();
-    let others = match update.from {
-        Some(UpdateTableFromKind::AfterSet(tables) | UpdateTableFromKind::BeforeSet(tables)) => {
-            tables
-        }
-        None => Vec::new(),
-    };
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let mut query = select(projection, from.collect(), update.selection)?;
     add_with(&mut query, with);
@@ -133,6 +135,8 @@ pub(super) async fn plan_delete(
         label: changed.label(),
         returning: delete.returning,
     };
+    let others: Vec<TableWithJoins> = delete.using.into_iter().flatten().collect();
+    refuse_others(&def, target.returning.as_ref(), &others)?;
     // Those that RETURNING may name, and the key.
     let wanted: Vec<usize> = (0..def.schema.fields().len())
         .filter(|column| {
@@ -145,7 +149,6 @@ pub(super) async fn plan_delete(
         item(changed.column(name), name)
     });
     let projection = projection.collect();
-    let others = delete.using.into_iter().flatten();
     let from = std::iter::once(changed.into_from(&def)).chain(others);
     let mut query = select(projection, from.collect(), delete.selection)?;
     add_with(&mut query, with);

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    Cte, ObjectName, Query, SelectItem, SetExpr, Statement, TableFactor, Visit, Visitor,
-    WildcardAdditionalOptions, With,
+    Cte, ObjectName, Query, Select, SelectInto, SelectItem, SetExpr, Statement, TableFactor, Visit,
+    Visitor, WildcardAdditionalOptions, With,
 };
 use hashbrown::{HashMap, HashSet};
 use netabase_store::{Change, Error, KeyEncoder, TableId};
@@ -130,7 +130,8 @@ pub(crate) fn changes_of(query: &Query) -> Vec<(Statement, Option<With>)> {
     for (statement, _) in &mut changes {
         match statement {
             Statement::Insert(insert) => {
-                (insert.on, insert.or, insert.returning) = (None, None, None)
+                (insert.on, insert.or, insert.returning) = (None, None, None);
+                insert.table_alias = None;
             }
             Statement::Update(update) => update.returning = None,
             Statement::Delete(delete) => delete.returning = None,
@@ -151,22 +152,35 @@ fn joined(before: Option<With>, own: Option<With>) -> Option<With> {
     }
 }
 
-/// Fails if a WITH somewhere in a statement has changes.
+/// Fails if a WITH somewhere in a statement has changes, or a query makes a table.
 pub(crate) fn refuse_changes_inside(statement: &impl Visit) -> Result<(), Error> {
     struct Finder;
     impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        type Break = Error;
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
             match changes_in_with(query) {
-                true => ControlFlow::Break(()),
+                true => ControlFlow::Break(nested_write()),
                 false => ControlFlow::Continue(()),
+            }
+        }
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Error> {
+            match &select.into {
+                Some(into) => ControlFlow::Break(select_into(into)),
+                None => ControlFlow::Continue(()),
             }
         }
     }
     match statement.visit(&mut Finder) {
         ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(()) => Err(nested_write()),
+        ControlFlow::Break(error) => Err(error),
     }
+}
+
+fn select_into(into: &SelectInto) -> Error {
+    let name = &into.name;
+    invalid(format!(
+        "SELECT INTO is not supported: write CREATE TABLE {name} AS SELECT …"
+    ))
 }
 
 /// Runs a statement whose WITH has changes.

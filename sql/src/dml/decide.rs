@@ -7,9 +7,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, TableReference};
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{Expr, Ident, MergeClause, Query, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, MergeClause, MergeClauseKind, Query, Visit, Visitor,
+};
 use netabase_store::Error;
 
 use crate::error::{error_from_datafusion, invalid};
@@ -52,6 +55,83 @@ pub(super) fn decided(query: LogicalPlan, source: &Ident) -> Result<LogicalPlan,
         })
         .and_then(|pairs| pairs.project(projection)?.build())
         .map_err(error_from_datafusion)
+}
+
+/// A clause of a MERGE, for which one side has no row.
+pub(super) struct Absent {
+    /// What it is about; the side that is there for others is not here.
+    pub(super) kind: MergeClauseKind,
+    pub(super) has_condition: bool,
+    /// How the side without a row is called; `None`: both have one.
+    pub(super) side: Option<Ident>,
+}
+
+/// Refuses conditions and values of clauses that name columns of the side that has no row there. `values`
+/// says which clause, from 1, each value is of.
+pub(super) fn refuse_absent(
+    query: &LogicalPlan,
+    clauses: &[Absent],
+    values: impl Iterator<Item = usize>,
+) -> Result<(), Error> {
+    let LogicalPlan::Projection(top) = query else {
+        return Ok(());
+    };
+    let Some((decision, others)) = top.expr.split_first() else {
+        return Ok(());
+    };
+    if let PlanExpr::Case(decision) = decision.clone().unalias() {
+        for (clause, (when, _)) in clauses.iter().zip(&decision.when_then_expr) {
+            // Before it stands whether the side is there.
+            if let PlanExpr::BinaryExpr(both) = when.as_ref()
+                && clause.has_condition
+            {
+                clause.check(&both.right)?;
+            }
+        }
+    }
+    for (place, value) in values.zip(others) {
+        let clause = place.checked_sub(1).and_then(|place| clauses.get(place));
+        clause.map_or(Ok(()), |clause| clause.check(value))?;
+    }
+    Ok(())
+}
+
+impl Absent {
+    fn check(&self, expr: &PlanExpr) -> Result<(), Error> {
+        let Some(side) = &self.side else {
+            return Ok(());
+        };
+        let label = ident_of(side);
+        let table = TableReference::bare(label.as_str());
+        let mut named = None;
+        let mut see = |column: &Column| {
+            if column.relation.as_ref() == Some(&table) && column.name != CLAUSE {
+                named.get_or_insert_with(|| column.name.clone());
+            }
+        };
+        // The closure never fails, so the traversal does not either.
+        let _ = expr.apply(|expr| {
+            match expr {
+                PlanExpr::Column(column) => see(column),
+                PlanExpr::ScalarSubquery(query) => {
+                    for column in &query.outer_ref_columns {
+                        if let PlanExpr::OuterReferenceColumn(_, column) = column {
+                            see(column);
+                        }
+                    }
+                }
+                _ => {}
+            }
+            Ok(TreeNodeRecursion::Continue)
+        });
+        match named {
+            Some(column) => Err(invalid(format!(
+                "{label}.{column} in WHEN {}: there is no row of \"{label}\"",
+                self.kind
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Refuses subqueries that the planner takes in a WHERE alone.

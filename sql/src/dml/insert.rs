@@ -11,8 +11,8 @@ use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
-    OnInsert, Query, SelectItem, SetExpr, SqliteOnConflict, Statement as SqlStatement, TableObject,
-    Value,
+    OnInsert, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, SqliteOnConflict,
+    Statement as SqlStatement, TableObject, Value,
 };
 use netabase_store::{Error, TableDef};
 
@@ -155,7 +155,7 @@ async fn source(
         && query.with.is_none()
         && !provenance::is_named(&query);
     if !is_list {
-        with_digits(def, listed.as_deref(), &mut query);
+        with_digits(def, listed.as_deref(), &mut query.body);
         let plan = plan_query(engine, *query, None, deadline).await?;
         let width = plan.schema().fields().len();
         let given = listed.unwrap_or_else(|| columns_by_place(def, width));
@@ -186,12 +186,26 @@ async fn source(
     Ok((given_columns(def, plan, &given)?, given))
 }
 
-/// Lets numbers that a query gives to columns of DECIMAL be kept digit by digit.
-fn with_digits(def: &TableDef, listed: Option<&[usize]>, query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else {
-        return;
-    };
-    let items = &mut select.projection;
+/// Lets numbers that a query gives to columns of DECIMAL be kept digit by digit. Where rows are told from each other
+/// after that, as in UNION, they stay what they are.
+fn with_digits(def: &TableDef, listed: Option<&[usize]>, body: &mut SetExpr) {
+    let mut bodies = vec![body];
+    while let Some(body) = bodies.pop() {
+        match body {
+            SetExpr::SetOperation {
+                op: SetOperator::Union,
+                set_quantifier: SetQuantifier::All,
+                left,
+                right,
+            } => bodies.extend([left.as_mut(), right.as_mut()]),
+            SetExpr::Query(query) => bodies.push(&mut query.body),
+            SetExpr::Select(select) => items_with_digits(def, listed, &mut select.projection),
+            _ => {}
+        }
+    }
+}
+
+fn items_with_digits(def: &TableDef, listed: Option<&[usize]>, items: &mut [SelectItem]) {
     let given = match listed {
         Some(listed) => listed.to_vec(),
         None => columns_by_place(def, items.len()),

@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
 
-use super::decide::{CLAUSE, decided, refuse_subqueries};
+use super::decide::{Absent, CLAUSE, decided, refuse_absent, refuse_subqueries};
 use super::insert::{columns_for, filled};
 use super::merge_returning::{ACTION, Decided, Returning};
 use super::rewrite::{
@@ -214,10 +214,16 @@ impl Pairs {
         deadline: &Deadline,
     ) -> Result<LogicalPlan, Error> {
         refuse_subqueries(&merge.clauses)?;
+        let clauses: Vec<Absent> = merge
+            .clauses
+            .iter()
+            .map(|clause| self.absent(clause))
+            .collect();
         let source = (merge.source, beside);
         let (mut query, values) = self.query(source, *merge.on, merge.clauses)?;
         add_with(&mut query, with);
         let plan = plan_query(engine, query, None, deadline).await?;
+        refuse_absent(&plan, &clauses, values.iter().map(|(clause, _)| *clause))?;
         self.rows(decided(plan, &self.source)?, &values, beside.len())
     }
 
@@ -364,6 +370,20 @@ impl Pairs {
                 join_operator,
             }],
         })
+    }
+
+    /// Which side has no row for a clause.
+    fn absent(&self, clause: &MergeClause) -> Absent {
+        let side = match clause.clause_kind {
+            MergeClauseKind::Matched => None,
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Some(&self.label),
+            MergeClauseKind::NotMatchedBySource => Some(&self.source),
+        };
+        Absent {
+            kind: clause.clause_kind,
+            has_condition: clause.predicate.is_some(),
+            side: side.cloned(),
+        }
     }
 
     /// When a clause of this kind is looked at.

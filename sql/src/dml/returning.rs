@@ -1,15 +1,21 @@
 //! RETURNING: a query over the rows that a statement changes.
+//!
+//! Non-goal: what the other tables of an UPDATE or DELETE have beside them; MERGE gives that.
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::sql::sqlparser::ast::{Ident, SelectItem};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Ident, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins,
+};
 use netabase_store::{Error, TableDef};
 
-use super::rewrite::select;
+use super::rewrite::{alias_of, select};
 use super::{collect, named_schema, plan_query};
 use crate::engine::Engine;
-use crate::error::{error_from_datafusion, from_arrow};
+use crate::error::{error_from_datafusion, from_arrow, invalid};
 use crate::scoped::{Scoped, relation};
+use crate::statement::ident_of;
+use crate::syntax::outside_queries;
 
 /// The name of the rows in the query's own catalog.
 const ROWS: &str = "changed";
@@ -33,4 +39,59 @@ pub(super) async fn answer(
     let schema = plan.schema().inner().clone();
     let (rows, _) = collect(engine, &plan, deadline, "RETURNING").await?;
     Ok((schema, rows))
+}
+
+/// Fails if items name one of the other tables that a statement reads besides the one that it changes.
+pub(super) fn refuse_others(
+    def: &TableDef,
+    items: Option<&Vec<SelectItem>>,
+    others: &[TableWithJoins],
+) -> Result<(), Error> {
+    let Some(items) = items else { return Ok(()) };
+    let joined = others.iter().flat_map(|tables| {
+        let joins = tables.joins.iter().map(|join| &join.relation);
+        std::iter::once(&tables.relation).chain(joins)
+    });
+    // What follows the name of a column is a field of it.
+    let names = joined.filter_map(name_of);
+    let names: Vec<String> = names
+        .filter(|name| def.column_named(name).is_none())
+        .collect();
+    let is_other = |name: &Ident| names.contains(&ident_of(name));
+    let mut found = None;
+    for item in items {
+        if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) =
+            item
+            && let [part] = name.0.as_slice()
+            && part.as_ident().is_some_and(is_other)
+        {
+            found.get_or_insert_with(|| format!("{name}.*"));
+        }
+    }
+    outside_queries(&mut items.clone(), |expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && parts.first().is_some_and(is_other)
+        {
+            found.get_or_insert_with(|| expr.to_string());
+        }
+    });
+    match found {
+        Some(found) => Err(invalid(format!(
+            "RETURNING {found}: only columns of the changed table \"{}\" can be returned; MERGE … RETURNING \
+             gives those of its source, too",
+            def.name
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// How a table is called.
+fn name_of(table: &TableFactor) -> Option<String> {
+    match (alias_of(table), table) {
+        (Some(alias), _) => Some(ident_of(&alias.name)),
+        (None, TableFactor::Table { name, .. }) => {
+            name.0.last().and_then(|part| part.as_ident()).map(ident_of)
+        }
+        _ => None,
+    }
 }

@@ -5,12 +5,15 @@
 //! the statement uses, so that a message about them is understood.
 
 use datafusion::common::Column;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{
+    Expr as PlanExpr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast,
+};
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Expr, Ident, ObjectName,
-    ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor,
-    TableWithJoins, Value,
+    Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Value,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, ErrorKind, TableDef};
@@ -226,7 +229,10 @@ pub(crate) fn default_of(def: &TableDef, column: usize) -> Result<Expr, Error> {
         .column_rules(column)
         .and_then(|rules| rules.default.as_deref())
     {
-        Some(text) => Ok(Expr::Nested(Box::new(parse_expr(text)?))),
+        Some(text) => {
+            let value = exact::for_column(parse_expr(text)?, def.schema.field(column).data_type());
+            Ok(Expr::Nested(Box::new(value)))
+        }
         None => Ok(null()),
     }
 }
@@ -313,9 +319,6 @@ pub(crate) fn generated_error(def: &TableDef, column: usize) -> Error {
 fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     let pairs = match (assignment.target, assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
-        (AssignmentTarget::Tuple(names), Expr::Tuple(values)) if names.len() == values.len() => {
-            names.into_iter().zip(values).collect()
-        }
         (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
             let columns: Vec<String> = (1..=names.len()).map(|nth| format!("__c{nth}")).collect();
             let from = from_of(&query, &columns);
@@ -323,12 +326,15 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
             let values: Vec<Expr> = columns.iter().map(value).collect::<Result<_, _>>()?;
             names.into_iter().zip(values).collect()
         }
-        (AssignmentTarget::Tuple(names), value) => {
-            return Err(invalid(format!(
-                "SET of {} columns at once takes as many values, not {value}: write a = …, b = …",
-                names.len()
-            )));
-        }
+        (AssignmentTarget::Tuple(names), value) => match values_of(&value, names.len()) {
+            Some(values) => names.into_iter().zip(values).collect(),
+            None => {
+                return Err(invalid(format!(
+                    "SET of {} columns at once takes as many values, not {value}: write a = …, b = …",
+                    names.len()
+                )));
+            }
+        },
     };
     let named = |(name, value): (ObjectName, Expr)| match name.0.as_slice() {
         [part] => match part.as_ident() {
@@ -340,6 +346,36 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
         ))),
     };
     pairs.into_iter().map(named).collect()
+}
+
+/// The values of a row, if they are so many: `(1, 2)`, `ROW(1, 2)`, and `(1)` for one.
+fn values_of(row: &Expr, count: usize) -> Option<Vec<Expr>> {
+    let values = match row {
+        Expr::Tuple(values) => values.clone(),
+        Expr::Nested(value) if count == 1 => vec![value.as_ref().clone()],
+        Expr::Function(function) if is_row(function) => {
+            let FunctionArguments::List(list) = &function.args else {
+                return None;
+            };
+            let values = list.args.iter().map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+                _ => None,
+            });
+            values.collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    (values.len() == count).then_some(values)
+}
+
+/// Whether a call is that of ROW.
+fn is_row(function: &Function) -> bool {
+    match function.name.0.as_slice() {
+        [part] => part
+            .as_ident()
+            .is_some_and(|name| name.quote_style.is_none() && ident_of(name) == "row"),
+        _ => false,
+    }
 }
 
 fn assignable(def: &TableDef, name: &str) -> Result<usize, Error> {
@@ -383,10 +419,18 @@ pub(crate) fn as_rows(
         )));
     }
     let fields = def.schema.fields();
+    // The types that the parts of a union have together are found out later.
+    let unsure = query
+        .exists(|node| Ok(matches!(node, LogicalPlan::Union(_))))
+        .unwrap_or(true);
     let row = given.iter().enumerate().filter_map(|(place, column)| {
         let value = PlanExpr::Column(Column::from(schema.qualified_field(place)));
         let to = fields.get(*column)?.data_type();
-        let value = value.cast_to(to, &schema);
+        let sure = value.clone().cast_to(to, &schema);
+        let value = sure.map(|sure| match unsure {
+            true => cast(value, to.clone()),
+            false => sure,
+        });
         Some(value.map(|value| value.alias(def.column_name(*column))))
     });
     let row = row.collect::<Result<Vec<_>, DataFusionError>>();

@@ -30,7 +30,9 @@ use crate::checked::checked_arithmetic;
 use crate::declared;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, from_arrow, invalid};
+use crate::exact;
 use crate::functions::text_casts;
+use crate::sql_type::type_name;
 
 /// The hidden key of a table that was made without one.
 pub(crate) const ROW_ID: &str = "_rowid";
@@ -212,7 +214,7 @@ pub(crate) fn check_expressions(engine: &Engine, def: &TableDef) -> Result<(), E
     let all = DFSchema::try_from(named_schema(def)).map_err(error_from_datafusion)?;
     let none = DFSchema::empty();
     let plan = |text: &str, schema: &DFSchema| {
-        let expr = logical(&state, text, schema);
+        let expr = logical(&state, text, schema, None);
         expr.map_err(error_from_datafusion)
     };
     for (column, rules) in def.options.rules.columns.iter().enumerate() {
@@ -239,7 +241,18 @@ pub(crate) fn check_expressions(engine: &Engine, def: &TableDef) -> Result<(), E
     }
     for check in &def.options.rules.checks {
         let what = format!("check \"{}\"", check.name);
-        check_expression(&what, &plan(&check.condition, &all)?, false)?;
+        let condition = plan(&check.condition, &all)?;
+        check_expression(&what, &condition, false)?;
+        // What has no type yet fails where the rules are planned.
+        match condition.get_type(&all) {
+            Ok(DataType::Boolean | DataType::Null) | Err(_) => {}
+            Ok(other) => {
+                return Err(invalid(format!(
+                    "{what} is {}, and not BOOLEAN: write a condition, as in a <> 0",
+                    type_name(&other)
+                )));
+            }
+        }
     }
     Ok(())
 }
@@ -306,8 +319,17 @@ pub(crate) fn named_schema(def: &TableDef) -> SchemaRef {
 }
 
 /// A SQL expression of a definition over these columns.
-fn logical(state: &SessionState, text: &str, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+fn logical(
+    state: &SessionState,
+    text: &str,
+    schema: &DFSchema,
+    target: Option<&DataType>,
+) -> Result<Expr, DataFusionError> {
     let expr = parse_expr(text).map_err(error_to_datafusion)?;
+    let expr = match target {
+        Some(target) => exact::for_column(expr, target),
+        None => expr,
+    };
     let expr = ExprWithAlias { expr, alias: None };
     state.create_logical_expr_from_sql_expr(expr, schema)
 }
@@ -319,7 +341,7 @@ fn planned(
     schema: &DFSchema,
     target: &DataType,
 ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-    let expr = logical(state, text, schema)?.cast_to(target, schema)?;
+    let expr = logical(state, text, schema, Some(target))?.cast_to(target, schema)?;
     let context = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
         .with_config_options(Arc::clone(state.config_options()))

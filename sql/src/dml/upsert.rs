@@ -28,7 +28,7 @@ use crate::error::{error_from_datafusion, from_arrow, invalid};
 use crate::local::blocking;
 use crate::output::Output;
 use crate::scoped::{Scoped, relation};
-use crate::write::{refuse_duplicates, refuse_nulls, without_duplicates};
+use crate::write::{NoOrigin, key_batches, refuse_duplicates, refuse_nulls, without_duplicates};
 
 /// Whether a row is new.
 const IS_NEW: &str = "$new";
@@ -82,11 +82,13 @@ async fn each_once(
 ) -> Result<Vec<RecordBatch>, Error> {
     let def = Arc::clone(def);
     let work = move || {
+        let key = def.primary_key.clone();
         if update {
-            refuse_duplicates(&def, &rows, &crate::write::NoOrigin)?;
+            // The rows have the names that are shown; keys have those that are stored.
+            let keys = key_batches(&def, &rows, &key)?;
+            refuse_duplicates(&def, &keys, &NoOrigin)?;
             return Ok(rows);
         }
-        let key = def.primary_key.clone();
         without_duplicates(&def, &rows, &key).map(|(rows, _)| rows)
     };
     blocking(work).await

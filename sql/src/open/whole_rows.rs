@@ -182,7 +182,9 @@ fn first_of(query: &mut Query, wanted: Wanted<'_>) -> Option<(Named, usize)> {
 /// Whether a SELECT calls something that it gives so, which ORDER BY then means.
 fn is_called(select: &Select, name: &str) -> bool {
     let mut items = select.projection.iter();
-    items.any(|item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if ident_of(alias) == name))
+    items.any(
+        |item| matches!(item, SelectItem::ExprWithAlias { alias, .. } if ident_of(alias) == name),
+    )
 }
 
 /// What the sources of a SELECT are called, and where they are.
