@@ -260,8 +260,16 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
     let Some(args) = args_of(function).filter(|_| plain) else {
         return Ok(None);
     };
+    match in_other_terms(&name, &args)? {
+        Some(text) => parsed(&text).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The text of what a call means.
+fn in_other_terms(name: &str, args: &[&Expr]) -> Result<Option<String>, Error> {
     let part = PARTS.iter().find(|(other, _)| *other == name);
-    let text = match (name.as_str(), args.as_slice(), part) {
+    Ok(Some(match (name, args, part) {
         (_, [date], Some((_, part))) => format!("date_part('{part}', {date})"),
         ("iif" | "if", [condition, yes, no], _) => {
             format!("(CASE WHEN {condition} THEN {yes} ELSE {no} END)")
@@ -271,12 +279,13 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
             "CAST(date_trunc('month', {date}) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)"
         ),
         ("version", [], _) => concat!("'netabase ", env!("CARGO_PKG_VERSION"), "'").to_owned(),
-        ("encode", [bytes, Expr::Value(form)], _) if matches!(&form.value, Value::SingleQuotedString(form) if form.eq_ignore_ascii_case("base64")) =>
+        ("encode", [bytes, form], _)
+            if text_in(form).is_some_and(|form| form.eq_ignore_ascii_case("base64")) =>
         {
             format!("encode({bytes}, 'base64pad')")
         }
-        ("to_char", [_, Expr::Value(format)], _) => match &format.value {
-            Value::SingleQuotedString(format) if !format.contains('%') => {
+        ("to_char", [_, format], _) => match text_in(format) {
+            Some(format) if !format.contains('%') => {
                 return Err(invalid(format!(
                     "to_char takes formats such as '%Y-%m-%d %H:%M:%S', and '{format}' has nothing of the kind"
                 )));
@@ -288,8 +297,18 @@ fn call(function: &mut Function) -> Result<Option<Expr>, Error> {
         ("max_by" | "arg_max", [value, by], _) => best(value, by, "DESC"),
         ("min_by" | "arg_min", [value, by], _) => best(value, by, "ASC"),
         _ => return Ok(None),
-    };
-    parsed(&text).map(Some)
+    }))
+}
+
+/// A text that is written out.
+fn text_in(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(ValueWithSpan {
+            value: Value::SingleQuotedString(text),
+            ..
+        }) => Some(text),
+        _ => None,
+    }
 }
 
 fn is_distinct_star(function: &Function) -> bool {
