@@ -12,6 +12,9 @@
 //! It is not where frames are made of peers, or NULLs come at the end. `ORDER BY` of such a count then sorts nothing,
 //! and with a LIMIT rows are not looked at.
 //!
+//! A sort of which the first rows are wanted is moved below windows whose order it gives, too, and takes the others away
+//! from them: `count(*) OVER ()` then counts the first rows. It stays above unless the rows come in its order already.
+//!
 //! [`Forget`] puts [`ForgetExec`] on a side, a union or a window of which something is known that does not hold
 //! above. It has the same rows, of whose values and order nothing is known. Invariant: what is above
 //! knows only what holds for its rows. Non-goal: joins that need an order of their sides.
@@ -58,6 +61,12 @@ impl PhysicalOptimizerRule for Forget {
             if node.is::<UnionExec>() && differs_by_part(&node) {
                 return Ok(Transformed::yes(ForgetExec::above(node)));
             }
+            if let Some(sort) = node.downcast_ref::<SortExec>()
+                && takes_from_windows(sort)
+            {
+                let below = ForgetExec::above(Arc::clone(sort.input()));
+                return replace_children_if_necessary(node, vec![below]).map(Transformed::yes);
+            }
             if slides(&node) {
                 return Ok(Transformed::yes(ForgetExec::above_window(node)));
             }
@@ -102,6 +111,43 @@ fn differs_by_part(union: &Plan) -> bool {
     let constants = union.equivalence_properties().constants();
     let differs = |c: &ConstExpr| matches!(c.across_partitions, AcrossPartitions::Heterogeneous);
     constants.iter().any(differs)
+}
+
+/// Whether a sort gives the first rows alone, and is above a window that does not want them in its order.
+fn takes_from_windows(sort: &SortExec) -> bool {
+    if sort.fetch().is_none() {
+        return false;
+    }
+    let mut below = sort.input();
+    loop {
+        if is_window(below) && !wants_order_of(below, sort) {
+            return true;
+        }
+        let [input] = below.children()[..] else {
+            return false;
+        };
+        below = input;
+    }
+}
+
+/// Whether a window wants its rows in an order that begins with that of a sort.
+fn wants_order_of(window: &Plan, sort: &SortExec) -> bool {
+    let Some(Some(wanted)) = window.required_input_ordering().into_iter().next() else {
+        return false;
+    };
+    let wanted = wanted.into_single();
+    let orders = sort.expr();
+    // Projections between the two move columns, and leave their names.
+    let name = |expr: &Arc<dyn PhysicalExpr>| {
+        let column = expr.downcast_ref::<Column>();
+        column.map(|column| column.name().to_owned())
+    };
+    orders.len() <= wanted.len()
+        && orders.iter().zip(wanted.iter()).all(|(order, wanted)| {
+            name(&order.expr).is_some()
+                && name(&order.expr) == name(&wanted.expr)
+                && wanted.options == Some(order.options)
+        })
 }
 
 /// Whether a window's frame loses rows, of which DataFusion concludes an order of its values.

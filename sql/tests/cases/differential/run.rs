@@ -378,7 +378,12 @@ impl Pair {
             self.tally.limited += 1;
             return Ok(());
         }
-        let mut sqlite = run_sqlite(&self.sqlite, &tree.text(Dialect::Sqlite));
+        // What a view is over cannot be told apart later.
+        let dialect = match text.starts_with("CREATE VIEW") {
+            true => Dialect::SqliteApart,
+            false => Dialect::Sqlite,
+        };
+        let mut sqlite = run_sqlite(&self.sqlite, &tree.text(dialect));
         if let Outcome::Failed(text) = &sqlite
             && text.contains(LIMIT_OF_SQLITE)
         {
