@@ -99,7 +99,7 @@ fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     }
 }
 
-fn is_comparison(op: Operator) -> bool {
+pub(super) fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(
         op,

@@ -93,11 +93,8 @@ fn apart(plan: LogicalPlan) -> Transformed<LogicalPlan> {
         LogicalPlan::Filter(Filter {
             predicate, input, ..
         }) if inner(&input).is_some_and(equals_null) => {
-            match Filter::try_new(predicate.clone(), behind(&input)) {
-                Ok(filter) => Transformed::yes(LogicalPlan::Filter(filter)),
-                // It was one before.
-                Err(_) => Transformed::no(LogicalPlan::Filter(Filter::new(predicate, input))),
-            }
+            let filter = Filter::new(predicate, behind(&input));
+            Transformed::yes(LogicalPlan::Filter(filter))
         }
         LogicalPlan::Join(mut join) if join.join_type == JoinType::Inner => {
             let own = equals_null(&join);

@@ -14,11 +14,12 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, Between, InList};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, Operator, SortExpr,
-    WindowFrameBound, WindowFrameUnits,
+    BinaryExpr, Expr, ExprFunctionExt, ExprSchemable, LogicalPlan, SortExpr, WindowFrameBound,
+    WindowFrameUnits,
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::digits::is_comparison;
 use crate::by_type::rewrite_by_type;
 use crate::functions::span_length;
 
@@ -31,11 +32,7 @@ impl AnalyzerRule for ByLength {
         let plan = rewrite_by_type(plan, compared)?;
         plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Sort(mut sort) => {
-                let mut changed = false;
-                for order in &mut sort.expr {
-                    changed |= by_length(order, sort.input.schema());
-                }
-                Ok(match changed {
+                Ok(match by_length(&mut sort.expr, sort.input.schema()) {
                     true => Transformed::yes(LogicalPlan::Sort(sort)),
                     false => Transformed::no(LogicalPlan::Sort(sort)),
                 })
@@ -55,27 +52,23 @@ fn is_span(expr: &Expr, schema: &DFSchema) -> bool {
     kind.is_ok_and(|kind| matches!(kind, DataType::Interval(_) | DataType::Duration(_)))
 }
 
-fn by_length(order: &mut SortExpr, schema: &DFSchema) -> bool {
-    let is_span = is_span(&order.expr, schema);
-    if is_span {
-        order.expr = span_length(order.expr.clone());
+/// Lets orders be those of lengths; whether one changed.
+fn by_length(orders: &mut [SortExpr], schema: &DFSchema) -> bool {
+    let mut changed = false;
+    for order in orders {
+        if is_span(&order.expr, schema) {
+            order.expr = span_length(order.expr.clone());
+            changed = true;
+        }
     }
-    is_span
-}
-
-fn compares(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(
-        op,
-        Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom
-    )
+    changed
 }
 
 fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let length = |expr: Box<Expr>| Box::new(span_length(*expr));
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if compares(op) && is_span(&left, schema) && is_span(&right, schema) =>
+            if is_comparison(op) && is_span(&left, schema) && is_span(&right, schema) =>
         {
             let lengths = BinaryExpr::new(length(left), op, length(right));
             Transformed::yes(Expr::BinaryExpr(lengths))
@@ -104,11 +97,7 @@ fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             {
                 return Ok(Transformed::no(Expr::WindowFunction(function)));
             }
-            let mut changed = false;
-            for order in &mut function.params.order_by {
-                changed |= by_length(order, schema);
-            }
-            match changed {
+            match by_length(&mut function.params.order_by, schema) {
                 true => Transformed::yes(Expr::WindowFunction(function)),
                 false => Transformed::no(Expr::WindowFunction(function)),
             }
@@ -135,11 +124,7 @@ fn aggregated(mut function: AggregateFunction, schema: &DFSchema) -> Result<Tran
         _ => None,
     };
     let (Some(ascending), Some(value)) = (ascending, value) else {
-        let mut changed = false;
-        for order in &mut function.params.order_by {
-            changed |= by_length(order, schema);
-        }
-        return Ok(match changed {
+        return Ok(match by_length(&mut function.params.order_by, schema) {
             true => Transformed::yes(Expr::AggregateFunction(function)),
             false => Transformed::no(Expr::AggregateFunction(function)),
         });

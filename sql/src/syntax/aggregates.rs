@@ -253,13 +253,19 @@ fn aggregate(name: &str, rest: Function, (args, distinct, order): Gathered) -> E
 /// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(FunctionArgExpr::Expr);
+    let args = args.map(FunctionArg::Unnamed).collect();
+    call_of(ObjectName::from(vec![Ident::new(name)]), args)
+}
+
+/// The same, of a function and arguments as they are written.
+pub(super) fn call_of(name: ObjectName, args: Vec<FunctionArg>) -> Expr {
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
+        name,
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: args.map(FunctionArg::Unnamed).collect(),
+            args,
             clauses: Vec::new(),
         }),
         filter: None,

@@ -280,11 +280,11 @@ fn in_other_terms(name: &str, args: &[&Expr]) -> Result<Option<String>, Error> {
         ),
         ("version", [], _) => concat!("'netabase ", env!("CARGO_PKG_VERSION"), "'").to_owned(),
         ("encode", [bytes, form], _)
-            if text_in(form).is_some_and(|form| form.eq_ignore_ascii_case("base64")) =>
+            if others::literal(form).is_some_and(|form| form.eq_ignore_ascii_case("base64")) =>
         {
             format!("encode({bytes}, 'base64pad')")
         }
-        ("to_char", [_, format], _) => match text_in(format) {
+        ("to_char", [_, format], _) => match others::literal(format) {
             Some(format) if !format.contains('%') => {
                 return Err(invalid(format!(
                     "to_char takes formats such as '%Y-%m-%d %H:%M:%S', and '{format}' has nothing of the kind"
@@ -298,17 +298,6 @@ fn in_other_terms(name: &str, args: &[&Expr]) -> Result<Option<String>, Error> {
         ("min_by" | "arg_min", [value, by], _) => best(value, by, "ASC"),
         _ => return Ok(None),
     }))
-}
-
-/// A text that is written out.
-fn text_in(expr: &Expr) -> Option<&str> {
-    match expr {
-        Expr::Value(ValueWithSpan {
-            value: Value::SingleQuotedString(text),
-            ..
-        }) => Some(text),
-        _ => None,
-    }
 }
 
 fn is_distinct_star(function: &Function) -> bool {

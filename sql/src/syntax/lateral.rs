@@ -5,10 +5,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, Visit, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, Ident, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, Visit, Visitor,
 };
 
+use super::aggregates::{call, call_of};
 use super::outside::outside_queries;
 use super::rows::parsed;
 use crate::statement::ident_of;
@@ -41,12 +42,7 @@ pub(super) fn read_unnest(table: &mut TableFactor) {
             if let Expr::Array(list) = expr
                 && list.elem.iter().any(has_column)
             {
-                let args = std::mem::take(&mut list.elem).into_iter();
-                let args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
-                *expr = call(
-                    ObjectName::from(vec![Ident::new("make_array")]),
-                    args.collect(),
-                );
+                *expr = call("make_array", std::mem::take(&mut list.elem));
             }
         });
     }
@@ -57,23 +53,6 @@ fn value_of(arg: &FunctionArg) -> Option<Expr> {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
         _ => None,
     }
-}
-
-fn call(name: ObjectName, args: Vec<FunctionArg>) -> Expr {
-    Expr::Function(Function {
-        name,
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 /// The alias of `unnest(list) AS x` is also the name of its column.
@@ -194,7 +173,7 @@ pub(super) fn series_of_columns(table: &mut TableFactor) {
         at: None,
     });
     name_column(&mut alias);
-    let list = call(name.clone(), args.clone());
+    let list = call_of(name.clone(), args.clone());
     *table = TableFactor::UNNEST {
         alias: Some(alias),
         array_exprs: vec![list],

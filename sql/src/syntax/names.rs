@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Ident, ObjectName, OrderBy, OrderByKind, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement as SqlStatement, Visit,
-    VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    Expr, FunctionArguments, Ident, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement as SqlStatement,
+    Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 
 use crate::provenance;
@@ -122,17 +122,24 @@ pub(super) fn name_computed(items: &mut [SelectItem]) {
     }
 }
 
+/// The SELECT that a query is, and what it is ordered by.
+fn ordered(query: &mut Query) -> Option<(&Select, &mut Vec<OrderByExpr>)> {
+    match (query.body.as_ref(), &mut query.order_by) {
+        (
+            SetExpr::Select(select),
+            Some(OrderBy {
+                kind: OrderByKind::Expressions(orders),
+                ..
+            }),
+        ) => Some((select, orders)),
+        _ => None,
+    }
+}
+
 /// What ORDER BY of a SELECT DISTINCT has in common with an item is called as the item is, which the planner looks for.
 #[inline(never)]
 pub(super) fn order_by_names(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return;
-    };
-    let Some(OrderBy {
-        kind: OrderByKind::Expressions(orders),
-        ..
-    }) = &mut query.order_by
-    else {
+    let Some((select, orders)) = ordered(query) else {
         return;
     };
     if select.distinct.is_none() {
@@ -199,14 +206,7 @@ pub(super) fn tell_returned_apart(items: &mut [SelectItem]) {
 
 /// ORDER BY of names that a query has several of is by the first of them.
 pub(super) fn order_by_first(query: &mut Query, place: Place) {
-    let SetExpr::Select(select) = query.body.as_ref() else {
-        return;
-    };
-    let Some(OrderBy {
-        kind: OrderByKind::Expressions(orders),
-        ..
-    }) = &mut query.order_by
-    else {
+    let Some((select, orders)) = ordered(query) else {
         return;
     };
     if place != Place::Inside {

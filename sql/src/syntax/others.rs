@@ -86,7 +86,8 @@ pub(super) fn made(function: &Function, name: &str) -> Result<Option<Expr>, Erro
     })
 }
 
-fn literal(expr: &Expr) -> Option<&str> {
+/// A text that is written out.
+pub(super) fn literal(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(text),

@@ -105,7 +105,7 @@ fn offset(zone: Tz, time: NaiveDateTime, is_instant: bool) -> i64 {
             }
         }
         LocalResult::None => {
-            let before = time - TimeDelta::days(1);
+            let before = time.checked_sub_signed(TimeDelta::days(1)).unwrap_or(time);
             zone.offset_from_utc_datetime(&before).fix()
         }
     };
