@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::error_from_datafusion;
 use crate::held::{Reader, SharedPlan};
 use crate::interrupt::interruptible;
+use crate::mended::as_they_are;
 use crate::metered::metered;
 use crate::output::{Output, ScanInfo, ScanLog};
 use crate::running::{Phase, Statement};
@@ -68,7 +69,9 @@ async fn start(
     let log = Arc::new(ScanLog::default());
     let state = state_with_log(engine, &log);
     let statement = Statement::current();
-    let plan = state.create_physical_plan(logical).await?;
+    let optimized = as_they_are(state.optimize(logical)?)?;
+    let planner = Arc::clone(state.query_planner());
+    let plan = planner.create_physical_plan(&optimized, &state).await?;
     let plan = interruptible(plan, &statement)?;
     let scans = log.complete(&plan);
     let context = metered(TaskContext::from(&state), &statement);

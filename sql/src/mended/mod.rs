@@ -8,6 +8,7 @@
 
 mod casted;
 mod digits;
+mod filters;
 mod forget;
 mod guesses;
 mod in_lists;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
+pub(crate) use filters::as_they_are;
 pub use forget::ForgetExec;
 pub(crate) use nullable::Nullable;
 pub use windows::CompactExec;
