@@ -74,6 +74,12 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
         .options_mut()
         .optimizer
         .enable_join_dynamic_filter_pushdown = true;
+    // What one aggregate has seen says nothing of the rows that another one needs, and DataFusion
+    // filters by the first alone: `SELECT max(a + b), min(c)` lost its largest row.
+    config
+        .options_mut()
+        .optimizer
+        .enable_aggregate_dynamic_filter_pushdown = false;
     // Rows that come in the order of their key keep it through repartitions where that saves a sort
     // or lets an aggregation stream. It does not apply to rows without an order.
     config.options_mut().optimizer.prefer_existing_sort = true;
