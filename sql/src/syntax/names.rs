@@ -20,7 +20,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArguments, Ident, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query, Select,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetQuantifier, Statement as SqlStatement,
-    Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
+    Value, Visit, VisitMut, Visitor, VisitorMut, WildcardAdditionalOptions,
 };
 
 use crate::provenance;
@@ -146,6 +146,10 @@ pub(super) fn order_by_names(query: &mut Query) {
         return;
     }
     for order in orders {
+        // A number is the place of an item, even where another item is that number.
+        if is_place(&order.expr) {
+            continue;
+        }
         let name = select.projection.iter().find_map(|item| match item {
             SelectItem::UnnamedExpr(expr) if *expr == order.expr => {
                 computed_name(expr).map(|name| Ident::with_quote('"', name))
@@ -157,6 +161,10 @@ pub(super) fn order_by_names(query: &mut Query) {
             order.expr = Expr::Identifier(name);
         }
     }
+}
+
+fn is_place(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)))
 }
 
 /// What a value is called; a column has its name.
