@@ -1,9 +1,12 @@
-//! Subqueries of one value that may find no row.
+//! Values that may be NULL though DataFusion thinks they never are.
 //!
 //! `(SELECT id FROM t LIMIT 1)` is NULL when t is empty, though id never is. DataFusion takes the
 //! subquery for a value that is never NULL, so that `… IS NULL` is false without a look, and the NULL breaks the
 //! rows that it comes into. The column of such a subquery is handed through [`Nullable`], of whose
 //! result nothing is known.
+//!
+//! What a recursion begins with is never NULL, but what follows may be (`SELECT 1 UNION ALL SELECT … FROM r`). DataFusion
+//! asks before it rewrites the second part, which then does not fit. Its first columns are handed through, too.
 //!
 //! Invariant: values stay as they are. Subqueries that have a row whatever they find (`SELECT
 //! count(*) …`) stay as well.
@@ -15,8 +18,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result, exec_err, internal_err};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Subquery, Volatility,
+    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, RecursiveQuery, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Subquery, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -29,6 +32,7 @@ impl AnalyzerRule for NullableSubqueries {
         let mut found = false;
         let plan = plan.transform_up_with_subqueries(|node| {
             let node = node.map_expressions(|expr| expr.transform_up(may_be_null))?;
+            let node = node.transform_data(with_nulls)?;
             found |= node.transformed;
             match found {
                 // Whatever is above may be NULL, too.
@@ -55,18 +59,53 @@ fn may_be_null(expr: Expr) -> Result<Transformed<Expr>> {
     if field.is_nullable() || has_row(plan) {
         return Ok(Transformed::no(Expr::ScalarSubquery(subquery)));
     }
-    let (qualifier, field) = plan.schema().qualified_field(0);
-    let column = Expr::Column(Column::from((qualifier, field)));
-    let value = ScalarUDF::from(Nullable::new())
-        .call(vec![column])
-        .alias_qualified(qualifier.cloned(), field.name());
-    let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(Arc::clone(plan)))
-        .project([value])?
-        .build()?;
     Ok(Transformed::yes(Expr::ScalarSubquery(Subquery {
-        subquery: Arc::new(plan),
+        subquery: nullable_columns(plan)?,
         ..subquery
     })))
+}
+
+/// A recursion whose first rows may have NULLs.
+fn with_nulls(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    match node {
+        LogicalPlan::RecursiveQuery(query) if has_values(&query.static_term) => {
+            let query = RecursiveQuery::try_new(
+                query.name,
+                nullable_columns(&query.static_term)?,
+                query.recursive_term,
+                query.is_distinct,
+            )?;
+            Ok(Transformed::yes(LogicalPlan::RecursiveQuery(query)))
+        }
+        node => Ok(Transformed::no(node)),
+    }
+}
+
+/// Whether a column is never NULL.
+fn has_values(plan: &LogicalPlan) -> bool {
+    let mut fields = plan.schema().fields().iter();
+    fields.any(|field| !field.is_nullable())
+}
+
+/// The same rows, of whose columns any may be NULL.
+fn nullable_columns(plan: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match field.is_nullable() {
+                true => column,
+                false => ScalarUDF::from(Nullable::new())
+                    .call(vec![column])
+                    .alias_qualified(qualifier.cloned(), field.name()),
+            }
+        })
+        .collect();
+    let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(Arc::clone(plan)))
+        .project(columns)?
+        .build()?;
+    Ok(Arc::new(plan))
 }
 
 /// Whether it has a row whatever it finds.
