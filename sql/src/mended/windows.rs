@@ -8,7 +8,8 @@
 //! keeps the buffers of the whole column alive, however few of its rows it has; so each batch that a window
 //! gives names the buffers of all batches that waited, the window above joins those lists, and with each
 //! level their number is multiplied by that of the batches: a minute for four levels over some hundred batches of three
-//! rows. [`CompactExec`] stands below each window, and copies text that lies in many buffers into one.
+//! rows. A sort counts each of those buffers for each batch, and finds that gigabytes are needed for some kilobytes of
+//! text. [`CompactExec`] stands below and above each window, and copies text that lies in many buffers into one.
 //!
 //! And a window gives a row as soon as its frame is known to be whole. Of `RANGE BETWEEN 3 PRECEDING AND 1 PRECEDING` that
 //! is said of every row, since what precedes has been seen; but the frame of a NULL is all NULLs, the later ones, too,
@@ -67,7 +68,7 @@ impl PhysicalOptimizerRule for Yielding {
     }
 }
 
-/// A window whose input yields and keeps its text together.
+/// A window whose input yields, and keeps its text together as its output does.
 fn yielding(node: Plan) -> Result<Transformed<Plan>> {
     let waits = node.is::<BoundedWindowAggExec>() || node.is::<WindowAggExec>();
     let [input] = node.children()[..] else {
@@ -76,17 +77,19 @@ fn yielding(node: Plan) -> Result<Transformed<Plan>> {
     if !waits || input.is::<CooperativeExec>() {
         return Ok(Transformed::no(node));
     }
-    let fields = input.schema();
-    let has_text = fields
-        .fields()
-        .iter()
-        .any(|field| is_view(field.data_type()));
-    let input = match has_text {
-        true => CompactExec::above(Arc::clone(input)),
-        false => Arc::clone(input),
-    };
-    let input: Plan = Arc::new(CooperativeExec::new(input));
-    replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
+    let input: Plan = Arc::new(CooperativeExec::new(compacted(Arc::clone(input))));
+    let window = replace_children_if_necessary(node, vec![input])?;
+    Ok(Transformed::yes(compacted(window)))
+}
+
+/// The rows of a plan, with text in few buffers if there is any.
+fn compacted(plan: Plan) -> Plan {
+    let fields = plan.schema();
+    let mut fields = fields.fields().iter();
+    match fields.any(|field| is_view(field.data_type())) && !plan.is::<CompactExec>() {
+        true => CompactExec::above(plan),
+        false => plan,
+    }
 }
 
 /// Whether it may give rows of NULL before it has seen all that are in their frame.
