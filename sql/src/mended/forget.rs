@@ -238,7 +238,7 @@ impl Manner for Forgetting {
     }
 }
 
-fn is_window(plan: &Plan) -> bool {
+pub(super) fn is_window(plan: &Plan) -> bool {
     plan.is::<BoundedWindowAggExec>() || plan.is::<WindowAggExec>()
 }
 

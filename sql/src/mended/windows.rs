@@ -9,7 +9,8 @@
 //! gives names the buffers of all batches that waited, the window above joins those lists, and with each
 //! level their number is multiplied by that of the batches: a minute for four levels over some hundred batches of three
 //! rows. A sort counts each of those buffers for each batch, and finds that gigabytes are needed for some kilobytes of
-//! text. [`CompactExec`] stands below and above each window, and copies text that lies in many buffers into one.
+//! text. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in many
+//! buffers into one.
 //!
 //! And a window gives a row as soon as its frame is known to be whole. Of `RANGE BETWEEN 3 PRECEDING AND 1 PRECEDING` that
 //! is said of every row, since what precedes has been seen; but the frame of a NULL is all NULLs, the later ones, too,
@@ -31,11 +32,16 @@ use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
 use futures::TryStreamExt;
 
+use super::forget::{ForgetExec, is_window};
 use crate::pass_through::{Manner, PassThrough};
 
 type Plan = Arc<dyn ExecutionPlan>;
@@ -54,7 +60,7 @@ impl PhysicalOptimizerRule for Yielding {
                 Some(window) if hurries(window)? => Transformed::yes(whole(window)?),
                 _ => Transformed::no(node),
             };
-            node.transform_data(yielding)
+            node.transform_data(yielding)?.transform_data(gathering)
         })
         .data()
     }
@@ -68,18 +74,40 @@ impl PhysicalOptimizerRule for Yielding {
     }
 }
 
-/// A window whose input yields, and keeps its text together as its output does.
+/// A window whose input yields and keeps its text together.
 fn yielding(node: Plan) -> Result<Transformed<Plan>> {
-    let waits = node.is::<BoundedWindowAggExec>() || node.is::<WindowAggExec>();
     let [input] = node.children()[..] else {
         return Ok(Transformed::no(node));
     };
-    if !waits || input.is::<CooperativeExec>() {
+    if !is_window(&node) || input.is::<CooperativeExec>() {
         return Ok(Transformed::no(node));
     }
     let input: Plan = Arc::new(CooperativeExec::new(compacted(Arc::clone(input))));
-    let window = replace_children_if_necessary(node, vec![input])?;
-    Ok(Transformed::yes(compacted(window)))
+    replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
+}
+
+/// A sort of what a window gave, whose text is kept together.
+fn gathering(node: Plan) -> Result<Transformed<Plan>> {
+    match node.downcast_ref::<SortExec>() {
+        Some(sort) if gives_windows(sort.input()) => {
+            let input = compacted(Arc::clone(sort.input()));
+            replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
+        }
+        _ => Ok(Transformed::no(node)),
+    }
+}
+
+/// Whether its batches are those of a window, or parts of them.
+fn gives_windows(plan: &Plan) -> bool {
+    let handed_on = plan.is::<ProjectionExec>()
+        || plan.is::<FilterExec>()
+        || plan.is::<RepartitionExec>()
+        || plan.is::<ForgetExec>()
+        || plan.is::<CooperativeExec>();
+    match plan.children()[..] {
+        [input] => is_window(plan) || (handed_on && gives_windows(input)),
+        _ => false,
+    }
 }
 
 /// The rows of a plan, with text in few buffers if there is any.

@@ -7,7 +7,7 @@
 use super::expr::{Field, Maker, Named, Scope};
 use super::relation::derived;
 use super::schema;
-use super::tree::{Role, Tree, Type, sql};
+use super::tree::{Part, Role, Tree, Type, sql};
 
 /// A query and its columns, by the names that it gives them.
 pub(super) struct Query {
@@ -36,7 +36,12 @@ impl Maker<'_> {
     pub(super) fn view(&mut self, name: String) -> (Tree, Named) {
         self.named.truncate(self.views);
         let Query { tree, columns } = self.query(None, 1);
-        let tree = sql![format!("CREATE VIEW {name} AS "), tree];
+        let tree = sql![
+            format!("CREATE VIEW {name} AS "),
+            Part::Apart("WITH apart AS MATERIALIZED ("),
+            tree,
+            Part::Apart(") SELECT * FROM apart")
+        ];
         (tree, Named { name, columns })
     }
 
