@@ -72,7 +72,7 @@ async fn prepared() -> (Engine, TempDir) {
     let (engine, dir) = engine_in_folder(2);
     run(
         &engine,
-        "SET netabase.memory_limit = '1GB';
+        "SET netabase.memory_limit = '4GB';
          CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT);
          INSERT INTO t SELECT value, 'v' || value FROM generate_series(1, 3000)",
     )
