@@ -99,12 +99,15 @@ fn filtered(
         let condition = conjunction(understood.into_iter().cloned());
         let table = Arc::new(EmptyExec::new(Arc::clone(schema)));
         let filter = FilterExec::try_new(condition, table)?;
-        let input = [Arc::new(statistics.clone())];
+        let input = Arc::new(statistics);
+        let inputs = std::slice::from_ref(&input);
         // It fails for casts that change the order, of numbers to text or of fractions to integers.
-        match filter.statistics_from_inputs(&input, &StatisticsArgs::new()) {
-            Ok(analysed) => statistics = Arc::unwrap_or_clone(analysed).to_inexact(),
-            Err(_) => guessed = true,
+        let analysed = filter.statistics_from_inputs(inputs, &StatisticsArgs::new());
+        if let Err(error) = &analysed {
+            tracing::debug!(%error, "the rows that a filter leaves are guessed");
+            guessed = true;
         }
+        statistics = Arc::unwrap_or_clone(analysed.unwrap_or(input)).to_inexact();
     }
     let mut kept = 1.0;
     for condition in others {

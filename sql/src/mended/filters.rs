@@ -13,10 +13,10 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, ScalarUDF};
+use datafusion::logical_expr::utils::{split_conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{BinaryExpr, Expr, Filter, LogicalPlan, Operator, ScalarUDF, lit};
 use datafusion::physical_expr::create_physical_expr;
-use datafusion::physical_expr::intervals::utils::check_support;
+use datafusion::physical_expr::intervals::utils::{check_support, is_operator_supported};
 
 use super::nullable::Nullable;
 
@@ -33,21 +33,23 @@ pub(crate) fn as_they_are(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn opaque(filter: Filter) -> Result<Transformed<LogicalPlan>> {
-    let mut changed = false;
-    let mut conditions = Vec::new();
-    for condition in split_conjunction(&filter.predicate) {
-        let hidden = !fixes_column(condition) && is_analysed(condition, &filter);
-        changed |= hidden;
-        conditions.push(match hidden {
-            true => ScalarUDF::from(Nullable::new()).call(vec![condition.clone()]),
-            false => condition.clone(),
+    let hidden: Vec<bool> = split_conjunction(&filter.predicate)
+        .into_iter()
+        .map(|condition| !fixes_column(condition) && is_analysed(condition, &filter))
+        .collect();
+    if !hidden.contains(&true) {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    let conditions = split_conjunction_owned(filter.predicate).into_iter();
+    let conditions = conditions
+        .zip(hidden)
+        .map(|(condition, hidden)| match hidden {
+            true => ScalarUDF::from(Nullable::new()).call(vec![condition]),
+            false => condition,
         });
-    }
-    match conjunction(conditions) {
-        Some(predicate) if changed => Filter::try_new(predicate, filter.input)
-            .map(|filter| Transformed::yes(LogicalPlan::Filter(filter))),
-        _ => Ok(Transformed::no(LogicalPlan::Filter(filter))),
-    }
+    let predicate = conditions.reduce(Expr::and).unwrap_or_else(|| lit(true));
+    Filter::try_new(predicate, filter.input)
+        .map(|filter| Transformed::yes(LogicalPlan::Filter(filter)))
 }
 
 /// Whether it is `column = literal`.
@@ -68,7 +70,11 @@ fn fixes_column(condition: &Expr) -> bool {
 
 /// Whether ranges are concluded from it. What cannot be planned by itself (it asks a subquery) is not.
 fn is_analysed(condition: &Expr, filter: &Filter) -> bool {
-    if !matches!(condition, Expr::BinaryExpr(_)) {
+    let may_be = match condition {
+        Expr::BinaryExpr(binary) => is_operator_supported(&binary.op),
+        other => matches!(other, Expr::Cast(_) | Expr::Between(_)),
+    };
+    if !may_be {
         return false;
     }
     let schema = filter.input.schema();
