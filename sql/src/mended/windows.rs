@@ -9,8 +9,8 @@
 //! gives names the buffers of all batches that waited, the window above joins those lists, and with each
 //! level their number is multiplied by that of the batches: a minute for four levels over some hundred batches of three
 //! rows. A sort counts each of those buffers for each batch, and finds that gigabytes are needed for some kilobytes of
-//! text. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in many
-//! buffers into one.
+//! text. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in
+//! many buffers, or in buffers that are mostly of other rows, into one.
 //!
 //! And a window gives a row as soon as its frame is known to be whole. Of `RANGE BETWEEN 3 PRECEDING AND 1 PRECEDING` that
 //! is said of every row, since what precedes has been seen; but the frame of a NULL is all NULLs, the later ones, too,
@@ -48,6 +48,10 @@ type Plan = Arc<dyn ExecutionPlan>;
 
 /// Buffers of one column of one batch that are handed on. Scans, sorts and joins give a few.
 const MOST_BUFFERS: usize = 16;
+/// Bytes of buffers that are handed on whatever is used of them.
+const LEAST_HELD: usize = 4096;
+/// Times that the bytes of its buffers may be those that a column uses.
+const MOST_HELD: usize = 4;
 
 /// Lets the inputs of windows yield, and keeps their text together. See the module.
 #[derive(Debug)]
@@ -179,36 +183,42 @@ impl Manner for Compact {
     }
 }
 
-/// The same rows, with text in few buffers.
+/// The same rows, with text in few buffers that hold little else.
 fn compact(batch: RecordBatch) -> Result<RecordBatch> {
-    let columns = batch.columns().iter();
-    if !columns.clone().any(|column| buffers(column) > MOST_BUFFERS) {
+    if !batch.columns().iter().any(is_scattered) {
         return Ok(batch);
     }
-    let columns = columns.map(|column| match column.data_type() {
-        DataType::Utf8View => gathered(column.as_string_view()),
-        DataType::BinaryView => gathered(column.as_binary_view()),
-        _ => Arc::clone(column),
-    });
-    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
+    let columns = batch.columns().iter().map(gathered).collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 fn is_view(kind: &DataType) -> bool {
     matches!(kind, DataType::Utf8View | DataType::BinaryView)
 }
 
-fn buffers(column: &ArrayRef) -> usize {
+/// Whether its text lies in many buffers, or in some that are mostly of other rows.
+fn is_scattered(column: &ArrayRef) -> bool {
+    fn is<T: ByteViewType>(column: &GenericByteViewArray<T>) -> bool {
+        let buffers = column.data_buffers();
+        let held: usize = buffers.iter().map(|buffer| buffer.capacity()).sum();
+        buffers.len() > MOST_BUFFERS
+            || (held > LEAST_HELD && held / MOST_HELD > column.total_buffer_bytes_used())
+    }
     match column.data_type() {
-        DataType::Utf8View => column.as_string_view().data_buffers().len(),
-        DataType::BinaryView => column.as_binary_view().data_buffers().len(),
-        _ => 0,
+        DataType::Utf8View => is(column.as_string_view()),
+        DataType::BinaryView => is(column.as_binary_view()),
+        _ => false,
     }
 }
 
-fn gathered<T: ByteViewType>(column: &GenericByteViewArray<T>) -> ArrayRef {
-    match column.data_buffers().len() > MOST_BUFFERS {
-        true => Arc::new(column.gc()),
-        false => Arc::new(column.clone()),
+fn gathered(column: &ArrayRef) -> ArrayRef {
+    if !is_scattered(column) {
+        return Arc::clone(column);
+    }
+    match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => Arc::clone(column),
     }
 }
 
@@ -232,11 +242,26 @@ mod tests {
         let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
         let whole = concat(&parts).unwrap();
         let part = whole.slice(40, 3);
-        assert_eq!(buffers(&part), 100);
+        assert_eq!(part.as_string_view().data_buffers().len(), 100);
         let schema = Schema::new(vec![Field::new("a", DataType::Utf8View, true)]);
         let batch = RecordBatch::try_new(Arc::new(schema), vec![part]).unwrap();
         let compacted = compact(batch.clone()).unwrap();
         assert_eq!(compacted, batch);
-        assert_eq!(buffers(compacted.column(0)), 1);
+        let column = compacted.column(0).as_string_view();
+        assert_eq!(column.data_buffers().len(), 1);
+    }
+
+    #[test]
+    fn a_few_rows_of_a_large_buffer_are_copied_out_of_it() {
+        let texts = (0..1000).map(|i| format!("a text with number {i}"));
+        let whole: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts).gc());
+        assert!(!is_scattered(&whole));
+        let part = whole.slice(40, 3);
+        assert!(is_scattered(&part));
+        let gathered = gathered(&part);
+        assert_eq!(&gathered, &part);
+        let column = gathered.as_string_view();
+        let held: usize = column.data_buffers().iter().map(|b| b.capacity()).sum();
+        assert!(held < 1000, "{held}");
     }
 }
