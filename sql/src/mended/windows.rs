@@ -9,7 +9,8 @@
 //! gives names the buffers of all batches that waited, the window above joins those lists, and with each
 //! level their number is multiplied by that of the batches: a minute for four levels over some hundred batches of three
 //! rows. A sort counts each of those buffers for each batch, and finds that gigabytes are needed for some kilobytes of
-//! text. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in
+//! text; of one batch with all rows, as some windows give, it makes many that share all of its text, and counts that
+//! for each. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in
 //! many buffers, or in buffers that are mostly of other rows, into one.
 //!
 //! And a window gives a row as soon as its frame is known to be whole. Of `RANGE BETWEEN 3 PRECEDING AND 1 PRECEDING` that
@@ -39,7 +40,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream};
 
 use super::forget::{ForgetExec, is_window};
 use crate::pass_through::{Manner, PassThrough};
@@ -174,13 +175,24 @@ impl Manner for Compact {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        let most = context.session_config().batch_size().max(1);
         let rows = input.execute(partition, context)?;
-        let rows = rows.and_then(async |batch| compact(batch));
+        let rows = rows
+            .map_ok(move |batch| stream::iter(parts(batch, most)))
+            .try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(
             input.schema(),
             rows,
         )))
     }
+}
+
+/// The same rows in batches of some at most, each with its own text.
+fn parts(batch: RecordBatch, most: usize) -> impl Iterator<Item = Result<RecordBatch>> {
+    let rows = batch.num_rows();
+    (0..rows)
+        .step_by(most)
+        .map(move |first| compact(batch.slice(first, most.min(rows - first))))
 }
 
 /// The same rows, with text in few buffers that hold little else.
