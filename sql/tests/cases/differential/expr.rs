@@ -29,8 +29,8 @@ pub(super) struct Field {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     pub(super) fields: Vec<Field>,
-    /// What a subquery sees of the query around it.
-    pub(super) outer: Vec<Field>,
+    /// What the first join merges, as long as it is not among the fields.
+    pub(super) merged: Option<Field>,
     /// Fields that tell all rows apart, if there are such.
     pub(super) key: Option<Vec<String>>,
     /// Whether there are no subqueries.
@@ -132,9 +132,8 @@ impl Maker<'_> {
 
     /// A column or a literal.
     pub(super) fn leaf(&mut self, scope: &Scope, ty: Type) -> Value {
-        let outer = !scope.outer.is_empty() && self.dice.percent(20);
-        let fields = if outer { &scope.outer } else { &scope.fields };
-        let fields: Vec<&Field> = fields.iter().filter(|field| field.ty == ty).collect();
+        let fields = scope.fields.iter();
+        let fields: Vec<&Field> = fields.filter(|field| field.ty == ty).collect();
         if !fields.is_empty() && self.dice.percent(75) {
             let field = self.dice.pick(&fields);
             return Value::new(sql![field.text.clone()], ty, field.size);

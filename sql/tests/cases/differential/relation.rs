@@ -3,8 +3,8 @@
 //! Where the dialects differ: SQLite cannot name the columns of VALUES, so that they keep the names
 //! that both give them; subqueries of more than one row where one value is wanted give the first in
 //! SQLite and an error here, so that these aggregate, or are cut to one row; a name in USING that the left
-//! side has twice is the first of them in SQLite and an error here. Of RIGHT and FULL JOIN … USING no name
-//! without a table is read: DataFusion takes the left side's, which may be NULL.
+//! side has twice is the first of them in SQLite and an error here. What USING merges is named without its
+//! table where the first join does it, and not from inside of subqueries.
 //!
 //! Of one FROM at most two relations are paired row by row, so that no statement is large.
 
@@ -21,15 +21,21 @@ impl Maker<'_> {
     pub(super) fn from(&mut self, depth: usize) -> (Tree, Scope) {
         let (mut tree, mut scope) = self.relation(depth);
         let joins = self.dice.weighted(&[50, 38, 12]);
-        for _ in 0..joins {
+        for at in 0..joins {
             let (right, more) = self.relation(depth.min(1));
-            let join = self.join(&mut scope, right, more);
+            let join = self.join(&mut scope, right, more, at == 0);
             tree = sql![tree, join];
+        }
+        let keys = scope.fields.iter().filter(|f| f.text.ends_with(".k"));
+        if let Some(merged) = scope.merged.take()
+            && keys.count() == 2
+        {
+            scope.fields.push(merged);
         }
         (tree, scope)
     }
 
-    fn join(&mut self, scope: &mut Scope, right: Tree, more: Scope) -> Tree {
+    fn join(&mut self, scope: &mut Scope, right: Tree, more: Scope, is_first: bool) -> Tree {
         let key = match (&scope.key, &more.key) {
             (Some(a), Some(b)) => Some([a.as_slice(), b.as_slice()].concat()),
             _ => None,
@@ -48,9 +54,15 @@ impl Maker<'_> {
             scope.crossed = true;
             return sql![" CROSS JOIN ", right].optional();
         };
-        // RIGHT and FULL JOIN take no USING here: its column would be NULL where the left side is.
-        let names_both = kind == " JOIN " || kind == " LEFT JOIN ";
-        if names_both && once && a.ends_with(".k") && b.ends_with(".k") && self.dice.percent(25) {
+        // Whose column a later RIGHT or FULL JOIN merges is not in the text.
+        let merges = is_first || kind == " JOIN " || kind == " LEFT JOIN ";
+        if merges && once && a.ends_with(".k") && b.ends_with(".k") && self.dice.percent(25) {
+            let key = scope.fields.iter().find(|field| field.text == a);
+            scope.merged = key.filter(|_| is_first).map(|key| Field {
+                text: "k".to_owned(),
+                ty: key.ty,
+                size: f64::INFINITY,
+            });
             return sql![kind, right, " USING (k)"].optional();
         }
         if self.dice.percent(6) && !scope.crossed {
@@ -182,7 +194,7 @@ impl Maker<'_> {
     /// A WHERE, and how it ties the subquery to what is around it, if it does.
     fn correlated(&mut self, scope: &Scope, fields: &[Field]) -> (Tree, Option<String>) {
         let tie = match self.dice.percent(60) {
-            true => self.equal_pair(fields, &scope.fields),
+            true => self.equal_pair(fields, &with_tables(&scope.fields)),
             false => None,
         };
         let inner = Scope {
@@ -230,6 +242,12 @@ impl Maker<'_> {
         ];
         Tree::fixed(parts)
     }
+}
+
+/// Those that are named with their table.
+pub(super) fn with_tables(fields: &[Field]) -> Vec<Field> {
+    let named = fields.iter().filter(|field| field.text.contains('.'));
+    named.cloned().collect()
 }
 
 /// The columns of a query, under an alias.
