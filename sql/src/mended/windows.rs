@@ -53,6 +53,9 @@ const MOST_BUFFERS: usize = 16;
 const LEAST_HELD: usize = 4096;
 /// Times that the bytes of its buffers may be those that a column uses.
 const MOST_HELD: usize = 4;
+/// Rows of the batches that one is cut into where a query has smaller ones: a sort merges all that it is given at
+/// once, and is slow with thousands.
+const MIN_PART: usize = 8192;
 
 /// Lets the inputs of windows yield, and keeps their text together. See the module.
 #[derive(Debug)]
@@ -175,7 +178,7 @@ impl Manner for Compact {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let most = context.session_config().batch_size().max(1);
+        let most = context.session_config().batch_size().max(MIN_PART);
         let rows = input.execute(partition, context)?;
         let rows = rows
             .map_ok(move |batch| stream::iter(parts(batch, most)))
