@@ -2,6 +2,9 @@
 //!
 //! What the subquery gives is cast to the type that it is compared in, under the name that it had; the columns that it is
 //! correlated by are added to it later, and one of them may have that name, too. It gets a name of its own.
+//!
+//! So does what `x < ANY (SELECT c.x FROM c)` looks at: it becomes EXISTS with `x < c.x` as the condition, and where the row
+//! around it has a `c.x` as well, which of a table that is read twice it has, that would be compared with itself.
 
 use std::sync::Arc;
 
@@ -40,7 +43,7 @@ fn named(expr: Expr) -> Transformed<Expr> {
             }
             None => Transformed::no(Expr::InSubquery(asked)),
         },
-        Expr::SetComparison(mut asked) => match with_name(&asked.subquery) {
+        Expr::SetComparison(mut asked) => match with_name_alone(&asked.subquery) {
             Some(named) => {
                 asked.subquery = named;
                 Transformed::yes(Expr::SetComparison(asked))
@@ -49,6 +52,18 @@ fn named(expr: Expr) -> Transformed<Expr> {
         },
         other => Transformed::no(other),
     }
+}
+
+fn with_name_alone(subquery: &Subquery) -> Option<Subquery> {
+    let ([_], Some((Some(_), _))) = (
+        subquery.subquery.schema().fields().as_ref(),
+        subquery.subquery.schema().iter().next(),
+    ) else {
+        return with_name(subquery);
+    };
+    let column = Expr::Column(subquery.subquery.schema().columns().into_iter().next()?);
+    let named = Projection::try_new(vec![column.alias(NAME)], Arc::clone(&subquery.subquery));
+    Some(subquery.with_plan(Arc::new(LogicalPlan::Projection(named.ok()?))))
 }
 
 fn with_name(subquery: &Subquery) -> Option<Subquery> {
