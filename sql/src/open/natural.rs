@@ -4,56 +4,82 @@
 //! [`crate::syntax`] says what it shows. Invariant: as in PostgreSQL, a side that has such a column twice
 //! is refused, and sides that have none in common are joined row by row.
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, JoinConstraint, ObjectName, Query, TableFactor, TableWithJoins, Value, Visit,
-    VisitMut, With,
+    Expr, Ident, JoinConstraint, ObjectName, Query, Select, TableFactor, TableWithJoins, Value,
+    Visit, VisitMut, With,
 };
 use netabase_store::Error;
 
 use super::{Look, MAX_PLACES, columns_of, find_in, put_in, selects_of, too_many};
-use crate::error::{error_from_datafusion, invalid};
-use crate::syntax::{Joins, constraint_of, settle_joins, wants_columns};
+use crate::error::{error_from_datafusion, error_to_datafusion, invalid};
+use crate::syntax::{Joins, constraint_of, settle_joins, shows_wrong, wants_columns};
 
 /// Writes them out.
 pub(super) async fn settle<T: VisitMut + Visit>(
     look: &Look<'_>,
     statement: &mut T,
 ) -> Result<(), Error> {
+    let mut left = Vec::new();
     for _ in 0..MAX_PLACES {
         let found = find_in(statement, |query, ctes| {
             let mut selects = selects_of(&mut query.body).into_iter();
-            let tables = selects.find_map(|select| wants_columns(select).cloned())?;
-            Some(ctes.with().map(|with| (tables, with)))
+            let (tables, is_needed) = selects.find_map(|select| {
+                let tables = wanting(select, &left)?;
+                Some((tables.clone(), shows_wrong(tables, select)))
+            })?;
+            Some((tables, is_needed, ctes.with()))
         })?;
-        let Some((tables, with)) = found.transpose()? else {
+        let Some((tables, is_needed, with)) = found else {
             return Ok(());
         };
-        let joins = written_out(look, tables, with).await?;
-        put_in(statement, |query| put(query, &joins).transpose()).transpose()?;
+        let joins = match with {
+            Ok(with) => written_out(look, tables.clone(), with).await?,
+            Err(error) => Err(error_to_datafusion(error)),
+        };
+        match joins {
+            Ok(joins) => {
+                put_in(statement, |query| put(query, &left, &joins).transpose()).transpose()?;
+            }
+            Err(error) if is_needed => return Err(error_from_datafusion(error)),
+            // Inside of a recursion there is nothing yet that it can be asked.
+            Err(_) => left.push(tables),
+        }
     }
     Err(too_many())
 }
 
+/// The tables of a SELECT that are to be written out, but for those that are left as they are.
+fn wanting<'a>(select: &'a Select, left: &[TableWithJoins]) -> Option<&'a TableWithJoins> {
+    wants_columns(select).filter(|tables| !left.contains(tables))
+}
+
 /// Puts joins into the first SELECT that wants them, if there is one.
-fn put(query: &mut Query, joins: &Joins) -> Result<Option<()>, Error> {
+fn put(query: &mut Query, left: &[TableWithJoins], joins: &Joins) -> Result<Option<()>, Error> {
     let mut selects = selects_of(&mut query.body).into_iter();
-    let wants = selects.position(|select| wants_columns(select).is_some());
+    let wants = selects.position(|select| wanting(select, left).is_some());
     match wants {
         Some(at) => settle_joins(query, at, joins).map(Some),
         None => Ok(None),
     }
 }
 
-/// The joins of some tables, without NATURAL.
+/// The joins of some tables, without NATURAL, or why a source cannot be planned by itself.
 async fn written_out(
     look: &Look<'_>,
     tables: TableWithJoins,
     with: Option<With>,
-) -> Result<Joins, Error> {
-    let mut left = names_of(look, &tables.relation, with.clone()).await?;
+) -> Result<Result<Joins, DataFusionError>, Error> {
+    let mut left = match names_of(look, &tables.relation, with.clone()).await? {
+        Ok(names) => names,
+        Err(error) => return Ok(Err(error)),
+    };
     let mut joins = Vec::with_capacity(tables.joins.len());
     for join in tables.joins {
-        let right = names_of(look, &join.relation, with.clone()).await?;
+        let right = match names_of(look, &join.relation, with.clone()).await? {
+            Ok(names) => names,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut operator = join.join_operator;
         if let Some(on) = constraint_of(&mut operator) {
             match on {
@@ -81,7 +107,7 @@ async fn written_out(
         }
         joins.push(operator);
     }
-    Ok(joins)
+    Ok(Ok(joins))
 }
 
 fn last_of(name: &ObjectName) -> Option<String> {
@@ -115,8 +141,7 @@ async fn names_of(
     look: &Look<'_>,
     source: &TableFactor,
     with: Option<With>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Result<Vec<String>, DataFusionError>, Error> {
     let columns = columns_of(look, source, with).await?;
-    let columns = columns.map_err(error_from_datafusion)?;
-    Ok(columns.iter().map(|field| field.name().clone()).collect())
+    Ok(columns.map(|all| all.iter().map(|field| field.name().clone()).collect()))
 }

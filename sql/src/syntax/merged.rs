@@ -1,11 +1,10 @@
 //! Joins that make one column of two.
 //!
 //! Idea: of the columns that USING and NATURAL merge, the planner shows one of the two as it is: for a
-//! name, the left one; for a `*`, that of the table whose name sorts first. Where the other one should
-//! be seen, which is where the shown one may be NULL, the answer would be wrong. There USING is written
-//! out: `ON l.k = r.k`, `coalesce(l.k, r.k)` for the name, and for `*` the merged columns first. A name that
-//! several joins merge it takes for several: that becomes the column of the first source, unless a join is RIGHT or
-//! FULL.
+//! name, the left one; for a `*`, that of the table whose name sorts first, at the place where that has it. So a `*`
+//! is written out, with the merged columns first. Where a name means the right one, or the one that is not NULL, USING
+//! is written out too: `ON l.k = r.k`, and `coalesce(l.k, r.k)` for the name. A name that several joins merge the planner
+//! takes for several: that becomes the column of the first source, unless a join is RIGHT or FULL.
 //!
 //! Invariant: what is not refused shows the right one. Non-goal: which columns a NATURAL join is over, which
 //! is not in the text, and found out before the statement is planned ([`settle_joins`]).
@@ -48,9 +47,14 @@ fn is_wrong(join: &Join) -> bool {
 /// The joins of some tables, one by one.
 pub(crate) type Joins = Vec<JoinOperator>;
 
-/// The tables of a SELECT whose joins would be planned wrongly as they are.
+/// The tables of a SELECT whose joins would be planned wrongly as they are, or not at all.
 pub(crate) fn wants_columns(select: &Select) -> Option<&TableWithJoins> {
     select.from.get(unsettled_in(select)?)
+}
+
+/// Whether the planner would show wrong columns of them.
+pub(crate) fn shows_wrong(tables: &TableWithJoins, select: &Select) -> bool {
+    tables.joins.iter().any(is_wrong) || has_star(select) && shows_right(tables)
 }
 
 fn unsettled_in(select: &Select) -> Option<usize> {
@@ -60,10 +64,13 @@ fn unsettled_in(select: &Select) -> Option<usize> {
 }
 
 fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
-    tables.joins.iter().any(is_wrong) || (star && shows_right(tables))
+    let is_natural = |join: &Join| matches!(kept_left(join), Some(JoinConstraint::Natural));
+    tables.joins.iter().any(is_wrong)
+        || (star && (shows_right(tables) || tables.joins.iter().any(is_natural)))
 }
 
-/// Whether a SELECT may name a column that several joins merge, and the text does not tell which those are.
+/// Whether a SELECT may name a column that several joins merge, or one that any of them merges where the planner
+/// does not know it, and the text does not tell which those are.
 fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
     let merging = || tables.joins.iter().filter_map(kept_left);
     let is_natural = |on: &JoinConstraint| matches!(on, JoinConstraint::Natural);
@@ -73,14 +80,23 @@ fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
         let lateral = matches!(source, TableFactor::Derived { lateral: true, .. });
         ident_of_source(source).is_some() && !lateral
     };
-    merging().filter(|on| merges(on)).count() > 1
-        && merging().any(is_natural)
+    let several = || merging().filter(|on| merges(on)).count() > 1;
+    let conditions = || merging().any(names_one) || names_one(&select.selection);
+    merging().any(is_natural)
         && sources.all(alone)
-        && (has_names(select) || has_star(select))
+        && (conditions() || several() && (has_names(select) || has_star(select)))
 }
 
-/// Whether a SELECT has names without their table.
+/// Whether a SELECT has names without their table, but in its WHERE.
 fn has_names(select: &Select) -> bool {
+    names_one(&select.projection)
+        || names_one(&select.group_by)
+        || names_one(&select.having)
+        || names_one(&select.qualify)
+}
+
+/// Whether there is a name without its table, or a subquery that may have one.
+fn names_one(part: &impl Visit) -> bool {
     struct Names;
     impl Visitor for Names {
         type Break = ();
@@ -91,12 +107,7 @@ fn has_names(select: &Select) -> bool {
             }
         }
     }
-    let conditions = [&select.selection, &select.having, &select.qualify];
-    select.projection.visit(&mut Names).is_break()
-        || select.group_by.visit(&mut Names).is_break()
-        || conditions
-            .iter()
-            .any(|part| part.visit(&mut Names).is_break())
+    part.visit(&mut Names).is_break()
 }
 
 /// What a join is over that keeps all rows of the left, or only those that are on both sides.
@@ -142,6 +153,15 @@ fn check_stars(select: &Select) -> Result<(), Error> {
 fn has_star(select: &Select) -> bool {
     let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     select.projection.iter().any(is_star)
+}
+
+fn has_plain_star(select: &Select) -> bool {
+    select.projection.iter().any(is_plain_star)
+}
+
+/// A `*` without EXCLUDE and the like.
+fn is_plain_star(item: &SelectItem) -> bool {
+    matches!(item, SelectItem::Wildcard(options) if *options == WildcardAdditionalOptions::default())
 }
 
 /// Whether a `*` shows the right column of a LEFT JOIN, or several of those that joins merge.
@@ -199,17 +219,24 @@ struct Merged {
 
 /// The columns that several joins of a SELECT merge, and the planner does itself but for their names.
 fn chained(select: &Select) -> Vec<Merged> {
-    let mut all: Vec<Merged> = Vec::new();
-    for tables in &select.from {
-        all.extend(chained_in(tables));
-    }
-    // What two rows of joins have is ambiguous.
+    without_doubled(select.from.iter().flat_map(chained_in).collect())
+}
+
+/// What two rows of joins have is ambiguous.
+fn without_doubled(mut all: Vec<Merged>) -> Vec<Merged> {
     let names: Vec<String> = all.iter().map(|merged| merged.name.clone()).collect();
     all.retain(|merged| names.iter().filter(|name| **name == merged.name).count() == 1);
     all
 }
 
 fn chained_in(tables: &TableWithJoins) -> Vec<Merged> {
+    let mut all = kept_in(tables);
+    all.retain(|merged| merged.of.len() > 2);
+    all
+}
+
+/// The columns that joins merge which keep the left one.
+fn kept_in(tables: &TableWithJoins) -> Vec<Merged> {
     let mut all: Vec<Merged> = Vec::new();
     let Some(first) = ident_of_source(&tables.relation) else {
         return all;
@@ -236,29 +263,46 @@ fn chained_in(tables: &TableWithJoins) -> Vec<Merged> {
             }
         }
     }
-    all.retain(|merged| merged.of.len() > 2);
     all
+}
+
+/// Puts columns for what is merged where the planner does not look for it: in WHERE, and in ON.
+fn in_conditions(select: &mut Select) {
+    let merged: Vec<Merged> = select.from.iter().flat_map(kept_in).collect();
+    let merged = without_doubled(merged);
+    if merged.is_empty() {
+        return;
+    }
+    if let Some(condition) = &mut select.selection {
+        replace(condition, &merged);
+    }
+    for tables in &mut select.from {
+        // What the first join merges is merged for those behind it.
+        for join in tables.joins.iter_mut().skip(1) {
+            if let Some(JoinConstraint::On(condition)) = constraint_of(&mut join.join_operator) {
+                replace(condition, &merged);
+            }
+        }
+    }
 }
 
 /// Writes out the joins of a SELECT that the planner would take wrongly, where the text tells enough.
 #[inline(never)]
 pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
-    let star = has_star(select);
-    let wrong =
-        |tables: &TableWithJoins| tables.joins.iter().any(is_wrong) || star && shows_right(tables);
+    let wrong = |tables: &TableWithJoins| tables.joins.iter().any(is_wrong);
     if !select.from.iter().any(wrong) {
+        in_conditions(select);
         let chained = chained(select);
         if !chained.is_empty() {
             show(select, &chained, None);
         }
+        star_in_order(select);
         return Ok(());
     }
     let [tables] = select.from.as_mut_slice() else {
         return Ok(());
     };
-    let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
-    let sources: Option<Vec<Ident>> = sources.map(|s| ident_of_source(s).cloned()).collect();
-    let Some(sources) = sources else {
+    let Some(sources) = sources_of(tables) else {
         return Ok(());
     };
     let Some(merged) = merged_of(tables, &sources)? else {
@@ -388,6 +432,28 @@ fn column(source: &Ident, name: &Ident) -> Expr {
     Expr::CompoundIdentifier(vec![source.clone(), name.clone()])
 }
 
+/// Puts merged columns first in the `*` over joins that keep the left side, where the text tells whose they are.
+fn star_in_order(select: &mut Select) {
+    if !has_plain_star(select) {
+        return;
+    }
+    let [tables] = select.from.as_slice() else {
+        return;
+    };
+    let merged = written_out(tables);
+    let Some(sources) = sources_of(tables).filter(|_| !merged.is_empty()) else {
+        return;
+    };
+    let mut items = Vec::with_capacity(select.projection.len());
+    for item in std::mem::take(&mut select.projection) {
+        match item {
+            item if is_plain_star(&item) => items.extend(star(&merged, &sources)),
+            other => items.push(other),
+        }
+    }
+    select.projection = items;
+}
+
 /// Lets a SELECT show merged columns as what they are, and those of a `*` if it is over these sources.
 fn show(select: &mut Select, merged: &[Merged], sources: Option<&[Ident]>) {
     let others = others(&select.projection, merged);
@@ -397,12 +463,10 @@ fn show(select: &mut Select, merged: &[Merged], sources: Option<&[Ident]>) {
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
         match item {
-            SelectItem::Wildcard(options) if options == WildcardAdditionalOptions::default() => {
-                match sources {
-                    Some(sources) => items.extend(star(merged, sources)),
-                    None => items.push(SelectItem::Wildcard(options)),
-                }
-            }
+            item if is_plain_star(&item) => match sources {
+                Some(sources) => items.extend(star(merged, sources)),
+                None => items.push(item),
+            },
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
                 let known = merged.iter().find(|m| m.name == ident_of(&name));
                 items.push(match known {
@@ -490,6 +554,7 @@ pub(super) fn order(query: &mut Query) {
             }
             written_out(tables)
         }
+        [tables] if has_plain_star(select) && !written_out(tables).is_empty() => return,
         all if has_star(select) && all.iter().any(shows_right) => return,
         _ => chained(select),
     };
@@ -504,12 +569,18 @@ pub(super) fn order(query: &mut Query) {
 /// What the merged columns of a row of joins are, where the text tells.
 fn written_out(tables: &TableWithJoins) -> Vec<Merged> {
     let mut tables = tables.clone();
-    let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
-    let sources: Option<Vec<Ident>> = sources.map(|s| ident_of_source(s).cloned()).collect();
-    match sources.map(|sources| merged_of(&mut tables, &sources)) {
+    match sources_of(&tables).map(|sources| merged_of(&mut tables, &sources)) {
         Some(Ok(Some(merged))) => merged.columns,
         _ => Vec::new(),
     }
+}
+
+/// The names of what is joined, if all have one.
+fn sources_of(tables: &TableWithJoins) -> Option<Vec<Ident>> {
+    let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
+    sources
+        .map(|source| ident_of_source(source).cloned())
+        .collect()
 }
 
 /// Merged columns but for those whose names a SELECT gives.

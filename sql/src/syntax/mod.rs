@@ -43,7 +43,7 @@ pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
-pub(crate) use merged::{Joins, constraint_of, settle_joins, wants_columns};
+pub(crate) use merged::{Joins, constraint_of, settle_joins, shows_wrong, wants_columns};
 pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
 pub(crate) use outside::outside_queries;
 pub(crate) use rows::from_of;
