@@ -289,6 +289,14 @@ fn schema_error(error: &SchemaError) -> Error {
     else {
         return in_words(ErrorKind::InvalidInput, &tidy(&error.to_string()));
     };
+    if std::iter::once(field.as_ref())
+        .chain(valid_fields)
+        .any(is_of_subquery)
+    {
+        let text = "this use of a subquery that refers to the rows around it is not supported: refer to them in its \
+                    own WHERE, not in a query inside of it, in a row or in the ON of a join, or write it as a join";
+        return Blame::error(What::Refused, "", (ErrorKind::InvalidInput, text));
+    }
     let name = Plain(&field.flat_name()).to_string();
     let is_hidden = |other: &Column| other.name != field.name && shown(&other.name) == field.name;
     if valid_fields.iter().any(is_hidden) {
@@ -317,6 +325,15 @@ fn schema_error(error: &SchemaError) -> Error {
         text.push_str(&format!("; there are {}{more}", names.join(", ")));
     }
     Blame::error(What::Name, name, (ErrorKind::InvalidInput, text))
+}
+
+/// Whether the planner made a column for a subquery that it makes a join of.
+fn is_of_subquery(column: &Column) -> bool {
+    let source = column.relation.as_ref().map(|source| source.table());
+    column.name == "__always_true"
+        || source.is_some_and(|name| {
+            name.starts_with("__correlated_sq_") || name.starts_with("__scalar_sq_")
+        })
 }
 
 /// A name without quotes and without the catalog that every table shares.

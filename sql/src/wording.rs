@@ -271,6 +271,13 @@ fn operators(text: &str) -> Option<Said> {
 
 /// Functions with arguments that they do not take.
 fn calls(text: &str) -> Option<Said> {
+    if let Some(kind) = between(text, "Cannot access field at argument 1: type ", " is not ") {
+        return Some(Said::plain(format!(
+            "a value of type {} has no fields; where \"a.b\" is meant to be a column of a table around this query, give \
+             that table a name with AS that no column has",
+            in_sql(kind)
+        )));
+    }
     let name = [
         ("Internal error: Function '", "' failed to match"),
         ("Function '", "' expects"),

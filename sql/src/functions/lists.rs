@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayBuilder, ArrayRef, AsArray, ListArray, StringArray, StringBuilder, new_null_array,
+    Array, ArrayBuilder, ArrayRef, AsArray, Int64Array, ListArray, StringArray, StringBuilder,
+    new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::kernels::length::length;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::error::{DataFusionError, Result};
@@ -35,6 +37,38 @@ pub(super) const TEXT_TO_LIST: Plain = Plain {
     compute: read_all,
     section: Section::Other,
     about: None,
+};
+
+/// As in DuckDB; `length` takes a list for its text.
+pub(super) const LEN: Plain = Plain {
+    name: "len",
+    aliases: &[],
+    takes: |types| match types {
+        [list] if is_list(list) => Some(vec![list.clone()]),
+        [text] if is_text(text) => Some(vec![DataType::Utf8]),
+        _ => None,
+    },
+    gives: |_| DataType::Int64,
+    compute: |args| {
+        whole(args, |arrays, _| {
+            let values = argument(arrays, 0)?;
+            let lengths = match values.as_string_opt::<i32>() {
+                Some(texts) => {
+                    let count =
+                        |text: &str| i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
+                    let lengths = texts.iter().map(|text| text.map(count));
+                    Arc::new(lengths.collect::<Int64Array>()) as ArrayRef
+                }
+                None => length(values)?,
+            };
+            Ok(cast(&lengths, &DataType::Int64)?)
+        })
+    },
+    section: Section::Other,
+    about: Some((
+        "len(list or text)",
+        "How many values a list has, or how many characters a text.",
+    )),
 };
 
 /// What an element that is NULL takes, of most types.

@@ -102,7 +102,7 @@ fn register_plain(session: &mut dyn FunctionRegistry) -> Result<()> {
         .chain(intervals::FUNCTIONS)
         .chain(ordered::FUNCTIONS)
         .chain(patterns::FUNCTIONS)
-        .chain([lists::TEXT_TO_LIST, type_of::TYPE_OF]);
+        .chain([lists::LEN, lists::TEXT_TO_LIST, type_of::TYPE_OF]);
     for plain in functions {
         session.register_udf(Arc::new(plain.function()))?;
     }

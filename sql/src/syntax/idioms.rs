@@ -18,13 +18,15 @@ use crate::error::invalid;
 use crate::statement::ident_of;
 
 /// Functions by other names.
-const NAMES: [(&str, &str); 14] = [
+const NAMES: [(&str, &str); 16] = [
     ("approx_count_distinct", "approx_distinct"),
     ("ceiling", "ceil"),
     ("every", "bool_and"),
+    ("first", "first_value"),
     ("gen_random_uuid", "uuid"),
     ("group_concat", "string_agg"),
-    ("len", "length"),
+    ("last", "last_value"),
+    ("list", "array_agg"),
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("logical_and", "bool_and"),
@@ -61,6 +63,10 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
     let made = match expr {
         Expr::Function(function) => call(function)?,
         Expr::BinaryOp { left, op, right } => operation(left, op, right)?,
+        Expr::UnaryOp {
+            op: UnaryOperator::BitwiseNot,
+            expr: inner,
+        } => Some(with_all_bits(inner)),
         Expr::Interval(interval) => {
             others::interval(interval);
             None
@@ -113,6 +119,20 @@ pub(super) fn mend(expr: &mut Expr) -> Result<(), Error> {
         *expr = made;
     }
     Ok(())
+}
+
+/// `~x` is `x # -1`.
+fn with_all_bits(expr: &Expr) -> Expr {
+    let one = Expr::Value(Value::Number("1".to_owned(), false).into());
+    let bits = Expr::UnaryOp {
+        op: UnaryOperator::Minus,
+        expr: Box::new(one),
+    };
+    Expr::Nested(Box::new(Expr::BinaryOp {
+        left: Box::new(Expr::Nested(Box::new(expr.clone()))),
+        op: BinaryOperator::PGBitwiseXor,
+        right: Box::new(bits),
+    }))
 }
 
 /// A text that is cast to UUID in the form of those that are kept; and one to JSON, if it is some.

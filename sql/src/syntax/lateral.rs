@@ -10,12 +10,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::aggregates::{call, call_of};
-use super::outside::outside_queries;
 use super::rows::parsed;
 use crate::statement::ident_of;
 
-/// `LATERAL unnest(list)` is `unnest(list)`; of columns, `[a, b]` is a call: the planner looks for the columns
-/// of a call alone in the sources before.
+/// `LATERAL unnest(list)` is `unnest(list)`.
 #[inline(never)]
 pub(super) fn read_unnest(table: &mut TableFactor) {
     if let TableFactor::Function {
@@ -37,14 +35,15 @@ pub(super) fn read_unnest(table: &mut TableFactor) {
             with_ordinality: *with_ordinality,
         };
     }
-    if let TableFactor::UNNEST { array_exprs, .. } = table {
-        outside_queries(array_exprs, |expr| {
-            if let Expr::Array(list) = expr
-                && list.elem.iter().any(has_column)
-            {
-                *expr = call("make_array", std::mem::take(&mut list.elem));
-            }
-        });
+}
+
+/// `[a, b]` of columns is a call: of a literal, the planner looks for columns neither in the sources before
+/// nor in the rows around a subquery.
+pub(super) fn list_as_call(expr: &mut Expr) {
+    if let Expr::Array(list) = expr
+        && list.elem.iter().any(has_column)
+    {
+        *expr = call("make_array", std::mem::take(&mut list.elem));
     }
 }
 

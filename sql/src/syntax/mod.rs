@@ -30,8 +30,9 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, JoinOperator, LimitClause, ObjectName, OrderByExpr,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Statement as SqlStatement, Subscript,
-    TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr, Statement as SqlStatement,
+    Subscript, TableFactor, TableWithJoins, Value, Visit, VisitMut, Visitor, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use netabase_store::Error;
 
@@ -163,13 +164,14 @@ impl VisitorMut for Mender {
                  when it is committed; leave it out"
             )));
         }
+        selects_of(&mut query.body).into_iter().for_each(select_all);
         if !self.is_value {
             names::order_by_names(query);
         }
         merged::order(query);
-        order_by_all(query);
         series::name_series(query);
-        match named_windows::order(query).and_then(|()| fetch_as_limit(query)) {
+        let ordered = order_by_all(query).and_then(|()| named_windows::order(query));
+        match ordered.and_then(|()| fetch_as_limit(query)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
@@ -237,6 +239,10 @@ impl VisitorMut for Mender {
                 Ok(())
             }
             Expr::SimilarTo { .. } => similar_as_regex(expr),
+            Expr::Array(_) => {
+                lateral::list_as_call(expr);
+                Ok(())
+            }
             Expr::Collate { .. } => without_collation(expr),
             Expr::Cast { .. } => {
                 exact::cast_digits(expr);
@@ -409,10 +415,19 @@ fn semi_joins(tables: &mut TableWithJoins) {
     }
 }
 
+/// `FROM t` is `SELECT * FROM t`.
+fn select_all(select: &mut Select) {
+    if matches!(select.flavor, SelectFlavor::FromFirstNoSelect) {
+        select.flavor = SelectFlavor::Standard;
+        let all = WildcardAdditionalOptions::default();
+        select.projection = vec![SelectItem::Wildcard(all)];
+    }
+}
+
 /// `ORDER BY ALL` is by every column, from left to right.
-fn order_by_all(query: &mut Query) {
+fn order_by_all(query: &mut Query) -> Result<(), Error> {
     let SetExpr::Select(select) = query.body.as_ref() else {
-        return;
+        return Ok(());
     };
     let named = |item: &SelectItem| {
         matches!(
@@ -421,18 +436,21 @@ fn order_by_all(query: &mut Query) {
         )
     };
     let columns = select.projection.len();
-    if !select.projection.iter().all(named) {
-        return;
-    }
+    let all_named = select.projection.iter().all(named);
     let Some(OrderByKind::Expressions(orders)) = query.order_by.as_mut().map(|by| &mut by.kind)
     else {
-        return;
+        return Ok(());
     };
     if let [by] = orders.as_slice()
         && let Expr::Identifier(word) = &by.expr
         && word.quote_style.is_none()
         && word.value.eq_ignore_ascii_case("all")
     {
+        if !all_named {
+            return Err(invalid(
+                "ORDER BY ALL is not supported where the columns are a *: write them, or their numbers",
+            ));
+        }
         let by = by.clone();
         let place = |at: usize| Expr::Value(Value::Number(at.to_string(), false).into());
         let each = (1..=columns).map(|at| OrderByExpr {
@@ -441,4 +459,5 @@ fn order_by_all(query: &mut Query) {
         });
         *orders = each.collect();
     }
+    Ok(())
 }
