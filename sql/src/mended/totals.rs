@@ -44,9 +44,16 @@ impl OptimizerRule for Totals {
 }
 
 fn stays(filter: &Filter) -> bool {
-    match filter.input.as_ref() {
-        LogicalPlan::Aggregate(aggregate) => has_total(aggregate) || filter.predicate.is_volatile(),
-        LogicalPlan::Window(_) => filter.predicate.is_volatile(),
+    let mut is_volatile = filter.predicate.is_volatile();
+    let mut input = filter.input.as_ref();
+    // One filter is made of several.
+    while let LogicalPlan::Filter(inner) = input {
+        is_volatile |= inner.predicate.is_volatile();
+        input = inner.input.as_ref();
+    }
+    match input {
+        LogicalPlan::Aggregate(aggregate) => has_total(aggregate) || is_volatile,
+        LogicalPlan::Window(_) => is_volatile,
         _ => false,
     }
 }
