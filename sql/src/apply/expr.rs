@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 
 use super::outer::{Names, Outer, columns, plain, project};
 use super::push::{join_on_values, push};
-use super::refs::{Use, bound_refs, free_refs, is_simple, is_single, subquery_of};
+use super::refs::{Use, bound_refs, clashes, free_refs, is_simple, is_single, subquery_of};
 use crate::functions::OneRow;
 
 /// Which subqueries DataFusion makes joins of, where they stand.
@@ -60,7 +60,7 @@ pub(super) fn is_ours(expr: &Expr, rows: &LogicalPlan, stand: Stand) -> Result<b
         (Expr::ScalarSubquery(_), Stand::Elsewhere) => !free_refs(plan)?.is_empty(),
         (Expr::ScalarSubquery(_), _) => !simple(Use::Value)?,
         (Expr::Exists(_), Stand::Filter) => !simple(Use::Exists)?,
-        (_, Stand::Filter) => !simple(Use::In)?,
+        (_, Stand::Filter) => !simple(Use::In)? || clashes(expr)?,
         _ => true,
     })
 }

@@ -21,6 +21,25 @@ pub(super) fn subquery_of(expr: &Expr) -> Option<&Subquery> {
     }
 }
 
+/// Whether what a subquery is compared with is called as a column that it has, while it is tied to the rows around it:
+/// a table that is read inside and outside. In the condition of DataFusion's join both would be the inner one.
+pub(super) fn clashes(expr: &Expr) -> Result<bool> {
+    let (compared, plan) = match expr {
+        Expr::InSubquery(inner) => (&inner.expr, &inner.subquery.subquery),
+        Expr::SetComparison(inner) => (&inner.expr, &inner.subquery.subquery),
+        _ => return Ok(false),
+    };
+    if free_refs(plan)?.is_empty() {
+        return Ok(false);
+    }
+    let columns = compared.column_refs();
+    plan.exists(|node| {
+        Ok(columns
+            .iter()
+            .any(|column| node.schema().has_column(column)))
+    })
+}
+
 /// The columns that a plan refers to and does not have.
 pub(super) fn free_refs(plan: &LogicalPlan) -> Result<Refs> {
     let mut refs = Refs::new();
