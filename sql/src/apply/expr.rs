@@ -129,15 +129,18 @@ fn exists(
 ) -> Result<Expr> {
     let pushed = pushed(&subquery.subquery, rows, names)?;
     let name = names.next("exists");
+    let found = lit(true).alias(&name);
     let plan = match pushed.outer.is_empty() {
-        true => LogicalPlanBuilder::from(pushed.plan)
+        true => LogicalPlanBuilder::from(project(vec![found], pushed.plan)?)
             .limit(0, Some(1))?
             .build()?,
-        false => distinct(project(pushed.outer.exprs(), pushed.plan)?),
+        false => {
+            let plan = distinct(project(pushed.outer.exprs(), pushed.plan)?);
+            let shown = std::iter::once(found).chain(pushed.outer.exprs());
+            project(shown.collect(), plan)?
+        }
     };
-    let mut shown = vec![lit(true).alias(&name)];
-    shown.extend(pushed.outer.exprs());
-    add(rows, project(shown, plan)?, pushed.on)?;
+    add(rows, plan, pushed.on)?;
     Ok(match negated {
         true => plain(&name).is_null(),
         false => plain(&name).is_not_null(),

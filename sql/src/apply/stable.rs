@@ -71,11 +71,17 @@ fn is_stable_expr(expr: &Expr) -> Result<bool> {
     Ok(!unstable)
 }
 
+/// Whether all rows are the same, so that it does not matter which of them there are.
+fn gives_constants(plan: &LogicalPlan) -> bool {
+    let is_constant = |expr: &Expr| matches!(expr.clone().unalias(), Expr::Literal(..));
+    matches!(plan, LogicalPlan::Projection(node) if node.expr.iter().all(is_constant))
+}
+
 fn is_stable(plan: &LogicalPlan) -> Result<bool> {
     let mut stable = true;
     plan.apply_with_subqueries(|node| {
         stable &= match node {
-            LogicalPlan::Limit(_) => false,
+            LogicalPlan::Limit(limit) => gives_constants(&limit.input),
             LogicalPlan::Sort(sort) => sort.fetch.is_none(),
             _ => true,
         };
