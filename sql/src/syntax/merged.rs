@@ -69,8 +69,8 @@ fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
         || (star && (shows_right(tables) || tables.joins.iter().any(is_natural)))
 }
 
-/// Whether a SELECT may name a column that several joins merge, or one that any of them merges where the planner
-/// does not know it, and the text does not tell which those are.
+/// Whether a SELECT may name a column that several joins merge or the only one, or one that any of them merges where
+/// the planner does not know it, and the text does not tell which those are.
 fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
     let merging = || tables.joins.iter().filter_map(kept_left);
     let is_natural = |on: &JoinConstraint| matches!(on, JoinConstraint::Natural);
@@ -80,7 +80,8 @@ fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
         let lateral = matches!(source, TableFactor::Derived { lateral: true, .. });
         ident_of_source(source).is_some() && !lateral
     };
-    let several = || merging().filter(|on| merges(on)).count() > 1;
+    let is_only = select.from.len() == 1 && tables.joins.len() == 1;
+    let several = || is_only || merging().filter(|on| merges(on)).count() > 1;
     let conditions = || merging().any(names_one) || names_one(&select.selection);
     merging().any(is_natural)
         && sources.all(alone)
@@ -217,9 +218,13 @@ struct Merged {
     of: Vec<usize>,
 }
 
-/// The columns that several joins of a SELECT merge, and the planner does itself but for their names.
+/// The columns that joins of a SELECT merge, and the planner does itself but for their names: those of several
+/// joins, and those of the only one. Beside other sources, it is the planner that says which names are ambiguous.
 fn chained(select: &Select) -> Vec<Merged> {
-    without_doubled(select.from.iter().flat_map(chained_in).collect())
+    match select.from.as_slice() {
+        [tables] if tables.joins.len() == 1 => kept_in(tables),
+        all => without_doubled(all.iter().flat_map(chained_in).collect()),
+    }
 }
 
 /// What two rows of joins have is ambiguous.
@@ -403,6 +408,10 @@ fn merged_of(tables: &mut TableWithJoins, sources: &[Ident]) -> Result<Option<Al
             Right(_) | RightOuter(_) => Kept::Right,
             _ => Kept::Left,
         };
+        if matches!(join.join_operator, JoinOperator::CrossJoin(_)) {
+            all.conditions.push(None);
+            continue;
+        }
         let names = match constraint_of(&mut join.join_operator) {
             Some(JoinConstraint::Using(names)) => names,
             Some(JoinConstraint::Natural) | None => return Ok(None),
