@@ -7,6 +7,7 @@
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
 mod casted;
+mod dependencies;
 mod digits;
 mod filters;
 mod forget;
@@ -40,6 +41,9 @@ pub(crate) fn optimizer_rules() -> Rules {
             totals::INSTEAD_OF => *rule = Arc::new(totals::Totals::default()),
             null_keys::KEYS => *rule = Arc::new(null_keys::Keys::default()),
             null_keys::ROWS => *rule = Arc::new(null_keys::Rows::default()),
+            name if dependencies::ASKING.contains(&name) => {
+                *rule = Arc::new(dependencies::Told(Arc::clone(rule)));
+            }
             _ => {}
         }
     }
