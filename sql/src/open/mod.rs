@@ -120,6 +120,11 @@ impl Ctes {
         self.recursive.pop();
     }
 
+    /// Whether each name means one query, which does not read itself.
+    fn are_plain(&self) -> bool {
+        !self.recursive.contains(&true) && self.with().is_ok()
+    }
+
     /// All of them as one WITH. Fails if two have one name: the others may mean either.
     fn with(&self) -> Result<Option<With>, Error> {
         let (mut names, mut ctes) = (HashSet::new(), Vec::new());

@@ -4,15 +4,14 @@
 //! [`crate::syntax`] says what it shows. Invariant: as in PostgreSQL, a side that has such a column twice
 //! is refused, and sides that have none in common are joined row by row.
 
-use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, JoinConstraint, ObjectName, Query, Select, TableFactor, TableWithJoins, Value,
     Visit, VisitMut, With,
 };
 use netabase_store::Error;
 
-use super::{Look, MAX_PLACES, columns_of, find_in, put_in, selects_of, too_many};
-use crate::error::{error_from_datafusion, error_to_datafusion, invalid};
+use super::{Ctes, Look, MAX_PLACES, columns_of, find_in, first_in, selects_of, too_many};
+use crate::error::{error_from_datafusion, invalid};
 use crate::syntax::{Joins, constraint_of, settle_joins, shows_wrong, wants_columns};
 
 /// Writes them out.
@@ -20,66 +19,50 @@ pub(super) async fn settle<T: VisitMut + Visit>(
     look: &Look<'_>,
     statement: &mut T,
 ) -> Result<(), Error> {
-    let mut left = Vec::new();
     for _ in 0..MAX_PLACES {
         let found = find_in(statement, |query, ctes| {
             let mut selects = selects_of(&mut query.body).into_iter();
-            let (tables, is_needed) = selects.find_map(|select| {
-                let tables = wanting(select, &left)?;
-                Some((tables.clone(), shows_wrong(tables, select)))
-            })?;
-            Some((tables, is_needed, ctes.with()))
+            let tables = selects.find_map(|select| wanting(select, ctes).cloned())?;
+            Some(ctes.with().map(|with| (tables, with)))
         })?;
-        let Some((tables, is_needed, with)) = found else {
+        let Some((tables, with)) = found.transpose()? else {
             return Ok(());
         };
-        let joins = match with {
-            Ok(with) => written_out(look, tables.clone(), with).await?,
-            Err(error) => Err(error_to_datafusion(error)),
-        };
-        match joins {
-            Ok(joins) => {
-                put_in(statement, |query| put(query, &left, &joins).transpose()).transpose()?;
-            }
-            Err(error) if is_needed => return Err(error_from_datafusion(error)),
-            // Inside of a recursion there is nothing yet that it can be asked.
-            Err(_) => left.push(tables),
-        }
+        let joins = written_out(look, tables, with).await?;
+        first_in(statement, true, |query, ctes| {
+            put(query, ctes, &joins).transpose()
+        })
+        .transpose()?;
     }
     Err(too_many())
 }
 
-/// The tables of a SELECT that are to be written out, but for those that are left as they are.
-fn wanting<'a>(select: &'a Select, left: &[TableWithJoins]) -> Option<&'a TableWithJoins> {
-    wants_columns(select).filter(|tables| !left.contains(tables))
+/// The tables of a SELECT that are to be written out: inside of a recursion, or where two WITHs have one name, only
+/// those that would be planned wrongly.
+fn wanting<'a>(select: &'a Select, ctes: &Ctes) -> Option<&'a TableWithJoins> {
+    wants_columns(select).filter(|tables| shows_wrong(tables, select) || ctes.are_plain())
 }
 
 /// Puts joins into the first SELECT that wants them, if there is one.
-fn put(query: &mut Query, left: &[TableWithJoins], joins: &Joins) -> Result<Option<()>, Error> {
+fn put(query: &mut Query, ctes: &Ctes, joins: &Joins) -> Result<Option<()>, Error> {
     let mut selects = selects_of(&mut query.body).into_iter();
-    let wants = selects.position(|select| wanting(select, left).is_some());
+    let wants = selects.position(|select| wanting(select, ctes).is_some());
     match wants {
         Some(at) => settle_joins(query, at, joins).map(Some),
         None => Ok(None),
     }
 }
 
-/// The joins of some tables, without NATURAL, or why a source cannot be planned by itself.
+/// The joins of some tables, without NATURAL.
 async fn written_out(
     look: &Look<'_>,
     tables: TableWithJoins,
     with: Option<With>,
-) -> Result<Result<Joins, DataFusionError>, Error> {
-    let mut left = match names_of(look, &tables.relation, with.clone()).await? {
-        Ok(names) => names,
-        Err(error) => return Ok(Err(error)),
-    };
+) -> Result<Joins, Error> {
+    let mut left = names_of(look, &tables.relation, with.clone()).await?;
     let mut joins = Vec::with_capacity(tables.joins.len());
     for join in tables.joins {
-        let right = match names_of(look, &join.relation, with.clone()).await? {
-            Ok(names) => names,
-            Err(error) => return Ok(Err(error)),
-        };
+        let right = names_of(look, &join.relation, with.clone()).await?;
         let mut operator = join.join_operator;
         if let Some(on) = constraint_of(&mut operator) {
             match on {
@@ -107,7 +90,7 @@ async fn written_out(
         }
         joins.push(operator);
     }
-    Ok(Ok(joins))
+    Ok(joins)
 }
 
 fn last_of(name: &ObjectName) -> Option<String> {
@@ -141,7 +124,8 @@ async fn names_of(
     look: &Look<'_>,
     source: &TableFactor,
     with: Option<With>,
-) -> Result<Result<Vec<String>, DataFusionError>, Error> {
+) -> Result<Vec<String>, Error> {
     let columns = columns_of(look, source, with).await?;
-    Ok(columns.map(|all| all.iter().map(|field| field.name().clone()).collect()))
+    let columns = columns.map_err(error_from_datafusion)?;
+    Ok(columns.iter().map(|field| field.name().clone()).collect())
 }

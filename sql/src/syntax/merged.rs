@@ -12,8 +12,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join, JoinConstraint,
-    JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem,
+    AccessExpr, BinaryOperator, Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, Join,
+    JoinConstraint, JoinOperator, ObjectName, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
     WildcardAdditionalOptions,
 };
@@ -59,8 +59,11 @@ pub(crate) fn shows_wrong(tables: &TableWithJoins, select: &Select) -> bool {
 
 fn unsettled_in(select: &Select) -> Option<usize> {
     let star = has_star(select);
-    let mut all = select.from.iter();
-    all.position(|tables| is_unsettled(tables, star) || is_open(tables, select))
+    let wrong = select.from.iter().position(|t| shows_wrong(t, select));
+    wrong.or_else(|| {
+        let mut all = select.from.iter();
+        all.position(|tables| is_unsettled(tables, star) || is_open(tables, select))
+    })
 }
 
 fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
@@ -69,8 +72,8 @@ fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
         || (star && (shows_right(tables) || tables.joins.iter().any(is_natural)))
 }
 
-/// Whether a SELECT may name a column that several joins merge or the only one, or one that any of them merges where
-/// the planner does not know it, and the text does not tell which those are.
+/// Whether a SELECT may name a column that several joins merge, or the only one, and the text does not tell which
+/// those are.
 fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
     let merging = || tables.joins.iter().filter_map(kept_left);
     let is_natural = |on: &JoinConstraint| matches!(on, JoinConstraint::Natural);
@@ -80,24 +83,16 @@ fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
         let lateral = matches!(source, TableFactor::Derived { lateral: true, .. });
         ident_of_source(source).is_some() && !lateral
     };
-    let is_only = select.from.len() == 1 && tables.joins.len() == 1;
-    let several = || is_only || merging().filter(|on| merges(on)).count() > 1;
-    let conditions = || merging().any(names_one) || names_one(&select.selection);
-    merging().any(is_natural)
+    let merges_one = tables.joins.len() == 1 || merging().filter(|on| merges(on)).count() > 1;
+    select.from.len() == 1
+        && merges_one
+        && merging().any(is_natural)
         && sources.all(alone)
-        && (conditions() || several() && (has_names(select) || has_star(select)))
+        && (has_names(select) || has_star(select))
 }
 
-/// Whether a SELECT has names without their table, but in its WHERE.
+/// Whether a SELECT has names without their table.
 fn has_names(select: &Select) -> bool {
-    names_one(&select.projection)
-        || names_one(&select.group_by)
-        || names_one(&select.having)
-        || names_one(&select.qualify)
-}
-
-/// Whether there is a name without its table, or a subquery that may have one.
-fn names_one(part: &impl Visit) -> bool {
     struct Names;
     impl Visitor for Names {
         type Break = ();
@@ -108,7 +103,12 @@ fn names_one(part: &impl Visit) -> bool {
             }
         }
     }
-    part.visit(&mut Names).is_break()
+    let conditions = [&select.selection, &select.having, &select.qualify];
+    select.projection.visit(&mut Names).is_break()
+        || select.group_by.visit(&mut Names).is_break()
+        || conditions
+            .iter()
+            .any(|part| part.visit(&mut Names).is_break())
 }
 
 /// What a join is over that keeps all rows of the left, or only those that are on both sides.
@@ -135,7 +135,7 @@ pub(crate) fn settle_joins(query: &mut Query, at: usize, joins: &Joins) -> Resul
     let Some(select) = selects_of(&mut query.body).into_iter().nth(at) else {
         return Ok(());
     };
-    write_out(select)?;
+    write_out(select, true)?;
     select.from.iter().try_for_each(check_joins)?;
     check_stars(select)
 }
@@ -154,6 +154,13 @@ fn check_stars(select: &Select) -> Result<(), Error> {
 fn has_star(select: &Select) -> bool {
     let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
     select.projection.iter().any(is_star)
+}
+
+fn is_star(item: &SelectItem) -> bool {
+    matches!(
+        item,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+    )
 }
 
 fn has_plain_star(select: &Select) -> bool {
@@ -203,7 +210,9 @@ fn ident_of_source(source: &TableFactor) -> Option<&Ident> {
         | TableFactor::Derived {
             alias: Some(alias), ..
         } => Some(&alias.name),
-        TableFactor::Table { name, .. } => name.0.last()?.as_ident(),
+        TableFactor::Table {
+            name, args: None, ..
+        } => name.0.last()?.as_ident(),
         _ => None,
     }
 }
@@ -223,15 +232,9 @@ struct Merged {
 fn chained(select: &Select) -> Vec<Merged> {
     match select.from.as_slice() {
         [tables] if tables.joins.len() == 1 => kept_in(tables),
-        all => without_doubled(all.iter().flat_map(chained_in).collect()),
+        [tables] => chained_in(tables),
+        _ => Vec::new(),
     }
-}
-
-/// What two rows of joins have is ambiguous.
-fn without_doubled(mut all: Vec<Merged>) -> Vec<Merged> {
-    let names: Vec<String> = all.iter().map(|merged| merged.name.clone()).collect();
-    all.retain(|merged| names.iter().filter(|name| **name == merged.name).count() == 1);
-    all
 }
 
 fn chained_in(tables: &TableWithJoins) -> Vec<Merged> {
@@ -246,7 +249,7 @@ fn kept_in(tables: &TableWithJoins) -> Vec<Merged> {
     let Some(first) = ident_of_source(&tables.relation) else {
         return all;
     };
-    if tables.joins.iter().any(is_wrong) {
+    if tables.joins.iter().any(is_wrong) || has_name_twice(tables) {
         return all;
     }
     for (at, join) in (1..).zip(&tables.joins) {
@@ -271,37 +274,17 @@ fn kept_in(tables: &TableWithJoins) -> Vec<Merged> {
     all
 }
 
-/// Puts columns for what is merged where the planner does not look for it: in WHERE, and in ON.
-fn in_conditions(select: &mut Select) {
-    let merged: Vec<Merged> = select.from.iter().flat_map(kept_in).collect();
-    let merged = without_doubled(merged);
-    if merged.is_empty() {
-        return;
-    }
-    if let Some(condition) = &mut select.selection {
-        replace(condition, &merged);
-    }
-    for tables in &mut select.from {
-        // What the first join merges is merged for those behind it.
-        for join in tables.joins.iter_mut().skip(1) {
-            if let Some(JoinConstraint::On(condition)) = constraint_of(&mut join.join_operator) {
-                replace(condition, &merged);
-            }
-        }
-    }
-}
-
-/// Writes out the joins of a SELECT that the planner would take wrongly, where the text tells enough.
+/// Writes out the joins of a SELECT that the planner would take wrongly, where the text tells enough. The text of a
+/// definition is kept, and read again, when the names in it must be names.
 #[inline(never)]
-pub(super) fn write_out(select: &mut Select) -> Result<(), Error> {
+pub(super) fn write_out(select: &mut Select, is_kept: bool) -> Result<(), Error> {
     let wrong = |tables: &TableWithJoins| tables.joins.iter().any(is_wrong);
     if !select.from.iter().any(wrong) {
-        in_conditions(select);
         let chained = chained(select);
         if !chained.is_empty() {
             show(select, &chained, None);
         }
-        star_in_order(select);
+        star_in_order(select, if is_kept { named } else { shown });
         return Ok(());
     }
     let [tables] = select.from.as_mut_slice() else {
@@ -399,23 +382,26 @@ impl All {
 }
 
 /// `None` where the text does not tell whose a column is.
-fn merged_of(tables: &mut TableWithJoins, sources: &[Ident]) -> Result<Option<All>, Error> {
-    use JoinOperator::{FullOuter, Right, RightOuter};
+fn merged_of(tables: &TableWithJoins, sources: &[Ident]) -> Result<Option<All>, Error> {
+    use JoinOperator::{CrossJoin, FullOuter, Right, RightOuter};
     let mut all = All::default();
-    for (at, join) in tables.joins.iter_mut().enumerate() {
-        let kept = match join.join_operator {
-            FullOuter(_) => Kept::Both,
-            Right(_) | RightOuter(_) => Kept::Right,
-            _ => Kept::Left,
+    for (at, join) in tables.joins.iter().enumerate() {
+        let (kept, on) = match &join.join_operator {
+            FullOuter(on) => (Kept::Both, on),
+            Right(on) | RightOuter(on) => (Kept::Right, on),
+            CrossJoin(_) => {
+                all.conditions.push(None);
+                continue;
+            }
+            _ => match kept_left(join) {
+                Some(on) => (Kept::Left, on),
+                None => return Ok(None),
+            },
         };
-        if matches!(join.join_operator, JoinOperator::CrossJoin(_)) {
-            all.conditions.push(None);
-            continue;
-        }
-        let names = match constraint_of(&mut join.join_operator) {
-            Some(JoinConstraint::Using(names)) => names,
-            Some(JoinConstraint::Natural) | None => return Ok(None),
-            Some(_) => {
+        let names = match on {
+            JoinConstraint::Using(names) => names,
+            JoinConstraint::Natural => return Ok(None),
+            _ => {
                 all.conditions.push(None);
                 continue;
             }
@@ -442,7 +428,7 @@ fn column(source: &Ident, name: &Ident) -> Expr {
 }
 
 /// Puts merged columns first in the `*` over joins that keep the left side, where the text tells whose they are.
-fn star_in_order(select: &mut Select) {
+fn star_in_order(select: &mut Select, one: fn(&Merged) -> SelectItem) {
     if !has_plain_star(select) {
         return;
     }
@@ -456,7 +442,7 @@ fn star_in_order(select: &mut Select) {
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
         match item {
-            item if is_plain_star(&item) => items.extend(star(&merged, &sources)),
+            item if is_plain_star(&item) => items.extend(star(&merged, &sources, one)),
             other => items.push(other),
         }
     }
@@ -469,17 +455,18 @@ fn show(select: &mut Select, merged: &[Merged], sources: Option<&[Ident]>) {
     if let Some(Distinct::On(by)) = &mut select.distinct {
         by.iter_mut().for_each(|by| replace(by, &others));
     }
+    let one = if has_star(select) { named } else { shown };
     let mut items = Vec::with_capacity(select.projection.len());
     for item in std::mem::take(&mut select.projection) {
         match item {
             item if is_plain_star(&item) => match sources {
-                Some(sources) => items.extend(star(merged, sources)),
+                Some(sources) => items.extend(star(merged, sources, named)),
                 None => items.push(item),
             },
             SelectItem::UnnamedExpr(Expr::Identifier(name)) => {
                 let known = merged.iter().find(|m| m.name == ident_of(&name));
                 items.push(match known {
-                    Some(known) => named(known),
+                    Some(known) => one(known),
                     None => SelectItem::UnnamedExpr(Expr::Identifier(name)),
                 });
             }
@@ -495,19 +482,31 @@ fn show(select: &mut Select, merged: &[Merged], sources: Option<&[Ident]>) {
         }
     }
     select.projection = items;
-    let conditions = [
-        &mut select.selection,
-        &mut select.having,
-        &mut select.qualify,
-    ];
-    for condition in conditions.into_iter().flatten() {
+    if let Some(condition) = &mut select.selection {
         replace(condition, merged);
+    }
+    // The planner knows the names that the list gives; those of written out joins only here.
+    let unnamed = if sources.is_none() { &others } else { merged };
+    for condition in [&mut select.having, &mut select.qualify]
+        .into_iter()
+        .flatten()
+    {
+        replace(condition, unnamed);
     }
     if let GroupByExpr::Expressions(groups, _) = &mut select.group_by {
         groups.iter_mut().for_each(|group| replace(group, merged));
     }
 }
 
+/// A merged column, which is called so anyway if it is one, and keeps its table.
+fn shown(merged: &Merged) -> SelectItem {
+    match &merged.value {
+        column @ Expr::CompoundIdentifier(_) => SelectItem::UnnamedExpr(column.clone()),
+        _ => named(merged),
+    }
+}
+
+/// The same beside a `*`, which shows it, too.
 fn named(merged: &Merged) -> SelectItem {
     SelectItem::ExprWithAlias {
         expr: merged.value.clone(),
@@ -516,8 +515,8 @@ fn named(merged: &Merged) -> SelectItem {
 }
 
 /// The merged columns, and then all others, source by source.
-fn star(merged: &[Merged], sources: &[Ident]) -> Vec<SelectItem> {
-    let mut items: Vec<SelectItem> = merged.iter().map(named).collect();
+fn star(merged: &[Merged], sources: &[Ident], one: fn(&Merged) -> SelectItem) -> Vec<SelectItem> {
+    let mut items: Vec<SelectItem> = merged.iter().map(one).collect();
     for (at, source) in sources.iter().enumerate() {
         let without = merged.iter().filter(|merged| merged.of.contains(&at));
         let without = without.map(|merged| {
@@ -536,15 +535,34 @@ fn star(merged: &[Merged], sources: &[Ident]) -> Vec<SelectItem> {
     items
 }
 
-/// Merged columns in an expression; subqueries have names of their own.
+/// Merged columns in an expression; subqueries have names of their own, and fields are no columns.
 fn replace(expr: &mut Expr, merged: &[Merged]) {
-    outside_queries(expr, |expr| {
-        if let Expr::Identifier(name) = expr
-            && let Some(known) = merged.iter().find(|m| m.name == ident_of(name))
-        {
-            *expr = known.value.clone();
+    outside_queries(expr, |expr| match expr {
+        Expr::Identifier(name) => {
+            if let Some(known) = merged.iter().find(|m| m.name == ident_of(name)) {
+                *expr = known.value.clone();
+            }
         }
+        // What is inside comes first.
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            if matches!(access_chain.first(), Some(AccessExpr::Dot(_))) {
+                put_back(root, merged);
+            }
+            for access in access_chain {
+                if let AccessExpr::Dot(field) = access {
+                    put_back(field, merged);
+                }
+            }
+        }
+        _ => {}
     });
+}
+
+/// The name that a merged column was put in the place of.
+fn put_back(expr: &mut Expr, merged: &[Merged]) {
+    if let Some(known) = merged.iter().find(|m| m.value == *expr) {
+        *expr = Expr::Identifier(Ident::with_quote('"', known.name.clone()));
+    }
 }
 
 /// The same for ORDER BY, unless the name is one of the answer's.
@@ -565,6 +583,8 @@ pub(super) fn order(query: &mut Query) {
         }
         [tables] if has_plain_star(select) && !written_out(tables).is_empty() => return,
         all if has_star(select) && all.iter().any(shows_right) => return,
+        // They may show it.
+        [tables] if tables.joins.len() == 1 && select.projection.iter().any(is_star) => return,
         _ => chained(select),
     };
     let merged = others(&select.projection, &merged);
@@ -577,8 +597,7 @@ pub(super) fn order(query: &mut Query) {
 
 /// What the merged columns of a row of joins are, where the text tells.
 fn written_out(tables: &TableWithJoins) -> Vec<Merged> {
-    let mut tables = tables.clone();
-    match sources_of(&tables).map(|sources| merged_of(&mut tables, &sources)) {
+    match sources_of(tables).map(|sources| merged_of(tables, &sources)) {
         Some(Ok(Some(merged))) => merged.columns,
         _ => Vec::new(),
     }
@@ -586,20 +605,43 @@ fn written_out(tables: &TableWithJoins) -> Vec<Merged> {
 
 /// The names of what is joined, if all have one.
 fn sources_of(tables: &TableWithJoins) -> Option<Vec<Ident>> {
-    let sources = std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
+    if has_name_twice(tables) {
+        return None;
+    }
+    let sources = sources_in(tables);
     sources
         .map(|source| ident_of_source(source).cloned())
         .collect()
 }
 
+fn sources_in(tables: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+    std::iter::once(&tables.relation).chain(tables.joins.iter().map(|join| &join.relation))
+}
+
+/// Whether two of them are called alike, as tables of two schemas may be.
+fn has_name_twice(tables: &TableWithJoins) -> bool {
+    let mut names: Vec<String> = sources_in(tables).filter_map(name_of).collect();
+    names.sort_unstable();
+    names.windows(2).any(|two| matches!(two, [a, b] if a == b))
+}
+
 /// Merged columns but for those whose names a SELECT gives.
 fn others(items: &[SelectItem], merged: &[Merged]) -> Vec<Merged> {
+    let gives = |item: &&SelectItem, name: &str| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(own)) => ident_of(own) == name,
+        SelectItem::ExprWithAlias { alias, .. } => ident_of(alias) == name,
+        _ => false,
+    };
+    let shows = |item: &&SelectItem, name: &str| match item {
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
+            parts.last().is_some_and(|own| ident_of(own) == name)
+        }
+        _ => false,
+    };
+    // Of two columns that are called so, it is neither.
     let shown = |name: &str| {
-        items.iter().any(|item| match item {
-            SelectItem::UnnamedExpr(Expr::Identifier(own)) => ident_of(own) == name,
-            SelectItem::ExprWithAlias { alias, .. } => ident_of(alias) == name,
-            _ => false,
-        })
+        items.iter().any(|item| gives(&item, name))
+            || items.iter().filter(|item| shows(item, name)).count() == 1
     };
     let others = merged.iter().filter(|merged| !shown(&merged.name));
     others.cloned().collect()

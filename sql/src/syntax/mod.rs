@@ -198,7 +198,8 @@ impl VisitorMut for Mender {
             idioms::any_in_condition(condition);
         }
         // What cannot be written out yet is once the columns are known.
-        match named_windows::expand(select).and_then(|()| merged::write_out(select)) {
+        let is_kept = self.places.last() == Some(&names::Place::Distinct);
+        match named_windows::expand(select).and_then(|()| merged::write_out(select, is_kept)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
