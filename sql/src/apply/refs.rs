@@ -143,7 +143,29 @@ pub(super) fn is_simple(plan: &LogicalPlan, outer: &DFSchema, used: Use) -> Resu
     if used == Use::Value && !is_one_aggregate(plan) {
         return Ok(false);
     }
-    fits(plan, (used, false, false))
+    Ok(fits(plan, (used, false, false))? && !names_two(plan, used)?)
+}
+
+/// Whether two columns of one name come up from a subquery: those that it gives, and those that are compared with the
+/// rows around it. DataFusion joins the subquery under a name of its own, where both would be the same.
+fn names_two(plan: &LogicalPlan, used: Use) -> Result<bool> {
+    let mut columns: Vec<Column> = match used {
+        Use::Exists => Vec::new(),
+        Use::Value | Use::In | Use::Lateral => plan.schema().columns(),
+    };
+    plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            let parts = split_conjunction(&filter.predicate);
+            let tied = parts.into_iter().filter(|part| part.contains_outer());
+            columns.extend(tied.flat_map(Expr::column_refs).cloned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    columns.sort();
+    columns.dedup();
+    let mut names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    names.sort_unstable();
+    Ok(names.windows(2).any(|two| matches!(two, [a, b] if a == b)))
 }
 
 /// Whether the only row of a value is that of an aggregate.

@@ -8,9 +8,10 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -36,7 +37,7 @@ impl AnalyzerRule for NamedCasts {
 
 fn named(expr: Expr) -> Transformed<Expr> {
     match expr {
-        Expr::InSubquery(mut asked) => match with_name(&asked.subquery) {
+        Expr::InSubquery(mut asked) => match with_name_in(&asked) {
             Some(named) => {
                 asked.subquery = named;
                 Transformed::yes(Expr::InSubquery(asked))
@@ -54,16 +55,29 @@ fn named(expr: Expr) -> Transformed<Expr> {
     }
 }
 
+/// Of `max(x) IN (SELECT max(x) …)`, both sides are called alike.
+fn with_name_in(asked: &InSubquery) -> Option<Subquery> {
+    let columns = asked.subquery.subquery.schema().columns();
+    let is_alike =
+        |column: &Column| column.relation.is_none() && asked.expr.column_refs().contains(column);
+    match columns.iter().any(is_alike) {
+        true => with_name_alone(&asked.subquery),
+        false => with_name(&asked.subquery),
+    }
+}
+
 fn with_name_alone(subquery: &Subquery) -> Option<Subquery> {
-    let ([_], Some((Some(_), _))) = (
-        subquery.subquery.schema().fields().as_ref(),
-        subquery.subquery.schema().iter().next(),
-    ) else {
-        return with_name(subquery);
-    };
-    let column = Expr::Column(subquery.subquery.schema().columns().into_iter().next()?);
-    let named = Projection::try_new(vec![column.alias(NAME)], Arc::clone(&subquery.subquery));
-    Some(subquery.with_plan(Arc::new(LogicalPlan::Projection(named.ok()?))))
+    if let Some(named) = with_name(subquery) {
+        return Some(named);
+    }
+    let columns = subquery.subquery.schema().columns();
+    let [column] = <[_; 1]>::try_from(columns).ok()?;
+    if column.relation.is_none() && column.name == NAME {
+        return None;
+    }
+    let named = vec![Expr::Column(column).alias(NAME)];
+    let named = Projection::try_new(named, Arc::clone(&subquery.subquery)).ok()?;
+    Some(subquery.with_plan(Arc::new(LogicalPlan::Projection(named))))
 }
 
 fn with_name(subquery: &Subquery) -> Option<Subquery> {
