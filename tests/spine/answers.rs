@@ -252,7 +252,13 @@ async fn small_tables_are_looked_up_where_that_cannot_show() {
     load(&peers[0], &["airlines", "planes", "weather"], 1).await;
     let db = &peers[1];
     let inner = "SELECT count(*) FROM weather w JOIN planes p ON p.seats = w.month";
-    assert!(plan(db, inner).await.contains("LookupJoinExec"));
+    // How many rows the tables have is announced to the asking peer.
+    let announced = async {
+        while !plan(db, inner).await.contains("LookupJoinExec") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, announced).await.unwrap();
     // Rows of the build side come out by themselves: each must come once.
     let full = "SELECT count(*) FROM weather w FULL JOIN planes p ON p.seats = w.month";
     assert!(!plan(db, full).await.contains("LookupJoinExec"));
