@@ -4,7 +4,7 @@
 //! that both give them; subqueries of more than one row where one value is wanted give the first in
 //! SQLite and an error here, so that these aggregate, or are cut to one row; a name in USING that the left
 //! side has twice is the first of them in SQLite and an error here. What USING merges is named without its
-//! table where the first join does it, and not from inside of subqueries.
+//! table where there are no other sources, and not from inside of subqueries.
 //!
 //! Of one FROM at most two relations are paired row by row, so that no statement is large.
 
@@ -28,7 +28,7 @@ impl Maker<'_> {
         }
         let keys = scope.fields.iter().filter(|f| f.text.ends_with(".k"));
         if let Some(merged) = scope.merged.take()
-            && keys.count() == 2
+            && (keys.count(), joins) == (2, 1)
         {
             scope.fields.push(merged);
         }
