@@ -33,11 +33,21 @@ pub(super) fn clashes(expr: &Expr) -> Result<bool> {
         return Ok(false);
     }
     let columns = compared.column_refs();
-    plan.exists(|node| {
-        Ok(columns
-            .iter()
-            .any(|column| node.schema().has_column(column)))
-    })
+    let mut clash = false;
+    plan.apply(|node| {
+        clash |= columns.iter().any(|c| node.schema().has_column(c));
+        // From below another name comes up only what is tied there.
+        let is_hidden = match node {
+            LogicalPlan::SubqueryAlias(alias) => free_refs(&alias.input)?.is_empty(),
+            _ => false,
+        };
+        Ok(match (clash, is_hidden) {
+            (true, _) => TreeNodeRecursion::Stop,
+            (false, true) => TreeNodeRecursion::Jump,
+            (false, false) => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(clash)
 }
 
 /// The columns that a plan refers to and does not have.
