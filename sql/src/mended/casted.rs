@@ -11,7 +11,7 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result};
-use datafusion::logical_expr::expr::InSubquery;
+use datafusion::logical_expr::expr::{InSubquery, SetComparison};
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -25,7 +25,7 @@ pub(super) struct NamedCasts;
 impl AnalyzerRule for NamedCasts {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
-            node.map_expressions(|expr| expr.transform_up(|expr| Ok(named(expr))))
+            node.map_expressions(|expr| expr.transform_up(named))
         })
         .data()
     }
@@ -35,62 +35,61 @@ impl AnalyzerRule for NamedCasts {
     }
 }
 
-fn named(expr: Expr) -> Transformed<Expr> {
-    match expr {
-        Expr::InSubquery(mut asked) => match with_name_in(&asked) {
-            Some(named) => {
-                asked.subquery = named;
-                Transformed::yes(Expr::InSubquery(asked))
-            }
-            None => Transformed::no(Expr::InSubquery(asked)),
-        },
-        Expr::SetComparison(mut asked) => match with_name_alone(&asked.subquery) {
-            Some(named) => {
-                asked.subquery = named;
-                Transformed::yes(Expr::SetComparison(asked))
-            }
-            None => Transformed::no(Expr::SetComparison(asked)),
-        },
-        other => Transformed::no(other),
-    }
+fn named(expr: Expr) -> Result<Transformed<Expr>> {
+    let subquery = match &expr {
+        Expr::InSubquery(asked) => named_in(asked)?,
+        Expr::SetComparison(asked) => named_alone(&asked.subquery)?,
+        _ => None,
+    };
+    Ok(match (subquery, expr) {
+        (Some(subquery), Expr::InSubquery(asked)) => {
+            Transformed::yes(Expr::InSubquery(InSubquery { subquery, ..asked }))
+        }
+        (Some(subquery), Expr::SetComparison(asked)) => {
+            Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..asked }))
+        }
+        (_, expr) => Transformed::no(expr),
+    })
 }
 
 /// Of `max(x) IN (SELECT max(x) …)`, both sides are called alike.
-fn with_name_in(asked: &InSubquery) -> Option<Subquery> {
+fn named_in(asked: &InSubquery) -> Result<Option<Subquery>> {
     let columns = asked.subquery.subquery.schema().columns();
-    let is_alike =
-        |column: &Column| column.relation.is_none() && asked.expr.column_refs().contains(column);
+    let compared = asked.expr.column_refs();
+    let is_alike = |column: &Column| column.relation.is_none() && compared.contains(column);
     match columns.iter().any(is_alike) {
-        true => with_name_alone(&asked.subquery),
-        false => with_name(&asked.subquery),
+        true => named_alone(&asked.subquery),
+        false => named_cast(&asked.subquery),
     }
 }
 
-fn with_name_alone(subquery: &Subquery) -> Option<Subquery> {
-    if let Some(named) = with_name(subquery) {
-        return Some(named);
+/// A subquery of one column, which nothing else is called as.
+fn named_alone(subquery: &Subquery) -> Result<Option<Subquery>> {
+    if let Some(named) = named_cast(subquery)? {
+        return Ok(Some(named));
     }
-    let columns = subquery.subquery.schema().columns();
-    let [column] = <[_; 1]>::try_from(columns).ok()?;
-    if column.relation.is_none() && column.name == NAME {
-        return None;
+    match subquery.subquery.schema().columns().as_slice() {
+        [column] if *column != Column::new_unqualified(NAME) => {
+            with_name(subquery, Expr::Column(column.clone()), &subquery.subquery).map(Some)
+        }
+        _ => Ok(None),
     }
-    let named = vec![Expr::Column(column).alias(NAME)];
-    let named = Projection::try_new(named, Arc::clone(&subquery.subquery)).ok()?;
-    Some(subquery.with_plan(Arc::new(LogicalPlan::Projection(named))))
 }
 
-fn with_name(subquery: &Subquery) -> Option<Subquery> {
+/// A subquery whose value is cast, if it is tied to the rows around it.
+fn named_cast(subquery: &Subquery) -> Result<Option<Subquery>> {
     let LogicalPlan::Projection(projection) = subquery.subquery.as_ref() else {
-        return None;
+        return Ok(None);
     };
-    let ([cast @ Expr::Cast(_)], false) = (
-        projection.expr.as_slice(),
-        subquery.outer_ref_columns.is_empty(),
-    ) else {
-        return None;
-    };
-    let named = vec![cast.clone().alias(NAME)];
-    let named = Projection::try_new(named, Arc::clone(&projection.input)).ok()?;
-    Some(subquery.with_plan(Arc::new(LogicalPlan::Projection(named))))
+    match projection.expr.as_slice() {
+        [cast @ Expr::Cast(_)] if !subquery.outer_ref_columns.is_empty() => {
+            with_name(subquery, cast.clone(), &projection.input).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn with_name(subquery: &Subquery, value: Expr, rows: &Arc<LogicalPlan>) -> Result<Subquery> {
+    let named = Projection::try_new(vec![value.alias(NAME)], Arc::clone(rows))?;
+    Ok(subquery.with_plan(Arc::new(LogicalPlan::Projection(named))))
 }
