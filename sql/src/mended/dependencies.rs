@@ -40,15 +40,9 @@ impl OptimizerRule for Told {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        // Those that look at each node by itself ask of these.
         let asks = self.0.apply_order().is_none()
-            || matches!(
-                plan,
-                LogicalPlan::Sort(_)
-                    | LogicalPlan::Distinct(_)
-                    | LogicalPlan::Aggregate(_)
-                    | LogicalPlan::Join(_)
-                    | LogicalPlan::Projection(_)
-            );
+            || matches!(plan, LogicalPlan::Sort(_) | LogicalPlan::Distinct(_));
         let plan = match asks {
             true => told(plan)?,
             false => plan,
