@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
     ExceptSelectItem, ExcludeSelectItem, Ident, Join, JoinConstraint, JoinOperator, ObjectName,
-    Query, Select, SelectFlavor, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
-    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, VisitMut, VisitorMut,
     WildcardAdditionalOptions,
 };
 use netabase_store::{Error, Store, TableDef};
@@ -117,11 +117,6 @@ impl Stars<'_> {
         }
         if sources.all.iter().all(|source| source.hidden.is_empty()) {
             return Ok(());
-        }
-        if matches!(select.flavor, SelectFlavor::FromFirstNoSelect) {
-            select.flavor = SelectFlavor::Standard;
-            let all = WildcardAdditionalOptions::default();
-            select.projection = vec![SelectItem::Wildcard(all)];
         }
         let mut items = Vec::with_capacity(select.projection.len());
         for item in std::mem::take(&mut select.projection) {

@@ -62,23 +62,20 @@ fn unsettled_in(select: &Select) -> Option<usize> {
     let wrong = select.from.iter().position(|t| shows_wrong(t, select));
     wrong.or_else(|| {
         let mut all = select.from.iter();
-        all.position(|tables| is_unsettled(tables, star) || is_open(tables, select))
+        all.position(|tables| star && has_natural(tables) || is_open(tables, select))
     })
 }
 
-fn is_unsettled(tables: &TableWithJoins, star: bool) -> bool {
-    let is_natural = |join: &Join| matches!(kept_left(join), Some(JoinConstraint::Natural));
-    tables.joins.iter().any(is_wrong)
-        || (star && (shows_right(tables) || tables.joins.iter().any(is_natural)))
+/// Whether a join that keeps the left side is NATURAL.
+fn has_natural(tables: &TableWithJoins) -> bool {
+    let mut merging = tables.joins.iter().filter_map(kept_left);
+    merging.any(|on| matches!(on, JoinConstraint::Natural))
 }
 
 /// Whether a SELECT may name a column that several joins merge, or the only one, and the text does not tell which
 /// those are.
 fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
     let merging = || tables.joins.iter().filter_map(kept_left);
-    let is_natural = |on: &JoinConstraint| matches!(on, JoinConstraint::Natural);
-    let mut sources =
-        std::iter::once(&tables.relation).chain(tables.joins.iter().map(|j| &j.relation));
     let alone = |source: &TableFactor| {
         let lateral = matches!(source, TableFactor::Derived { lateral: true, .. });
         ident_of_source(source).is_some() && !lateral
@@ -86,8 +83,8 @@ fn is_open(tables: &TableWithJoins, select: &Select) -> bool {
     let merges_one = tables.joins.len() == 1 || merging().filter(|on| merges(on)).count() > 1;
     select.from.len() == 1
         && merges_one
-        && merging().any(is_natural)
-        && sources.all(alone)
+        && has_natural(tables)
+        && sources_in(tables).all(alone)
         && (has_names(select) || has_star(select))
 }
 
@@ -152,8 +149,8 @@ fn check_stars(select: &Select) -> Result<(), Error> {
 }
 
 fn has_star(select: &Select) -> bool {
-    let is_star = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
-    select.projection.iter().any(is_star)
+    let is_whole = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+    select.projection.iter().any(is_whole)
 }
 
 fn is_star(item: &SelectItem) -> bool {
