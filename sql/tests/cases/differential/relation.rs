@@ -26,12 +26,8 @@ impl Maker<'_> {
             let join = self.join(&mut scope, right, more, at == 0);
             tree = sql![tree, join];
         }
-        let keys = scope.fields.iter().filter(|f| f.text.ends_with(".k"));
-        if let Some(merged) = scope.merged.take()
-            && (keys.count(), joins) == (2, 1)
-        {
-            scope.fields.push(merged);
-        }
+        let merged = scope.merged.take();
+        scope.fields.extend(merged.filter(|_| joins == 1));
         (tree, scope)
     }
 
@@ -245,7 +241,7 @@ impl Maker<'_> {
 }
 
 /// Those that are named with their table.
-pub(super) fn with_tables(fields: &[Field]) -> Vec<Field> {
+fn with_tables(fields: &[Field]) -> Vec<Field> {
     let named = fields.iter().filter(|field| field.text.contains('.'));
     named.cloned().collect()
 }
