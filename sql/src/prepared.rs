@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Statement as SqlStatement, Value, Visit, Visitor,
+    Expr as SqlExpr, ObjectName, Statement as SqlStatement, Value, Visit, Visitor,
 };
 use netabase_store::{Error, ErrorKind, TableDef};
 use parking_lot::Mutex;
@@ -102,9 +103,8 @@ impl Engine {
     /// Prepares a query, an INSERT, an UPDATE, a DELETE or a MERGE, in which `$1`, `$2` … stand for values.
     ///
     /// # Errors
-    /// Those of [`Engine::sql`]; `InvalidInput` for other statements, for parameters that have names or
-    /// leave numbers out, and for one whose type cannot be told from the statement's columns
-    /// consistently.
+    /// Those of [`Engine::sql`]; `InvalidInput` for other statements, and for parameters that have names or
+    /// leave numbers out.
     pub async fn prepare(&self, text: &str) -> Result<Prepared, Error> {
         Ok(Prepared {
             engine: self.clone(),
@@ -158,7 +158,7 @@ impl Engine {
         mut statement: SqlStatement,
         count: usize,
     ) -> Result<(Vec<Option<DataType>>, BTreeSet<String>), Error> {
-        let (mut types, deadline) = (vec![None; count], self.deadline());
+        let (mut types, deadline) = (vec![Vec::new(); count], self.deadline());
         if let SqlStatement::Query(query) = &statement
             && dml::changes_in_with(query)
         {
@@ -168,7 +168,7 @@ impl Engine {
                     find_types(&plan, &mut types)?;
                 }
             }
-            return Ok((types, BTreeSet::new()));
+            return Ok((settled(types), BTreeSet::new()));
         }
         plain(&mut statement);
         open::forget_limits(&mut statement);
@@ -190,24 +190,38 @@ impl Engine {
             Err(error) if is_query => return Err(error),
             // What only this crate can plan is checked when it is run.
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
-            Err(_) => return Ok((types, BTreeSet::new())),
+            Err(_) => return Ok((settled(types), BTreeSet::new())),
         };
         find_types(&plan, &mut types)?;
-        Ok((types, scanned(&plan)?))
+        Ok((settled(types), scanned(&plan)?))
     }
 }
 
-/// The types of parameters, as far as a plan tells.
-fn find_types(plan: &LogicalPlan, types: &mut [Option<DataType>]) -> Result<(), Error> {
-    let found = plan.get_parameter_types().map_err(error_from_datafusion)?;
-    for (name, data_type) in found {
-        if let Some(slot) = point::place(&name).and_then(|place| types.get_mut(place))
-            && data_type.is_some()
+/// The types that parameters have in a plan.
+fn find_types(plan: &LogicalPlan, types: &mut [Vec<DataType>]) -> Result<(), Error> {
+    let mut add = |expr: &Expr| {
+        if let Expr::Placeholder(Placeholder { id, field }) = expr
+            && let Some(found) = field.as_ref().map(|field| field.data_type())
+            && let Some(types) = point::place(id).and_then(|place| types.get_mut(place))
+            && !types.contains(found)
         {
-            *slot = data_type;
+            types.push(found.clone());
         }
-    }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    let visited =
+        plan.apply_with_subqueries(|node| node.apply_expressions(|expr| expr.apply(&mut add)));
+    visited.map_err(error_from_datafusion)?;
     Ok(())
+}
+
+/// The types of parameters: one that stands beside values of several types takes any.
+fn settled(types: Vec<Vec<DataType>>) -> Vec<Option<DataType>> {
+    let only = |types: Vec<DataType>| match <[DataType; 1]>::try_from(types) {
+        Ok([only]) => Some(only),
+        Err(_) => None,
+    };
+    types.into_iter().map(only).collect()
 }
 
 /// The names by which the store may know what a statement names.
@@ -376,8 +390,8 @@ impl Visitor for Names {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
-        if let Expr::Value(value) = expr
+    fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<Error> {
+        if let SqlExpr::Value(value) = expr
             && let Value::Placeholder(name) = &value.value
         {
             match point::place(name) {
