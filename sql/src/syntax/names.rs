@@ -39,6 +39,8 @@ const MAX_NAME: usize = 100;
 pub(super) enum Place {
     /// Its columns are those of the answer.
     Answer,
+    /// So are they, beside those of other SELECTs: the planner forgets which tables they are of.
+    Arm,
     /// Others name its columns.
     Inside,
     /// Its columns must have different names.
@@ -65,6 +67,7 @@ pub(super) fn place_of(query: &Query, depth: usize, distinct: bool) -> Place {
     }
     match depth {
         0 if distinct => Place::Distinct,
+        0 if matches!(query.body.as_ref(), SetExpr::SetOperation { .. }) => Place::Arm,
         0 => Place::Answer,
         _ => Place::Inside,
     }
@@ -96,7 +99,7 @@ pub(crate) fn shown_schema(schema: &SchemaRef) -> Option<SchemaRef> {
     )))
 }
 
-fn marked(name: &str, nth: usize) -> Ident {
+pub(super) fn marked(name: &str, nth: usize) -> Ident {
     let mut text = format!("{name}{MARK}");
     let mut rest = nth;
     loop {
@@ -450,16 +453,16 @@ struct Stars {
 impl Stars {
     fn of(items: &[SelectItem], place: Place, single: bool) -> Self {
         let mut stars = Self::default();
+        let is_answer = matches!(place, Place::Answer | Place::Arm);
         for item in items {
             match item {
                 // Which of a table's columns a `*` has is not known; for an answer that does not matter.
                 SelectItem::Wildcard(options) => {
-                    stars.all |=
-                        place == Place::Answer || *options == WildcardAdditionalOptions::default();
+                    stars.all |= is_answer || *options == WildcardAdditionalOptions::default();
                 }
                 SelectItem::QualifiedWildcard(kind, options) => {
                     let whole = *options == WildcardAdditionalOptions::default();
-                    stars.all |= place == Place::Answer || (single && whole);
+                    stars.all |= is_answer || (single && whole);
                     if let SelectItemQualifiedWildcardKind::ObjectName(name) = kind
                         && let Some(table) = name.0.last().and_then(|part| part.as_ident())
                         && whole
@@ -496,8 +499,9 @@ fn apart(items: &mut [SelectItem], place: Place, stars: &Stars) {
             .filter_map(|at| Some((*at, read.get(*at)?.as_ref()?)))
             .collect();
         for (nth, (at, item)) in group.iter().enumerate() {
-            let earlier = group.iter().take(nth);
-            let again = nth > 0 && !earlier.clone().all(|(_, other)| item.differs(other));
+            let mut earlier = group.iter().take(nth);
+            let differs = |other: &Item| place != Place::Arm && item.differs(other);
+            let again = nth > 0 && !earlier.all(|(_, other)| differs(other));
             let first = nth == 0 && group.len() > 1 && !item.is_named;
             let inside = place == Place::Inside && group.len() > 1;
             if again || first || inside || stars.have(item) {
