@@ -39,6 +39,17 @@ impl<T> Withs<T> {
         });
     }
 
+    /// Goes into a query whose WITH has these definitions; in a recursive one each is seen by all.
+    pub(crate) fn enter_all(&mut self, coming: Vec<T>, is_recursive: bool)
+    where
+        T: Clone,
+    {
+        self.enter(coming.iter().cloned());
+        if let (true, Some(scope)) = (is_recursive, self.queries.last_mut()) {
+            scope.known.extend(coming);
+        }
+    }
+
     pub(crate) fn leave(&mut self) {
         self.queries.pop();
         if let Some(around) = self.queries.last_mut() {
@@ -53,16 +64,13 @@ impl<T> Withs<T> {
 }
 
 impl Withs<String> {
-    /// Goes into a query; in a recursive WITH each name is seen by all.
+    /// Goes into a query.
     pub(crate) fn enter_query(&mut self, query: &Query) {
         let Some(with) = &query.with else {
             return self.enter([]);
         };
         let names = with.cte_tables.iter().map(|cte| ident_of(&cte.alias.name));
-        self.enter(names.clone());
-        if let (true, Some(scope)) = (with.recursive, self.queries.last_mut()) {
-            scope.known.extend(names);
-        }
+        self.enter_all(names.collect(), with.recursive);
     }
 
     pub(crate) fn defines(&self, name: &str) -> bool {

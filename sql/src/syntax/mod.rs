@@ -23,6 +23,7 @@ mod others;
 mod outside;
 mod rows;
 mod series;
+mod shadowed;
 mod similar;
 
 use std::ops::ControlFlow;
@@ -137,6 +138,7 @@ struct Mender {
     places: Vec<names::Place>,
     /// Whether the next query is a value, whose columns nobody names.
     is_value: bool,
+    shadows: shadowed::Shadows,
     budget: budget::Budget,
 }
 
@@ -147,6 +149,7 @@ impl Mender {
             digits: false,
             places: Vec::new(),
             is_value: false,
+            shadows: shadowed::Shadows::default(),
             budget: budget::Budget::of(statement),
         }
     }
@@ -158,6 +161,7 @@ impl VisitorMut for Mender {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         let place = names::place_of(query, self.places.len(), self.distinct);
         self.places.push(place);
+        self.shadows.enter(query);
         if let Some(lock) = query.locks.first() {
             return ControlFlow::Break(invalid(format!(
                 "{lock} is not supported: rows are not locked, and a transaction that meets another's rows fails \
@@ -178,6 +182,7 @@ impl VisitorMut for Mender {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
+        self.shadows.leave();
         if let Some(place) = self.places.pop() {
             names::order_by_first(query, place);
         }
@@ -206,6 +211,7 @@ impl VisitorMut for Mender {
     }
 
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Error> {
+        self.shadows.follow(table);
         lateral::read_unnest(table);
         lateral::name_unnested(table);
         lateral::name_columns(table);
