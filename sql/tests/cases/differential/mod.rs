@@ -90,6 +90,8 @@ impl Shared {
                     sum.doubted += tally.doubted;
                 }
                 Err(difference) => {
+                    let seed = script.seed;
+                    eprintln!("seed {seed} differs: {difference:?}; making it smaller");
                     let mut shrinker = Shrinker::new(script, *difference);
                     shrinker.shrink().await;
                     let told = told(&shrinker.script, &shrinker.difference);

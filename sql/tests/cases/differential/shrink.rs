@@ -3,17 +3,22 @@
 //! Statements are dropped first, in large pieces and then one by one; then the statements that are
 //! left are made smaller. Whatever still differs is kept.
 
+use std::time::{Duration, Instant};
+
 use super::run::{Difference, run};
 use super::script::{Script, Step};
 
 /// Scripts that are tried.
 const TRIES: usize = 600;
+/// How long that may take, but for the last of them: where a statement takes too long, so do its like.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// A script and the difference that it shows.
 pub(super) struct Shrinker {
     pub(super) script: Script,
     pub(super) difference: Difference,
     tries: usize,
+    since: Instant,
 }
 
 impl Shrinker {
@@ -22,17 +27,22 @@ impl Shrinker {
             script,
             difference,
             tries: 0,
+            since: Instant::now(),
         }
     }
 
-    /// Shrinks until nothing helps or the tries are used up.
+    fn is_done(&self) -> bool {
+        self.tries >= TRIES || self.since.elapsed() >= LONGEST
+    }
+
+    /// Shrinks until nothing helps, or it was tried often or long enough.
     pub(super) async fn shrink(&mut self) {
         self.script.steps.truncate(self.difference.step + 1);
         loop {
             let before = self.script.steps.len();
             self.drop_steps().await;
             let smaller = self.shrink_statements().await;
-            if (!smaller && before == self.script.steps.len()) || self.tries >= TRIES {
+            if (!smaller && before == self.script.steps.len()) || self.is_done() {
                 return;
             }
         }
@@ -40,7 +50,7 @@ impl Shrinker {
 
     /// Whether the script with other steps differs; if so, it is the script.
     async fn try_steps(&mut self, steps: Vec<Step>) -> bool {
-        if self.tries >= TRIES {
+        if self.is_done() {
             return false;
         }
         self.tries += 1;
