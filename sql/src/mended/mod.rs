@@ -16,6 +16,7 @@ mod in_lists;
 mod null_keys;
 mod nullable;
 mod spans;
+mod statistics;
 mod totals;
 mod unions;
 mod windows;
@@ -31,7 +32,8 @@ pub(crate) use nullable::Nullable;
 pub use windows::CompactExec;
 
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
-type PhysicalRules = Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>;
+type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+type PhysicalRules = Vec<PhysicalRule>;
 
 /// DataFusion's optimizer rules, the wrong ones replaced.
 pub(crate) fn optimizer_rules() -> Rules {
@@ -70,6 +72,7 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 4] {
 
 /// Puts the rules for finished plans in their places.
 pub(crate) fn insert_into(rules: &mut PhysicalRules) {
+    statistics::OwnStatistics::insert_into(rules);
     forget::Forget::insert_into(rules);
     rules.push(Arc::new(windows::Yielding));
 }
