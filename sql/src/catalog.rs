@@ -16,6 +16,7 @@ use crate::blame::{Blame, What};
 use crate::cluster::Cluster;
 use crate::path;
 use crate::provider::ShardTable;
+use crate::syntax::shown;
 use crate::system::{SYSTEM_SCHEMA, Sources, SystemSchema};
 use crate::views::Views;
 
@@ -138,6 +139,7 @@ pub(crate) fn live_table(store: &Store, name: &str) -> Option<Arc<TableDef>> {
 
 /// There is no such table.
 pub(crate) fn missing_table(name: &str) -> Error {
+    let name = shown(name);
     let text = format!("table \"{name}\" does not exist");
     Blame::error(What::Table, name, (ErrorKind::NotFound, text))
 }

@@ -75,6 +75,14 @@ pub(crate) enum TableName {
     Described,
 }
 
+/// Whether the first table in a statement is what it changes. That of an INSERT is a mere name.
+pub(crate) fn changes_first(statement: &SqlStatement) -> bool {
+    matches!(
+        statement,
+        SqlStatement::Update(_) | SqlStatement::Delete(_) | SqlStatement::Merge(_)
+    )
+}
+
 /// An identifier as SQL compares it: lower case unless quoted.
 pub(crate) fn ident_of(ident: &Ident) -> String {
     match ident.quote_style {

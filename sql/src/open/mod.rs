@@ -125,16 +125,13 @@ impl Ctes {
         !self.recursive.contains(&true) && self.with().is_ok()
     }
 
-    /// All of them as one WITH. Fails if two have one name: the others may mean either.
+    /// All of them as one WITH. Fails if two of one WITH have one name; those of WITHs around have others (`syntax`).
     fn with(&self) -> Result<Option<With>, Error> {
         let (mut names, mut ctes) = (HashSet::new(), Vec::new());
         for cte in self.withs.known() {
             let name = ident_of(&cte.alias.name);
             if !names.insert(name.clone()) {
-                return Err(invalid(format!(
-                    "\"{name}\" is defined by two WITHs around a LIMIT, a NATURAL join or the name of a table as a \
-                     value: give one of them another name"
-                )));
+                return Err(invalid(format!("WITH names \"{name}\" twice")));
             }
             ctes.push(cte.clone());
         }

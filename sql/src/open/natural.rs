@@ -37,7 +37,7 @@ pub(super) async fn settle<T: VisitMut + Visit>(
     Err(too_many())
 }
 
-/// The tables of a SELECT that are to be written out: inside of a recursion, or where two WITHs have one name, only
+/// The tables of a SELECT that are to be written out: inside of a recursion, or where a WITH names two queries alike, only
 /// those that would be planned wrongly.
 fn wanting<'a>(select: &'a Select, ctes: &Ctes) -> Option<&'a TableWithJoins> {
     wants_columns(select).filter(|tables| shows_wrong(tables, select) || ctes.are_plain())

@@ -158,6 +158,11 @@ impl Mender {
 impl VisitorMut for Mender {
     type Break = Error;
 
+    fn pre_visit_statement(&mut self, statement: &mut SqlStatement) -> ControlFlow<Error> {
+        self.shadows.enter_statement(statement);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Error> {
         let place = names::place_of(query, self.places.len(), self.distinct);
         self.places.push(place);

@@ -1,21 +1,25 @@
 //! A WITH whose query has the name of one around it.
 //!
 //! Idea: the planner takes no name twice, whatever stands between. The inner query gets a hidden ending, and so do
-//! the tables that mean it, which keep the name as their alias. Invariant: a name means the innermost query of that
-//! name that is defined where it stands. Non-goal: two queries of one WITH, which the planner refuses.
+//! the tables that mean it, which keep the name as their alias. The ending says how many queries around have the name,
+//! so that two of one WITH are still of one name, which the planner refuses, and equal texts stay equal. Invariant: a
+//! name means the innermost query of that name that is defined where it stands; what a statement changes is no such
+//! query. Non-goal: the texts of views, which keep the endings.
 
-use datafusion::sql::sqlparser::ast::{Ident, Query, TableAlias, TableFactor};
+use datafusion::sql::sqlparser::ast::{Ident, Query, Statement, TableAlias, TableFactor};
 
 use super::names::marked;
-use crate::statement::ident_of;
+use crate::statement::{changes_first, ident_of};
 use crate::withs::Withs;
 
 /// The queries of WITH around a place of a statement.
 #[derive(Default)]
 pub(super) struct Shadows {
     withs: Withs<Named>,
-    /// How many were given an ending.
-    hidden: usize,
+    /// Whether one was given an ending.
+    hides: bool,
+    /// Whether the next table is what a statement changes.
+    is_target: bool,
 }
 
 /// A query of WITH.
@@ -35,12 +39,14 @@ impl Shadows {
         let mut own = Vec::with_capacity(with.cte_tables.len());
         for cte in &mut with.cte_tables {
             let name = ident_of(&cte.alias.name);
-            let hidden = self.of(&name).is_some().then(|| {
-                self.hidden += 1;
-                marked(&name, self.hidden)
-            });
+            let around = self.withs.known().filter(|named| named.name == name);
+            let hidden = match around.count() {
+                0 => None,
+                around => Some(marked(&name, around)),
+            };
             if let Some(hidden) = &hidden {
                 cte.alias.name = hidden.clone();
+                self.hides = true;
             }
             own.push(Named { name, hidden });
         }
@@ -51,13 +57,16 @@ impl Shadows {
         self.withs.leave();
     }
 
-    /// The query that a name means.
-    fn of(&self, name: &str) -> Option<&Named> {
-        self.withs.known().filter(|named| named.name == name).last()
+    /// Goes into a statement, whose first table is what it changes if it changes one.
+    pub(super) fn enter_statement(&mut self, statement: &Statement) {
+        self.is_target = changes_first(statement);
     }
 
     /// Lets a table mean what its name did.
-    pub(super) fn follow(&self, table: &mut TableFactor) {
+    pub(super) fn follow(&mut self, table: &mut TableFactor) {
+        if std::mem::take(&mut self.is_target) || !self.hides {
+            return;
+        }
         let TableFactor::Table {
             name,
             alias,
@@ -73,8 +82,9 @@ impl Shadows {
         let Some(written) = part.as_ident().cloned() else {
             return;
         };
-        let named = self.of(&ident_of(&written));
-        if let Some(hidden) = named.and_then(|named| named.hidden.clone()) {
+        let wanted = ident_of(&written);
+        let meant = self.withs.known().filter(|named| named.name == wanted);
+        if let Some(hidden) = meant.last().and_then(|named| named.hidden.clone()) {
             *name = vec![hidden].into();
             alias.get_or_insert_with(|| TableAlias {
                 explicit: true,
