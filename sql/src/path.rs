@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    Statement, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 use netabase_store::{Error, ErrorKind, QualifiedName, Store};
 
@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::error::invalid;
 use crate::near::hint;
 use crate::own_settings::OwnSettings;
-use crate::statement::ident_of;
+use crate::statement::{changes_first, ident_of};
 use crate::system::{self, SYSTEM_SCHEMA};
 use crate::withs::Withs;
 
@@ -242,6 +242,7 @@ pub(crate) fn qualify<T: VisitMut>(statement: &mut T, path: &SearchPath, store: 
         path: path.as_deref().unwrap_or_default(),
         store,
         withs: Withs::default(),
+        is_target: false,
     };
     // It never breaks off.
     let _ = statement.visit(&mut visitor);
@@ -288,10 +289,17 @@ struct Qualifier<'a> {
     path: &'a [String],
     store: &'a Store,
     withs: Withs<String>,
+    /// Whether the next table is what a statement changes.
+    is_target: bool,
 }
 
 impl VisitorMut for Qualifier<'_> {
     type Break = ();
+
+    fn pre_visit_statement(&mut self, statement: &mut Statement) -> ControlFlow<()> {
+        self.is_target = changes_first(statement);
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.withs.enter_query(query);
@@ -336,6 +344,7 @@ impl VisitorMut for Qualifier<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let is_target = std::mem::take(&mut self.is_target);
         let TableFactor::Table {
             name,
             alias,
@@ -352,7 +361,7 @@ impl VisitorMut for Qualifier<'_> {
             return ControlFlow::Continue(());
         };
         let table = ident_of(ident);
-        if !self.withs.defines(&table)
+        if (is_target || !self.withs.defines(&table))
             && let Some(schema) = find(self.path, self.store, &table)
         {
             // So that it is called as it was.

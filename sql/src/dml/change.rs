@@ -70,7 +70,7 @@ pub(super) async fn plan_update(
         item(value.unwrap_or_else(|| changed.column(name)), name)
     });
     let projection = projection.collect();
-    let from = std::iter::once(changed.into_from(&def)).chain(others);
+    let from = std::iter::once(changed.into_from(&def, with.as_ref())).chain(others);
     let mut query = select(projection, from.collect(), update.selection)?;
     add_with(&mut query, with);
     let plan = plan_query(engine, query, None, deadline).await?;
@@ -149,7 +149,7 @@ pub(super) async fn plan_delete(
         item(changed.column(name), name)
     });
     let projection = projection.collect();
-    let from = std::iter::once(changed.into_from(&def)).chain(others);
+    let from = std::iter::once(changed.into_from(&def, with.as_ref())).chain(others);
     let mut query = select(projection, from.collect(), delete.selection)?;
     add_with(&mut query, with);
     let plan = plan_query(engine, query, None, deadline).await?;

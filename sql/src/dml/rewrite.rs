@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, CaseWhen, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Value,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Value, With,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use netabase_store::{Error, ErrorKind, TableDef};
@@ -76,11 +76,20 @@ impl Changed {
         last.unwrap_or_else(|| quoted("t"))
     }
 
-    /// What to read, so that a hidden key is seen, too.
-    pub(crate) fn into_from(self, def: &TableDef) -> TableWithJoins {
+    /// What to read, so that a hidden key is seen, too, and what a WITH calls so is not.
+    pub(crate) fn into_from(self, def: &TableDef, with: Option<&With>) -> TableWithJoins {
         let label = self.label();
+        let ctes = with.map_or(&[][..], |with| with.cte_tables.as_slice());
+        let is_of_with = match self.name.0.as_slice() {
+            [part] => {
+                let name = part.as_ident().map(ident_of);
+                let mut names = ctes.iter().map(|cte| ident_of(&cte.alias.name));
+                names.any(|cte| Some(cte) == name)
+            }
+            _ => false,
+        };
         let mut from = self.from;
-        if def.primary_key.iter().any(|column| def.is_hidden(*column)) {
+        if is_of_with || def.primary_key.iter().any(|column| def.is_hidden(*column)) {
             from.relation = keyed(def, label);
         }
         from
