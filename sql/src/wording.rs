@@ -8,7 +8,6 @@
 
 use crate::blame::What;
 use crate::sql_types::in_sql;
-use crate::syntax::shown;
 
 /// A sentence, and what it is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,7 +109,8 @@ fn names(text: &str) -> Option<Said> {
         return Some(Said::about(What::Name, name, text));
     }
     if let Some(name) = between(text, "WITH query name \"", "\" specified more than once") {
-        let name = shown(name);
+        // It is written with escapes.
+        let name = name.split("\\u{2060}").next().unwrap_or(name);
         return Some(Said::plain(format!("WITH names \"{name}\" twice")));
     }
     let twice = text
