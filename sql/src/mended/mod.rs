@@ -17,6 +17,7 @@ mod null_keys;
 mod nullable;
 mod spans;
 mod statistics;
+mod swapped;
 mod totals;
 mod unions;
 mod windows;
@@ -73,6 +74,7 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 4] {
 /// Puts the rules for finished plans in their places.
 pub(crate) fn insert_into(rules: &mut PhysicalRules) {
     statistics::OwnStatistics::insert_into(rules);
+    swapped::Swapped::insert_into(rules);
     forget::Forget::insert_into(rules);
     rules.push(Arc::new(windows::Yielding));
 }
