@@ -45,6 +45,7 @@ use crate::own_settings::{self, Defaults, OwnSettings};
 use crate::point::PointCache;
 use crate::prepare::PreparedStatements;
 use crate::running::{Running, beginning};
+use crate::same_names;
 use crate::sample::Sampler;
 use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
@@ -703,6 +704,7 @@ pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
             if let SqlStatement::Explain { statement, .. } = inner.as_ref() {
                 statement::check_explained(statement)?;
             }
+            same_names::check(inner)?;
             check_statement(inner)
         }
         Statement::Explain(explain) => check_tables(&explain.statement),

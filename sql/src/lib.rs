@@ -81,6 +81,7 @@ mod request;
 mod revision;
 mod running;
 mod runtime;
+mod same_names;
 mod sample;
 mod scan;
 mod scan_statistics;

@@ -80,14 +80,12 @@ impl Changed {
     pub(crate) fn into_from(self, def: &TableDef, with: Option<&With>) -> TableWithJoins {
         let label = self.label();
         let ctes = with.map_or(&[][..], |with| with.cte_tables.as_slice());
-        let is_of_with = match self.name.0.as_slice() {
-            [part] => {
-                let name = part.as_ident().map(ident_of);
-                let mut names = ctes.iter().map(|cte| ident_of(&cte.alias.name));
-                names.any(|cte| Some(cte) == name)
-            }
-            _ => false,
-        };
+        // The planner looks for a WITH by the whole name, schema and all.
+        let parts = self.name.0.iter().filter_map(|part| part.as_ident());
+        let written: Vec<String> = parts.map(ident_of).collect();
+        let written = written.join(".");
+        let mut names = ctes.iter().map(|cte| ident_of(&cte.alias.name));
+        let is_of_with = names.any(|cte| cte == written);
         let mut from = self.from;
         if is_of_with || def.primary_key.iter().any(|column| def.is_hidden(*column)) {
             from.relation = keyed(def, label);
