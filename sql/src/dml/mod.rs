@@ -87,6 +87,7 @@ pub(crate) async fn run(
     statement: SqlStatement,
     with: Option<With>,
 ) -> Result<Output, Error> {
+    with::refuse_unseen(with.as_ref(), &statement)?;
     match statement {
         SqlStatement::Insert(mut insert) => {
             with::into_source(insert.source.as_mut(), with)?;
