@@ -8,8 +8,8 @@
 //! Non-goal: values that do not fit (overflow, text that is no number) fail in the cast itself.
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::common::{ExprSchema, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::common::{DFSchema, ExprSchema, ScalarValue};
+use datafusion::logical_expr::{Expr, ExprSchemable, Limit, LogicalPlan, Sort};
 use netabase_store::{Error, TableDef};
 
 use crate::error::{error_from_datafusion, invalid};
@@ -25,7 +25,13 @@ pub(crate) fn check_assignments(
     let LogicalPlan::Projection(projection) = input else {
         return Ok(());
     };
-    let source = projection.input.as_ref();
+    let mut source = projection.input.as_ref();
+    // What cuts or orders a list.
+    while let LogicalPlan::Limit(Limit { input, .. }) | LogicalPlan::Sort(Sort { input, .. }) =
+        source
+    {
+        source = input.as_ref();
+    }
     for (&place, expr) in given.iter().zip(&projection.expr) {
         let field = def.schema.fields().get(place);
         let target = field.map_or(&DataType::Null, |field| field.data_type());
@@ -97,18 +103,15 @@ fn source_column(expr: &Expr) -> Option<&datafusion::common::Column> {
 fn changed_literal(expr: &Expr) -> Option<String> {
     let Expr::Cast(cast) = expr else { return None };
     let target = cast.field.data_type();
-    let literal = match cast.expr.as_ref() {
-        Expr::Cast(inner) => {
-            let from = inner.field.data_type();
-            let what = || format!("{} values", type_name(from));
-            return changes_values(from, target).then(what);
-        }
-        Expr::Literal(literal, _) => literal,
-        Expr::Negative(inner) => match inner.as_ref() {
-            Expr::Literal(literal, _) => literal,
-            _ => return None,
-        },
-        _ => return None,
+    let value = match cast.expr.as_ref() {
+        Expr::Negative(inner) => inner.as_ref(),
+        value => value,
+    };
+    let Expr::Literal(literal, _) = value else {
+        // What is computed is told by its type, as in a query.
+        let from = cast.expr.get_type(&DFSchema::empty()).ok()?;
+        let what = || format!("{} values", type_name(&from));
+        return changes_values(&from, target).then(what);
     };
     let whole = match literal {
         ScalarValue::Float64(Some(value)) => value.fract() == 0.0,

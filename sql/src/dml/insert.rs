@@ -5,6 +5,7 @@
 //! that planner casts any VALUES inside, by position. Non-goal: what happens to a row whose key is
 //! there already, beyond handing it on.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
@@ -12,7 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
     OnInsert, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, SqliteOnConflict,
-    Statement as SqlStatement, TableObject, Value,
+    Statement as SqlStatement, TableObject, Value, Values, Visit, Visitor,
 };
 use netabase_store::{Error, TableDef};
 
@@ -29,6 +30,7 @@ use crate::exact;
 use crate::output::Output;
 use crate::provenance;
 use crate::statement::{check_insert, ident_of};
+use crate::syntax::call;
 
 /// `INSERT`.
 pub(super) async fn insert(engine: &Engine, insert: Insert) -> Result<Output, Error> {
@@ -151,6 +153,7 @@ async fn source(
             .and_then(|row| row.build());
         return Ok((row.map_err(error_from_datafusion)?, Vec::new()));
     };
+    bare(&mut query);
     let is_list = matches!(query.body.as_ref(), SetExpr::Values(_))
         && query.with.is_none()
         && !provenance::is_named(&query);
@@ -184,6 +187,39 @@ async fn source(
         .plan_in(&engine.state()?, statement, deadline)
         .await?;
     Ok((given_columns(def, plan, &given)?, given))
+}
+
+/// Takes parentheses off, and a WITH that a list of values does not read: the values are cast one by one then.
+fn bare(query: &mut Query) {
+    while let SetExpr::Query(inner) = query.body.as_mut()
+        && inner.with.is_none()
+        && inner.order_by.is_none()
+        && inner.limit_clause.is_none()
+        && inner.fetch.is_none()
+    {
+        let nothing = SetExpr::Values(Values {
+            explicit_row: false,
+            value_keyword: false,
+            rows: Vec::new(),
+        });
+        let body = std::mem::replace(inner.body.as_mut(), nothing);
+        *query.body = body;
+    }
+    if matches!(query.body.as_ref(), SetExpr::Values(_)) && !has_query(&query.body) {
+        query.with = None;
+    }
+}
+
+/// Whether there is a query among some values.
+fn has_query(values: &SetExpr) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    values.visit(&mut Finder).is_break()
 }
 
 /// Lets numbers that a query gives to columns of DECIMAL be kept digit by digit. Where rows are told from each other
@@ -310,10 +346,11 @@ fn fill_values(
     Ok(has_values.copied().collect())
 }
 
-/// A CAST that is written is told from the one that the planner puts around every value.
+/// A CAST that is written is told from the one that the planner puts around every value, or into a query that is one.
 fn with_own_cast(value: Expr) -> Expr {
     match value {
         Expr::Nested(inner) => with_own_cast(*inner),
+        Expr::Subquery(_) => call("coalesce", vec![value]),
         Expr::Cast {
             kind,
             expr,

@@ -251,7 +251,7 @@ fn aggregate(name: &str, rest: Function, (args, distinct, order): Gathered) -> E
 }
 
 /// A call of a function.
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(FunctionArgExpr::Expr);
     let args = args.map(FunctionArg::Unnamed).collect();
     call_of(ObjectName::from(vec![Ident::new(name)]), args)

@@ -41,6 +41,7 @@ use crate::error::invalid;
 use crate::exact;
 use crate::statement::ident_of;
 
+pub(crate) use aggregates::call;
 pub(crate) use dialect::NetabaseDialect;
 pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
