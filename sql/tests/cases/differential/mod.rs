@@ -91,7 +91,10 @@ impl Shared {
                 }
                 Err(difference) => {
                     let seed = script.seed;
-                    eprintln!("seed {seed} differs: {difference:?}; making it smaller");
+                    eprintln!(
+                        "seed {seed} differs in {}; making it smaller",
+                        difference.sql
+                    );
                     let mut shrinker = Shrinker::new(script, *difference);
                     shrinker.shrink().await;
                     let told = told(&shrinker.script, &shrinker.difference);

@@ -51,8 +51,7 @@ impl Script {
             open: false,
         };
         let target_partitions = [1, 2, 4][writer.dice.below(3)];
-        // With smaller ones a sort of what a join made takes minutes: it merges all batches at once.
-        let batch_size = [16, 64, 8192][writer.dice.below(3)];
+        let batch_size = [3, 64, 8192][writer.dice.below(3)];
         for index in 0..2 + writer.dice.below(2) {
             let table = Table::random(&mut writer.dice, format!("t{index}"));
             writer.create(table);
