@@ -113,6 +113,19 @@ fn names(text: &str) -> Option<Said> {
         let name = name.split("\\u{2060}").next().unwrap_or(name);
         return Some(Said::plain(format!("WITH names \"{name}\" twice")));
     }
+    if let Some(said) = same_names(text) {
+        return Some(said);
+    }
+    let ambiguous = text.strip_prefix("Ambiguous reference to unqualified field ");
+    ambiguous.map(|name| {
+        let name = name.replace('"', "");
+        let text = format!("column \"{name}\" is ambiguous: write its table and a dot before it");
+        Said::about(What::Name, &name, text)
+    })
+}
+
+/// Two columns of one name.
+fn same_names(text: &str) -> Option<Said> {
     let twice = text
         .strip_prefix("Schema contains duplicate qualified field name ")
         .or_else(|| text.strip_prefix("Schema contains duplicate unqualified field name "));
@@ -125,24 +138,15 @@ fn names(text: &str) -> Option<Said> {
             false => format!("column \"{name}\" is there twice"),
         }));
     }
-    if let Some((_, rest)) =
-        text.split_once("require unique expression names but the expression \"")
-    {
-        let (one, rest) = rest.split_once("\" at position ")?;
-        let (_, rest) = rest.split_once(" and \"")?;
-        let (other, _) = rest.split_once("\" at position ")?;
-        return Some(Said::plain(format!(
-            "the columns {} and {} have the same name: give one of them another with AS",
-            in_sql(one),
-            in_sql(other)
-        )));
-    }
-    let ambiguous = text.strip_prefix("Ambiguous reference to unqualified field ");
-    ambiguous.map(|name| {
-        let name = name.replace('"', "");
-        let text = format!("column \"{name}\" is ambiguous: write its table and a dot before it");
-        Said::about(What::Name, &name, text)
-    })
+    let (_, rest) = text.split_once("require unique expression names but the expression \"")?;
+    let (one, rest) = rest.split_once("\" at position ")?;
+    let (_, rest) = rest.split_once(" and \"")?;
+    let (other, _) = rest.split_once("\" at position ")?;
+    Some(Said::plain(format!(
+        "the columns {} and {} have the same name: give one of them another with AS",
+        in_sql(one),
+        in_sql(other)
+    )))
 }
 
 fn values(text: &str) -> Option<Said> {
