@@ -80,6 +80,13 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
         .options_mut()
         .optimizer
         .enable_aggregate_dynamic_filter_pushdown = false;
+    // The first rows of a sort are taken for the first groups of an aggregate below, also where a window, a
+    // computed column of the same name or another aggregate stands between: `SELECT w, count(*) OVER () FROM t
+    // GROUP BY w ORDER BY w LIMIT 2` counted two groups.
+    config.options_mut().optimizer.enable_topk_aggregation = false;
+    // A window above another one looks further ahead than each of them, and `lag(v, -3)` and `lead(v) IGNORE NULLS`
+    // look ahead, too: `LIMIT` left them too few rows.
+    config.options_mut().optimizer.enable_window_limits = false;
     // Rows that come in the order of their key keep it through repartitions where that saves a sort
     // or lets an aggregation stream. It does not apply to rows without an order.
     config.options_mut().optimizer.prefer_existing_sort = true;
