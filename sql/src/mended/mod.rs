@@ -13,6 +13,7 @@ mod filters;
 mod forget;
 mod guesses;
 mod in_lists;
+mod literals;
 mod null_keys;
 mod nullable;
 mod spans;

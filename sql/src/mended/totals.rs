@@ -14,6 +14,7 @@ use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::guesses::without_guesses;
+use super::literals::in_order;
 
 /// The rule that this one replaces.
 pub(super) const INSTEAD_OF: &str = "push_down_filter";
@@ -38,7 +39,7 @@ impl OptimizerRule for Totals {
     ) -> Result<Transformed<LogicalPlan>> {
         match &plan {
             LogicalPlan::Filter(filter) if stays(filter) => Ok(Transformed::no(plan)),
-            _ => without_guesses(plan, |plan| self.0.rewrite(plan, config)),
+            _ => without_guesses(in_order(plan), |plan| self.0.rewrite(plan, config)),
         }
     }
 }
