@@ -19,7 +19,7 @@ use super::tree::{Dialect, Tree};
 /// How long a statement may take, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where batches have few rows. DataFusion's sorts and windows take minutes there for what a join of a table with
-/// itself gives: for each batch they go over all that wait. That is a limit, and no difference.
+/// itself gives: for each batch they go over all that wait. Such a statement runs again with large ones.
 const PATIENCE_OF_SMALL: Duration = Duration::from_secs(10);
 /// Rows of a batch that is not small.
 const LEAST_BATCH: usize = 8192;
@@ -209,6 +209,27 @@ fn open(dir: &Path, script: &Script) -> Engine {
 
 impl Ours {
     async fn run(&self, text: &str) -> Outcome {
+        let outcome = self.run_once(text).await;
+        match &outcome {
+            Outcome::Failed(why) if self.has_small_batches && why.contains(TOO_LONG) => {}
+            _ => return outcome,
+        }
+        for (name, value) in [
+            ("batch_size", LEAST_BATCH.to_string()),
+            ("statement_timeout", format!("'{}s'", PATIENCE.as_secs())),
+        ] {
+            let set = format!("SET netabase.{name} = {value}");
+            self.engine.sql(&set).await.unwrap();
+        }
+        let outcome = self.run_once(text).await;
+        for name in ["batch_size", "statement_timeout"] {
+            let reset = format!("RESET netabase.{name}");
+            self.engine.sql(&reset).await.unwrap();
+        }
+        outcome
+    }
+
+    async fn run_once(&self, text: &str) -> Outcome {
         let (engine, text) = (self.engine.clone(), text.to_owned());
         let ran = tokio::spawn(async move {
             let output = engine.sql(&text).await?;
@@ -230,13 +251,7 @@ impl Ours {
             Ok(Ok((Some(rows), _, _))) => Outcome::Changed(rows),
             Ok(Ok((None, 0, _))) => Outcome::Done,
             Ok(Ok((None, _, batches))) => Outcome::Rows(cells(&batches)),
-            Ok(Err(error)) => {
-                let text = error.to_string();
-                match self.has_small_batches && text.contains(TOO_LONG) {
-                    true => Outcome::Limited(text),
-                    false => failed(text),
-                }
-            }
+            Ok(Err(error)) => failed(error.to_string()),
             Err(panic) => Outcome::Broken(panic.to_string()),
         }
     }
