@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
     Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    Statement, TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    Statement, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 use netabase_store::{Error, ErrorKind, QualifiedName, Store};
 
@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::error::invalid;
 use crate::near::hint;
 use crate::own_settings::OwnSettings;
-use crate::statement::{changes_first, ident_of};
+use crate::statement::{changes_first, ident_of, table_alias};
 use crate::system::{self, SYSTEM_SCHEMA};
 use crate::withs::Withs;
 
@@ -365,12 +365,7 @@ impl VisitorMut for Qualifier<'_> {
             && let Some(schema) = find(self.path, self.store, &table)
         {
             // So that it is called as it was.
-            alias.get_or_insert_with(|| TableAlias {
-                explicit: true,
-                name: ident.clone(),
-                columns: Vec::new(),
-                at: None,
-            });
+            alias.get_or_insert_with(|| table_alias(ident.clone()));
             *name = within(&schema, ObjectNamePart::Identifier(ident.clone()));
         }
         ControlFlow::Continue(())

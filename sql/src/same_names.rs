@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use netabase_store::Error;
 
 use crate::error::invalid;
-use crate::statement::{changes_first, ident_of};
+use crate::statement::{changes_first, ident_of, label_of};
 
 /// Fails if a reference to a column of a statement may mean one of two tables of one name.
 pub(crate) fn check(statement: &Statement) -> Result<(), Error> {
@@ -91,7 +91,7 @@ impl Seen {
                 {
                     rest.push(table_with_joins);
                 }
-                let Some((name, schema)) = label_of(factor) else {
+                let Some((name, schema)) = label_and_schema(factor) else {
                     continue;
                 };
                 if called.get(&name).is_some_and(|other| *other != schema) {
@@ -116,23 +116,17 @@ impl Seen {
 }
 
 /// What something in FROM is called, and the schema before it.
-fn label_of(factor: &TableFactor) -> Option<(String, Option<String>)> {
-    match factor {
-        TableFactor::Table {
-            alias: Some(alias), ..
-        }
-        | TableFactor::Derived {
-            alias: Some(alias), ..
-        } => Some((ident_of(&alias.name), None)),
+fn label_and_schema(factor: &TableFactor) -> Option<(String, Option<String>)> {
+    let schema = match factor {
         TableFactor::Table {
             name, alias: None, ..
         } => {
-            let mut parts = name.0.iter().rev().filter_map(|part| part.as_ident());
-            let last = parts.next().map(ident_of)?;
-            Some((last, parts.next().map(ident_of)))
+            let mut before = name.0.iter().rev().skip(1);
+            before.next().and_then(|part| part.as_ident()).map(ident_of)
         }
         _ => None,
-    }
+    };
+    Some((ident_of(label_of(factor)?), schema))
 }
 
 /// The names that an expression begins with.
@@ -195,7 +189,7 @@ impl Visitor for Seen {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         // What is changed is read under the last part of its name, where its key is hidden.
         let is_target = std::mem::take(&mut self.is_target);
-        if let Some((name, schema)) = label_of(factor) {
+        if let Some((name, schema)) = label_and_schema(factor) {
             let called = self.called.entry(name).or_default();
             called.is_bare |= is_target || schema.is_none();
             called.schemas.insert(schema);

@@ -15,8 +15,10 @@ use datafusion::catalog::{
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableWithJoins,
+    Ident, ObjectName, ObjectNamePart, TableFactor, TableWithJoins,
 };
+
+use crate::statement::table_alias;
 
 /// The catalog that has them; not a name that anybody would give.
 const CATALOG: &str = "$statement";
@@ -100,12 +102,7 @@ fn named(catalog: &str, name: &str, alias: Ident) -> TableWithJoins {
 pub(crate) fn table(name: ObjectName, alias: Ident) -> TableFactor {
     TableFactor::Table {
         name,
-        alias: Some(TableAlias {
-            explicit: true,
-            name: alias,
-            columns: Vec::new(),
-            at: None,
-        }),
+        alias: Some(table_alias(alias)),
         args: None,
         with_hints: Vec::new(),
         version: None,

@@ -8,7 +8,7 @@ use datafusion::common::config::{ConfigOptions, Dialect};
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Delete, FromTable, Ident, Insert, ObjectName, Query, SetExpr, Statement as SqlStatement,
-    TableFactor, TableObject,
+    TableAlias, TableFactor, TableObject,
 };
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -73,6 +73,33 @@ pub(crate) enum TableName {
     Table(String),
     /// Something in `information_schema` or `netabase`, which describe the others.
     Described,
+}
+
+/// How something in FROM is called.
+pub(crate) fn label_of(source: &TableFactor) -> Option<&Ident> {
+    match source {
+        TableFactor::Table {
+            alias: Some(alias), ..
+        }
+        | TableFactor::Derived {
+            alias: Some(alias), ..
+        }
+        | TableFactor::UNNEST {
+            alias: Some(alias), ..
+        } => Some(&alias.name),
+        TableFactor::Table { name, .. } => name.0.last()?.as_ident(),
+        _ => None,
+    }
+}
+
+/// `AS name`.
+pub(crate) fn table_alias(name: Ident) -> TableAlias {
+    TableAlias {
+        explicit: true,
+        name,
+        columns: Vec::new(),
+        at: None,
+    }
 }
 
 /// Whether the first table in a statement is what it changes. That of an INSERT is a mere name.

@@ -8,6 +8,7 @@
 
 use crate::blame::What;
 use crate::sql_types::in_sql;
+use crate::syntax::shown_escaped;
 
 /// A sentence, and what it is about.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,8 +110,7 @@ fn names(text: &str) -> Option<Said> {
         return Some(Said::about(What::Name, name, text));
     }
     if let Some(name) = between(text, "WITH query name \"", "\" specified more than once") {
-        // It is written with escapes.
-        let name = name.split("\\u{2060}").next().unwrap_or(name);
+        let name = shown_escaped(name);
         return Some(Said::plain(format!("WITH names \"{name}\" twice")));
     }
     if let Some(said) = same_names(text) {

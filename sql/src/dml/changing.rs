@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
-    Cte, ObjectName, Query, Select, SelectInto, SelectItem, SetExpr, Statement, TableFactor, Visit,
-    Visitor, WildcardAdditionalOptions, With,
+    Cte, Query, Select, SelectInto, SelectItem, SetExpr, Statement, Visit, Visitor,
+    WildcardAdditionalOptions, With,
 };
 use hashbrown::{HashMap, HashSet};
 use netabase_store::{Change, Error, KeyEncoder, TableId};
 use parking_lot::Mutex;
 
 use super::rewrite::{quoted, select};
-use super::with::{add_with, change_of};
+use super::with::{add_with, change_of, reads};
 use super::{collect, plan_query};
 use crate::cluster::WriteReceipt;
 use crate::engine::Engine;
@@ -305,27 +305,7 @@ fn read_once(query: &Query, with: &With) -> Result<(), Error> {
 
 /// Whether the rest of a statement reads something of this name.
 fn is_named(query: &Query, rest: &[Cte], name: &str) -> bool {
-    struct Finder<'a>(&'a str);
-    impl Visitor for Finder<'_> {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
-            match table {
-                TableFactor::Table { name, .. } if is_called(name, self.0) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    fn is_called(table: &ObjectName, wanted: &str) -> bool {
-        match table.0.as_slice() {
-            [part] => part.as_ident().is_some_and(|name| ident_of(name) == wanted),
-            _ => false,
-        }
-    }
-    let mut rest = rest.iter();
-    query.visit(&mut Finder(name)).is_break()
-        || rest.any(|cte| cte.query.visit(&mut Finder(name)).is_break())
+    reads(query, name) || rest.iter().any(|cte| reads(&*cte.query, name))
 }
 
 /// Writes what all parts have changed.

@@ -5,7 +5,6 @@
 //! that planner casts any VALUES inside, by position. Non-goal: what happens to a row whose key is
 //! there already, beyond handing it on.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder};
@@ -13,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ConflictTarget, Expr, Insert, ObjectName, ObjectNamePart, OnConflict, OnConflictAction,
     OnInsert, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, SqliteOnConflict,
-    Statement as SqlStatement, TableObject, Value, Values, Visit, Visitor,
+    Statement as SqlStatement, TableObject, Value,
 };
 use netabase_store::{Error, TableDef};
 
@@ -21,6 +20,7 @@ use super::rewrite::{
     as_rows, default_of, generated_error, is_default, is_generated, listed_column, quoted,
     writable_columns,
 };
+use super::with::nothing;
 use super::{Target, plan_query, upsert, write_query};
 use crate::ddl;
 use crate::deadline::Deadline;
@@ -30,7 +30,7 @@ use crate::exact;
 use crate::output::Output;
 use crate::provenance;
 use crate::statement::{check_insert, ident_of};
-use crate::syntax::call;
+use crate::syntax::{call, has_query};
 
 /// `INSERT`.
 pub(super) async fn insert(engine: &Engine, insert: Insert) -> Result<Output, Error> {
@@ -197,29 +197,12 @@ fn bare(query: &mut Query) {
         && inner.limit_clause.is_none()
         && inner.fetch.is_none()
     {
-        let nothing = SetExpr::Values(Values {
-            explicit_row: false,
-            value_keyword: false,
-            rows: Vec::new(),
-        });
-        let body = std::mem::replace(inner.body.as_mut(), nothing);
+        let body = std::mem::replace(inner.body.as_mut(), nothing());
         *query.body = body;
     }
-    if matches!(query.body.as_ref(), SetExpr::Values(_)) && !has_query(&query.body) {
+    if matches!(query.body.as_ref(), SetExpr::Values(_)) && !has_query(query.body.as_ref()) {
         query.with = None;
     }
-}
-
-/// Whether there is a query among some values.
-fn has_query(values: &SetExpr) -> bool {
-    struct Finder;
-    impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-            ControlFlow::Break(())
-        }
-    }
-    values.visit(&mut Finder).is_break()
 }
 
 /// Lets numbers that a query gives to columns of DECIMAL be kept digit by digit. Where rows are told from each other

@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, Schema, SchemaRef};
 use datafusion::logical_expr::{LogicalPlan, lit};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Join, JoinConstraint, JoinOperator, Merge, MergeAction, MergeClause,
-    MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableAlias, TableFactor,
+    MergeClauseKind, MergeInsertExpr, MergeInsertKind, Query, SelectItem, TableFactor,
     TableWithJoins, Value, WildcardAdditionalOptions, With,
 };
 use netabase_store::{Change, Error, ErrorKind, TableDef};
@@ -36,6 +36,7 @@ use crate::error::{from_arrow, invalid};
 use crate::exact;
 use crate::local::blocking;
 use crate::output::Output;
+use crate::statement::table_alias;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 
 /// Is true in every row of the source.
@@ -351,12 +352,7 @@ impl Pairs {
             relation: source,
             joins: Vec::new(),
         };
-        let alias = TableAlias {
-            explicit: true,
-            name: self.source.clone(),
-            columns: Vec::new(),
-            at: None,
-        };
+        let alias = table_alias(self.source.clone());
         Ok(TableWithJoins {
             relation: TableFactor::Derived {
                 lateral: false,

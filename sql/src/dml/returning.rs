@@ -5,16 +5,16 @@
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, SelectItem, SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins,
+    Expr, Ident, SelectItem, SelectItemQualifiedWildcardKind, TableWithJoins,
 };
 use netabase_store::{Error, TableDef};
 
-use super::rewrite::{alias_of, select};
+use super::rewrite::select;
 use super::{collect, named_schema, plan_query};
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, from_arrow, invalid};
 use crate::scoped::{Scoped, relation};
-use crate::statement::ident_of;
+use crate::statement::{ident_of, label_of};
 use crate::syntax::outside_queries;
 
 /// The name of the rows in the query's own catalog.
@@ -53,7 +53,7 @@ pub(super) fn refuse_others(
         std::iter::once(&tables.relation).chain(joins)
     });
     // What follows the name of a column is a field of it.
-    let names = joined.filter_map(name_of);
+    let names = joined.filter_map(label_of).map(ident_of);
     let names: Vec<String> = names
         .filter(|name| def.column_named(name).is_none())
         .collect();
@@ -82,16 +82,5 @@ pub(super) fn refuse_others(
             def.name
         ))),
         None => Ok(()),
-    }
-}
-
-/// How a table is called.
-fn name_of(table: &TableFactor) -> Option<String> {
-    match (alias_of(table), table) {
-        (Some(alias), _) => Some(ident_of(&alias.name)),
-        (None, TableFactor::Table { name, .. }) => {
-            name.0.last().and_then(|part| part.as_ident()).map(ident_of)
-        }
-        _ => None,
     }
 }

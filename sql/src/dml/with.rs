@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ObjectName, Query, SetExpr, Statement, Visit, Visitor, With,
+    ObjectName, Query, SetExpr, Statement, TableFactor, Values, Visit, Visitor, With,
 };
 use netabase_store::Error;
 
@@ -24,12 +24,7 @@ pub(crate) fn change_of(query: &mut Query) -> Option<(Option<With>, Statement)> 
     if !changes {
         return None;
     }
-    let nothing = SetExpr::Values(datafusion::sql::sqlparser::ast::Values {
-        explicit_row: false,
-        value_keyword: false,
-        rows: Vec::new(),
-    });
-    match std::mem::replace(query.body.as_mut(), nothing) {
+    match std::mem::replace(query.body.as_mut(), nothing()) {
         SetExpr::Insert(statement)
         | SetExpr::Update(statement)
         | SetExpr::Delete(statement)
@@ -38,67 +33,63 @@ pub(crate) fn change_of(query: &mut Query) -> Option<(Option<With>, Statement)> 
     }
 }
 
+/// What stands where a body was taken out.
+pub(super) fn nothing() -> SetExpr {
+    SetExpr::Values(Values {
+        explicit_row: false,
+        value_keyword: false,
+        rows: Vec::new(),
+    })
+}
+
 /// Fails if what is asked of the rows afterwards, in RETURNING or ON CONFLICT, reads a query of the WITH: it is gone by
 /// then, and a table may have its name.
 pub(super) fn refuse_unseen(with: Option<&With>, statement: &Statement) -> Result<(), Error> {
-    let Some(with) = with else { return Ok(()) };
-    let names = with.cte_tables.iter();
-    let mut finder = Finder {
-        names: names.map(|cte| ident_of(&cte.alias.name)).collect(),
-        found: None,
-    };
-    let clause = match statement {
-        Statement::Insert(insert) => {
-            let _ = insert.on.visit(&mut finder);
-            match finder.found {
-                Some(_) => "ON CONFLICT",
-                None => {
-                    let _ = insert.returning.visit(&mut finder);
-                    "RETURNING"
+    let ctes = with.map_or(&[][..], |with| with.cte_tables.as_slice());
+    for name in ctes.iter().map(|cte| ident_of(&cte.alias.name)) {
+        let (on_conflict, returning) = match statement {
+            Statement::Insert(insert) => {
+                (reads(&insert.on, &name), reads(&insert.returning, &name))
+            }
+            Statement::Update(update) => (false, reads(&update.returning, &name)),
+            Statement::Delete(delete) => (false, reads(&delete.returning, &name)),
+            Statement::Merge(merge) => (false, reads(&merge.output, &name)),
+            _ => (false, false),
+        };
+        let clause = match (on_conflict, returning) {
+            (true, _) => "ON CONFLICT",
+            (false, true) => "RETURNING",
+            (false, false) => continue,
+        };
+        return Err(invalid(format!(
+            "{clause} cannot read \"{}\" of the WITH: put its rows into a table first, or write the query there",
+            shown(&name)
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a table of this name is read somewhere.
+pub(super) fn reads(part: &impl Visit, name: &str) -> bool {
+    struct Finder<'a>(&'a str);
+    impl Visitor for Finder<'_> {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+            match table {
+                TableFactor::Table { name, .. } if is_called(name, self.0) => {
+                    ControlFlow::Break(())
                 }
+                _ => ControlFlow::Continue(()),
             }
         }
-        Statement::Update(update) => {
-            let _ = update.returning.visit(&mut finder);
-            "RETURNING"
-        }
-        Statement::Delete(delete) => {
-            let _ = delete.returning.visit(&mut finder);
-            "RETURNING"
-        }
-        Statement::Merge(merge) => {
-            let _ = merge.output.visit(&mut finder);
-            "RETURNING"
-        }
-        _ => return Ok(()),
-    };
-    match finder.found {
-        Some(name) => Err(invalid(format!(
-            "{clause} cannot read \"{name}\" of the WITH: put its rows into a table first, or write the query there"
-        ))),
-        None => Ok(()),
     }
-}
-
-/// Looks for tables of some names.
-struct Finder {
-    names: Vec<String>,
-    found: Option<String>,
-}
-
-impl Visitor for Finder {
-    type Break = ();
-
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        if let [part] = relation.0.as_slice()
-            && let Some(name) = part.as_ident().map(ident_of)
-            && self.names.contains(&name)
-        {
-            self.found = Some(shown(&name).to_owned());
-            return ControlFlow::Break(());
+    fn is_called(table: &ObjectName, wanted: &str) -> bool {
+        match table.0.as_slice() {
+            [part] => part.as_ident().is_some_and(|name| ident_of(name) == wanted),
+            _ => false,
         }
-        ControlFlow::Continue(())
     }
+    part.visit(&mut Finder(name)).is_break()
 }
 
 /// Puts a WITH before those that a query has.

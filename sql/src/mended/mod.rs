@@ -74,8 +74,14 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 4] {
 
 /// Puts the rules for finished plans in their places.
 pub(crate) fn insert_into(rules: &mut PhysicalRules) {
-    statistics::OwnStatistics::insert_into(rules);
-    swapped::Swapped::insert_into(rules);
+    for rule in rules.iter_mut() {
+        let own = Arc::clone(rule);
+        match rule.name() {
+            statistics::INSTEAD_OF => *rule = Arc::new(statistics::OwnStatistics(own)),
+            swapped::INSTEAD_OF => *rule = Arc::new(swapped::Swapped(own)),
+            _ => {}
+        }
+    }
     forget::Forget::insert_into(rules);
     rules.push(Arc::new(windows::Yielding));
 }

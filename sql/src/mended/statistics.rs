@@ -16,24 +16,14 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
 
-use super::{PhysicalRule, PhysicalRules};
+use super::PhysicalRule;
 
 /// The rule that this one asks.
-const INSTEAD_OF: &str = "aggregate_statistics";
+pub(super) const INSTEAD_OF: &str = "aggregate_statistics";
 
 /// Answers totals from statistics but where another's would be taken. See the module.
 #[derive(Debug)]
-pub(super) struct OwnStatistics(PhysicalRule);
-
-impl OwnStatistics {
-    pub(super) fn insert_into(rules: &mut PhysicalRules) {
-        for rule in rules {
-            if rule.name() == INSTEAD_OF {
-                *rule = Arc::new(Self(Arc::clone(rule)));
-            }
-        }
-    }
-}
+pub(super) struct OwnStatistics(pub(super) PhysicalRule);
 
 impl PhysicalOptimizerRule for OwnStatistics {
     fn optimize(
@@ -67,7 +57,7 @@ fn is_filtered(node: &Arc<dyn ExecutionPlan>) -> bool {
         && has_total_below(node)
 }
 
-/// Whether there is another total among its only inputs.
+/// Whether there is another aggregate among its only inputs.
 fn has_total_below(node: &Arc<dyn ExecutionPlan>) -> bool {
     let mut node = node;
     while let [input] = node.children()[..] {

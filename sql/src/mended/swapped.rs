@@ -20,26 +20,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
-use super::{PhysicalRule, PhysicalRules};
+use super::PhysicalRule;
 
 type Plan = Arc<dyn ExecutionPlan>;
 
 /// The rule that this one asks.
-const INSTEAD_OF: &str = "ProjectionPushdown";
+pub(super) const INSTEAD_OF: &str = "ProjectionPushdown";
 
 /// Moves projections down. See the module.
 #[derive(Debug)]
-pub(super) struct Swapped(PhysicalRule);
-
-impl Swapped {
-    pub(super) fn insert_into(rules: &mut PhysicalRules) {
-        for rule in rules {
-            if rule.name() == INSTEAD_OF {
-                *rule = Arc::new(Self(Arc::clone(rule)));
-            }
-        }
-    }
-}
+pub(super) struct Swapped(pub(super) PhysicalRule);
 
 impl PhysicalOptimizerRule for Swapped {
     fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {

@@ -4,14 +4,11 @@
 //! its place. Invariant: it sees the same WITH as it would there, and no row of the statement. Non-goal:
 //! views, which are planned where nothing can be run.
 
-use std::ops::ControlFlow;
-
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, LimitClause, Offset, OffsetRows, Query, Statement as SqlStatement, Value, Visit,
-    VisitMut, Visitor,
+    Expr, LimitClause, Offset, OffsetRows, Query, Statement as SqlStatement, Value, Visit, VisitMut,
 };
 use netabase_store::Error;
 
@@ -20,6 +17,7 @@ use crate::dml::{item, select};
 use crate::engine::refuse_writes;
 use crate::error::{error_from_datafusion, invalid};
 use crate::query;
+use crate::syntax::has_query;
 
 /// How the number is called in its query.
 const NUMBER: &str = "number";
@@ -100,17 +98,6 @@ fn place_in(query: &Query) -> Option<(Place, &Expr)> {
         has_query(expr).then_some((place, expr))
     });
     queries.next()
-}
-
-fn has_query(expr: &Expr) -> bool {
-    struct Finder;
-    impl Visitor for Finder {
-        type Break = ();
-        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-            ControlFlow::Break(())
-        }
-    }
-    expr.visit(&mut Finder).is_break()
 }
 
 /// The query for the number alone.

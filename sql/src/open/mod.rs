@@ -20,7 +20,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Cte, Ident, Query, SelectItem, Statement as SqlStatement, TableFactor, TableWithJoins, Visit,
+    Cte, Query, SelectItem, Statement as SqlStatement, TableFactor, TableWithJoins, Visit,
     VisitMut, VisitorMut, WildcardAdditionalOptions, With,
 };
 use netabase_store::Error;
@@ -239,21 +239,4 @@ async fn columns_of(
         field.as_ref().clone().with_name(name).into()
     });
     Ok(Ok(named.collect()))
-}
-
-/// What the columns of a source are called by in front of a dot.
-fn label_of(source: &TableFactor) -> Option<&Ident> {
-    match source {
-        TableFactor::Table {
-            alias: Some(alias), ..
-        }
-        | TableFactor::Derived {
-            alias: Some(alias), ..
-        }
-        | TableFactor::UNNEST {
-            alias: Some(alias), ..
-        } => Some(&alias.name),
-        TableFactor::Table { name, .. } => name.0.last()?.as_ident(),
-        _ => None,
-    }
 }

@@ -18,10 +18,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use netabase_store::Error;
 
-use super::{Look, MAX_PLACES, columns_of, find_in, label_of, put_in, selects_of, too_many};
+use super::{Look, MAX_PLACES, columns_of, find_in, put_in, selects_of, too_many};
 use crate::dml::parse_expr;
 use crate::error::invalid;
-use crate::statement::ident_of;
+use crate::statement::{ident_of, label_of};
 use crate::syntax::outside_queries;
 
 /// A table that is named as a row.

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::aggregates::{call, call_of};
 use super::rows::parsed;
-use crate::statement::ident_of;
+use crate::statement::{ident_of, table_alias};
 
 /// `LATERAL unnest(list)` is `unnest(list)`.
 #[inline(never)]
@@ -98,12 +98,7 @@ pub(super) fn number_unnested(table: &mut TableFactor) {
     };
     array_exprs.push(numbers);
     *with_ordinality = false;
-    let alias = alias.get_or_insert_with(|| TableAlias {
-        explicit: true,
-        name: Ident::new("unnest"),
-        columns: Vec::new(),
-        at: None,
-    });
+    let alias = alias.get_or_insert_with(|| table_alias(Ident::new("unnest")));
     name_column(alias);
     if alias.columns.len() == 1 {
         alias
@@ -165,12 +160,9 @@ pub(super) fn series_of_columns(table: &mut TableFactor) {
     if !(ordinality || args.iter().any(names_a_column)) {
         return;
     }
-    let mut alias = alias.clone().unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::new(&called),
-        columns: Vec::new(),
-        at: None,
-    });
+    let mut alias = alias
+        .clone()
+        .unwrap_or_else(|| table_alias(Ident::new(&called)));
     name_column(&mut alias);
     let list = call_of(name.clone(), args.clone());
     *table = TableFactor::UNNEST {

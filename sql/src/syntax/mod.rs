@@ -47,7 +47,7 @@ pub(crate) use explain::tokens as explain_tokens;
 pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
 pub(crate) use merged::{Joins, constraint_of, settle_joins, shows_wrong, wants_columns};
-pub(crate) use names::{doubled, may_double, shown, shown_schema, tell_from_star};
+pub(crate) use names::{doubled, may_double, shown, shown_escaped, shown_schema, tell_from_star};
 pub(crate) use outside::outside_queries;
 pub(crate) use rows::from_of;
 
@@ -271,6 +271,18 @@ impl VisitorMut for Mender {
             Err(error) => ControlFlow::Break(error),
         }
     }
+}
+
+/// Whether there is a query inside of something that is none.
+pub(crate) fn has_query(part: &impl Visit) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    part.visit(&mut Finder).is_break()
 }
 
 /// Whether so many UNIONs are in a row somewhere that a copy of the statement would take a large stack.

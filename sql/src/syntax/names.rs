@@ -82,6 +82,12 @@ pub(crate) fn shown(name: &str) -> &str {
     }
 }
 
+/// The same of a name that is written with escapes, as `{:?}` does it.
+pub(crate) fn shown_escaped(name: &str) -> &str {
+    let mark = MARK.escape_unicode().to_string();
+    name.split_once(&mark).map_or(name, |(own, _)| own)
+}
+
 /// Columns as they are shown; `None` if they are already.
 pub(crate) fn shown_schema(schema: &SchemaRef) -> Option<SchemaRef> {
     let is_marked = |name: &str| shown(name).len() < name.len();

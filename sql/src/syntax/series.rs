@@ -10,13 +10,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, JoinConstraint, OrderBy, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, TableAlias, TableFactor, TableWithJoins, Visit,
-    Visitor,
+    SelectItemQualifiedWildcardKind, SetExpr, TableFactor, TableWithJoins, Visit, Visitor,
 };
 
 use super::lateral::name_column;
 use super::merged::constraint_of;
-use crate::statement::ident_of;
+use crate::statement::{ident_of, table_alias};
 
 /// The name of the column of a series that has no other.
 const VALUE: &str = "value";
@@ -130,12 +129,7 @@ fn unnamed(source: &TableFactor) -> Option<Label> {
 
 fn name(source: &mut TableFactor, label: &str) {
     if let TableFactor::Table { alias, .. } | TableFactor::Function { alias, .. } = source {
-        let alias = alias.get_or_insert_with(|| TableAlias {
-            explicit: true,
-            name: Ident::with_quote('"', label),
-            columns: Vec::new(),
-            at: None,
-        });
+        let alias = alias.get_or_insert_with(|| table_alias(Ident::with_quote('"', label)));
         name_column(alias);
     }
 }

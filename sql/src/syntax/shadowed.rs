@@ -6,10 +6,10 @@
 //! name means the innermost query of that name that is defined where it stands; what a statement changes is no such
 //! query. Non-goal: the texts of views, which keep the endings.
 
-use datafusion::sql::sqlparser::ast::{Ident, Query, Statement, TableAlias, TableFactor};
+use datafusion::sql::sqlparser::ast::{Ident, Query, Statement, TableFactor};
 
 use super::names::marked;
-use crate::statement::{changes_first, ident_of};
+use crate::statement::{changes_first, ident_of, table_alias};
 use crate::withs::Withs;
 
 /// The queries of WITH around a place of a statement.
@@ -86,12 +86,7 @@ impl Shadows {
         let meant = self.withs.known().filter(|named| named.name == wanted);
         if let Some(hidden) = meant.last().and_then(|named| named.hidden.clone()) {
             *name = vec![hidden].into();
-            alias.get_or_insert_with(|| TableAlias {
-                explicit: true,
-                name: written,
-                columns: Vec::new(),
-                at: None,
-            });
+            alias.get_or_insert_with(|| table_alias(written));
         }
     }
 }
