@@ -30,7 +30,7 @@ use crate::path::{self, SearchPath};
 use crate::prepare::PreparedStatements;
 use crate::quantity::{millis, millis_text, size, size_text};
 use crate::settings::{EngineSettings, MAX_BATCH_SIZE, MAX_TARGET_PARTITIONS};
-use crate::statement::{check_variable, ident_of, protection};
+use crate::statement::{fixedness, ident_of, protection};
 
 /// What settings of netabase begin with.
 const PREFIX: &str = "netabase";
@@ -244,7 +244,7 @@ impl Defaults {
             default: self.of(&entry.key).map(str::to_owned),
             unit: unit_of(name),
             description: entry.description.to_owned(),
-            changeable: protection(&entry.key).is_none(),
+            changeable: is_changeable(&entry.key),
         }
     }
 
@@ -399,8 +399,7 @@ pub(crate) async fn change(engine: &Engine, name: &str, value: String) -> Result
     if variable == TIME_ZONE {
         return check_zone(&value);
     }
-    check_variable(&variable)?;
-    check_known(engine, name, &variable)?;
+    check_changeable(engine, name, &variable)?;
     check_range(&variable, &value)?;
     let set = SetVariable { variable, value };
     run(engine, PlanStatement::SetVariable(set)).await
@@ -436,8 +435,7 @@ pub(crate) async fn reset(engine: &Engine, name: &str) -> Result<(), Error> {
     if variable == TIME_ZONE {
         return Ok(());
     }
-    check_variable(&variable)?;
-    check_known(engine, name, &variable)?;
+    check_changeable(engine, name, &variable)?;
     let statement = match engine.defaults().of(&variable) {
         Some(value) => PlanStatement::SetVariable(SetVariable {
             value: value.to_owned(),
@@ -457,7 +455,7 @@ async fn reset_all(engine: &Engine) -> Result<(), Error> {
         .entries();
     for entry in now {
         let began = engine.defaults().of(&entry.key);
-        if entry.value.as_deref() != began && protection(&entry.key).is_none() {
+        if entry.value.as_deref() != began && is_changeable(&entry.key) {
             reset(engine, &entry.key).await?;
         }
     }
@@ -468,6 +466,20 @@ async fn run(engine: &Engine, statement: PlanStatement) -> Result<(), Error> {
     let plan = LogicalPlan::Statement(statement);
     let done = engine.context().execute_logical_plan(plan).await;
     done.map(|_| ()).map_err(error_from_datafusion)
+}
+
+fn is_changeable(name: &str) -> bool {
+    protection(name).or_else(|| fixedness(name)).is_none()
+}
+
+/// Fails for a setting that does not exist, or that a statement may not change.
+fn check_changeable(engine: &Engine, given: &str, variable: &str) -> Result<(), Error> {
+    let refused = |why: &str| invalid(format!("\"{variable}\" cannot be changed here: {why}"));
+    if let Some(why) = protection(variable) {
+        return Err(refused(why));
+    }
+    check_known(engine, given, variable)?;
+    fixedness(variable).map_or(Ok(()), |why| Err(refused(why)))
 }
 
 /// Fails for a setting that does not exist, naming the nearest that does.

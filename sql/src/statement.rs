@@ -65,6 +65,39 @@ const PROTECTED_SETTINGS: [(&str, &str); 9] = [
         "it is set when the engine is opened",
     ),
 ];
+/// What DataFusion's settings begin with.
+const FOREIGN_SETTINGS: &str = "datafusion.";
+/// Those of DataFusion's settings that a statement may change: how fast something is, or what EXPLAIN shows.
+/// With others, rules of the planner can be switched on that give wrong rows, or off that answers depend on.
+const FREE_SETTINGS: [&str; 27] = [
+    "datafusion.execution.batch_size",
+    "datafusion.execution.coalesce_batches",
+    "datafusion.execution.perfect_hash_join_min_key_density",
+    "datafusion.execution.perfect_hash_join_small_build_threshold",
+    "datafusion.execution.skip_partial_aggregation_probe_ratio_threshold",
+    "datafusion.execution.skip_partial_aggregation_probe_rows_threshold",
+    "datafusion.execution.sort_in_place_threshold_bytes",
+    "datafusion.execution.spill_compression",
+    "datafusion.execution.target_partitions",
+    "datafusion.explain.",
+    "datafusion.optimizer.default_filter_selectivity",
+    "datafusion.optimizer.enable_distinct_aggregation_soft_limit",
+    "datafusion.optimizer.enable_join_dynamic_filter_pushdown",
+    "datafusion.optimizer.enable_round_robin_repartition",
+    "datafusion.optimizer.enable_topk_dynamic_filter_pushdown",
+    "datafusion.optimizer.filter_null_join_keys",
+    "datafusion.optimizer.hash_join_single_partition_threshold",
+    "datafusion.optimizer.hash_join_single_partition_threshold_rows",
+    "datafusion.optimizer.join_reordering",
+    "datafusion.optimizer.prefer_existing_sort",
+    "datafusion.optimizer.prefer_existing_union",
+    "datafusion.optimizer.prefer_hash_join",
+    "datafusion.optimizer.repartition_aggregations",
+    "datafusion.optimizer.repartition_joins",
+    "datafusion.optimizer.repartition_sorts",
+    "datafusion.optimizer.repartition_windows",
+    "datafusion.optimizer.top_down_join_key_reordering",
+];
 
 /// A table that a statement names.
 #[derive(Debug, PartialEq, Eq)]
@@ -350,19 +383,21 @@ fn check_target(name: &ObjectName) -> Result<(), Error> {
     }
 }
 
-/// Why a statement may not change a setting, if so.
+/// Why a statement may not change a setting, if so. Not each is a setting that there is.
 pub(crate) fn protection(name: &str) -> Option<&'static str> {
     let protected = PROTECTED_SETTINGS.iter();
     let mut protected = protected.filter(|(prefix, _)| name.starts_with(prefix));
     protected.next().map(|(_, why)| *why)
 }
 
-/// Refuses to touch settings that limit the engine.
-pub(crate) fn check_variable(name: &str) -> Result<(), Error> {
-    match protection(name) {
-        Some(why) => Err(invalid(format!("\"{name}\" cannot be changed here: {why}"))),
-        None => Ok(()),
-    }
+/// The same for the settings of DataFusion that there are.
+pub(crate) fn fixedness(name: &str) -> Option<&'static str> {
+    let begins = |prefix: &&str| name.starts_with(prefix);
+    let fixed = begins(&FOREIGN_SETTINGS) && !FREE_SETTINGS.iter().any(begins);
+    fixed.then_some(
+        "answers are checked with the value that it has; SELECT name FROM netabase.settings WHERE changeable \
+         lists what a statement may change",
+    )
 }
 
 /// The refusal of a statement that nobody runs.
