@@ -4,8 +4,9 @@
 //! walk has left it.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::Query;
+use datafusion::sql::sqlparser::ast::{ObjectName, Query, TableFactor, Visit, Visitor};
 
 use crate::statement::ident_of;
 
@@ -76,4 +77,42 @@ impl Withs<String> {
     pub(crate) fn defines(&self, name: &str) -> bool {
         self.known().any(|known| known == name)
     }
+}
+
+/// Whether a table of this name is read somewhere.
+pub(crate) fn reads(part: &impl Visit, name: &str) -> bool {
+    struct Finder<'a>(&'a str);
+    impl Visitor for Finder<'_> {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+            match table {
+                TableFactor::Table { name, .. } if is_called(name, self.0) => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    fn is_called(table: &ObjectName, wanted: &str) -> bool {
+        match table.0.as_slice() {
+            [part] => part.as_ident().is_some_and(|name| ident_of(name) == wanted),
+            _ => false,
+        }
+    }
+    part.visit(&mut Finder(name)).is_break()
+}
+
+/// Whether a WITH RECURSIVE stands somewhere.
+pub(crate) fn has_recursive(part: &impl Visit) -> bool {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            match query.with.as_ref().is_some_and(|with| with.recursive) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        }
+    }
+    part.visit(&mut Finder).is_break()
 }

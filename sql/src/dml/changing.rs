@@ -19,7 +19,7 @@ use netabase_store::{Change, Error, KeyEncoder, TableId};
 use parking_lot::Mutex;
 
 use super::rewrite::{quoted, select};
-use super::with::{add_with, change_of, reads};
+use super::with::{add_with, change_of};
 use super::{collect, plan_query};
 use crate::cluster::WriteReceipt;
 use crate::engine::Engine;
@@ -31,6 +31,7 @@ use crate::statement::{ident_of, nested_write};
 use crate::syntax::is_deep;
 use crate::table_checker::check_tables;
 use crate::transaction;
+use crate::withs::reads;
 use crate::write::{CheckedRows, logical_bytes};
 
 /// What the parts of a statement change, and return.

@@ -4,16 +4,13 @@
 //! statement is turned into. Invariant: so its names mean what they mean there. Non-goal: changes inside
 //! of a WITH (see `changing`).
 
-use std::ops::ControlFlow;
-
-use datafusion::sql::sqlparser::ast::{
-    ObjectName, Query, SetExpr, Statement, TableFactor, Values, Visit, Visitor, With,
-};
+use datafusion::sql::sqlparser::ast::{Query, SetExpr, Statement, Values, With};
 use netabase_store::Error;
 
 use crate::error::invalid;
 use crate::statement::ident_of;
 use crate::syntax::shown;
+use crate::withs::reads;
 
 /// The statement behind a WITH, if a query is none.
 pub(crate) fn change_of(query: &mut Query) -> Option<(Option<With>, Statement)> {
@@ -67,29 +64,6 @@ pub(super) fn refuse_unseen(with: Option<&With>, statement: &Statement) -> Resul
         )));
     }
     Ok(())
-}
-
-/// Whether a table of this name is read somewhere.
-pub(super) fn reads(part: &impl Visit, name: &str) -> bool {
-    struct Finder<'a>(&'a str);
-    impl Visitor for Finder<'_> {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
-            match table {
-                TableFactor::Table { name, .. } if is_called(name, self.0) => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    fn is_called(table: &ObjectName, wanted: &str) -> bool {
-        match table.0.as_slice() {
-            [part] => part.as_ident().is_some_and(|name| ident_of(name) == wanted),
-            _ => false,
-        }
-    }
-    part.visit(&mut Finder(name)).is_break()
 }
 
 /// Puts a WITH before those that a query has.
