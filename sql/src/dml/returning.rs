@@ -11,6 +11,7 @@ use netabase_store::{Error, TableDef};
 
 use super::rewrite::select;
 use super::{collect, named_schema, plan_query};
+use crate::catalog::SCHEMA;
 use crate::engine::Engine;
 use crate::error::{error_from_datafusion, from_arrow, invalid};
 use crate::scoped::{Scoped, relation};
@@ -27,6 +28,7 @@ pub(super) async fn answer(
     (label, items): (Ident, Vec<SelectItem>),
     rows: Vec<RecordBatch>,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), Error> {
+    refuse_schemas(def, &label, &items)?;
     let deadline = engine.deadline();
     let visible = def.visible_columns();
     let schema = named_schema(def).project(&visible).map_err(from_arrow)?;
@@ -39,6 +41,45 @@ pub(super) async fn answer(
     let schema = plan.schema().inner().clone();
     let (rows, _) = collect(engine, &plan, deadline, "RETURNING").await?;
     Ok((schema, rows))
+}
+
+/// Fails if items name the table with a schema that is not its own: the rows have none, and so take any.
+fn refuse_schemas(def: &TableDef, label: &Ident, items: &[SelectItem]) -> Result<(), Error> {
+    let own = def.schema_name();
+    let own = own.as_deref().unwrap_or(SCHEMA);
+    let mut found = None;
+    let mut look = |name: &str, parts: &[Ident]| {
+        if let [schema, table, ..] = parts
+            && ident_of(table) == ident_of(label)
+            && ident_of(schema) != own
+            && def.column_named(&ident_of(schema)).is_none()
+        {
+            found.get_or_insert_with(|| name.to_owned());
+        }
+    };
+    for item in items {
+        if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) =
+            item
+        {
+            let parts: Option<Vec<Ident>> =
+                name.0.iter().map(|part| part.as_ident().cloned()).collect();
+            look(&format!("{name}.*"), &parts.unwrap_or_default());
+        }
+    }
+    outside_queries(&mut items.to_vec(), |expr| {
+        if let Expr::CompoundIdentifier(parts) = &*expr
+            && parts.len() > 2
+        {
+            look(&expr.to_string(), parts);
+        }
+    });
+    match found {
+        Some(found) => Err(invalid(format!(
+            "RETURNING {found}: the changed table is {}; leave the schema out, or write that one's",
+            def.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Fails if items name one of the other tables that a statement reads besides the one that it changes.
