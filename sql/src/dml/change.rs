@@ -16,6 +16,7 @@ use netabase_store::{Change, Error, ErrorKind, TableDef};
 
 use super::returning::refuse_others;
 use super::rewrite::{Changed, as_rows, assigned, is_generated, item, select};
+use super::row_sets::RowSets;
 use super::with::add_with;
 use super::{Target, delete_rows, plan_query, write_query};
 use crate::ddl;
@@ -40,7 +41,7 @@ pub(super) async fn update(
 /// What an UPDATE writes: a query, and the columns that it gives.
 pub(super) async fn plan_update(
     engine: &Engine,
-    (update, with): (Update, Option<With>),
+    (mut update, with): (Update, Option<With>),
     deadline: &Deadline,
 ) -> Result<(Target, (LogicalPlan, Vec<usize>)), Error> {
     check_update(&update)?;
@@ -58,20 +59,16 @@ pub(super) async fn plan_update(
         None => Vec::new(),
     };
     refuse_others(&def, target.returning.as_ref(), &others)?;
+    let sets = RowSets::take(&mut update.assignments)?;
     let mut values = assigned(&def, update.assignments)?;
     // Hidden columns that are no keys are not read, and generated ones are made again.
     let given: Vec<usize> = (0..def.schema.fields().len())
         .filter(|column| !def.is_hidden(*column) || def.primary_key.contains(column))
         .filter(|column| !is_generated(&def, *column))
         .collect();
-    let projection = given.iter().map(|&column| {
-        let name = def.column_name(column);
-        let value = values.get_mut(column).and_then(Option::take);
-        item(value.unwrap_or_else(|| changed.column(name)), name)
-    });
-    let projection = projection.collect();
+    let items = sets.items((&def, &changed), (&given, &mut values));
     let from = std::iter::once(changed.into_from(&def, with.as_ref())).chain(others);
-    let mut query = select(projection, from.collect(), update.selection)?;
+    let mut query = items.query(from.collect(), update.selection)?;
     add_with(&mut query, with);
     let plan = plan_query(engine, query, None, deadline).await?;
     let plan = as_rows(&def, plan, &given)?;

@@ -16,6 +16,7 @@ mod merge;
 mod merge_returning;
 mod returning;
 mod rewrite;
+mod row_sets;
 mod rows;
 mod rules;
 mod typed;
