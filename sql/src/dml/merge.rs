@@ -37,6 +37,7 @@ use crate::exact;
 use crate::local::blocking;
 use crate::output::Output;
 use crate::statement::table_alias;
+use crate::syntax::is_nothing;
 use crate::write::{CheckedRows, NoOrigin, key_batches, refuse_duplicates};
 
 /// Is true in every row of the source.
@@ -286,6 +287,11 @@ impl Pairs {
         for (clause, place) in clauses.into_iter().zip(1..) {
             let decides = self.kind(clause.clause_kind)?;
             let decides = all_of(decides.into_iter().chain(clause.predicate));
+            // Nothing is done where no clause decides.
+            let place = match is_nothing(&clause.action) {
+                true => 0,
+                false => place,
+            };
             decisions.push((decides, number(place)));
             let mut row = self.row(clause.clause_kind, clause.action)?;
             for given in self.given() {
@@ -409,6 +415,7 @@ impl Pairs {
             MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget
         );
         match action {
+            nothing if is_nothing(&nothing) => Ok(Vec::new()),
             MergeAction::Insert(insert) if inserts => self.inserted(insert),
             MergeAction::Update(update) if !inserts => {
                 if update.update_predicate.is_some() || update.delete_predicate.is_some() {

@@ -4,12 +4,13 @@
 //! along with it, so that an error inside of n of them is found 2ⁿ times. Here each is read in one way.
 //! Invariant: what the parser takes is taken. Non-goal: words without parentheses, which may be names.
 
-use datafusion::sql::sqlparser::ast::{CastKind, Expr};
+use datafusion::sql::sqlparser::ast::{CastKind, Expr, TrimWhereField};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::dialect::PATTERN;
+use crate::statement::is_keyword;
 
 type Parsed = Result<Expr, ParserError>;
 
@@ -26,6 +27,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Option<Parsed> {
     let (call, list) = (*next == Token::LParen, *next == Token::LBracket);
     match keyword {
         Keyword::SUBSTR | Keyword::SUBSTRING if call => return Some(parser.parse_substring()),
+        Keyword::TRIM if call => return trim_from(parser),
         Keyword::ARRAY if list => {}
         Keyword::NOT => {}
         Keyword::CAST
@@ -53,6 +55,29 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> Option<Parsed> {
             parser.parse_array_expr(true)
         }
     })
+}
+
+/// `TRIM(LEADING FROM x)`, which says nothing of what is trimmed.
+fn trim_from(parser: &mut Parser<'_>) -> Option<Parsed> {
+    let from = &parser.peek_nth_token_ref(3).token;
+    let trim_where = match &parser.peek_nth_token_ref(2).token {
+        _ if !is_keyword(from, Keyword::FROM) => return None,
+        token if is_keyword(token, Keyword::BOTH) => TrimWhereField::Both,
+        token if is_keyword(token, Keyword::LEADING) => TrimWhereField::Leading,
+        token if is_keyword(token, Keyword::TRAILING) => TrimWhereField::Trailing,
+        _ => return None,
+    };
+    (0..4).for_each(|_| parser.advance_token());
+    let trimmed = parser.parse_expr().and_then(|expr| {
+        parser.expect_token(&Token::RParen)?;
+        Ok(Expr::Trim {
+            expr: Box::new(expr),
+            trim_where: Some(trim_where),
+            trim_what: None,
+            trim_characters: None,
+        })
+    });
+    Some(trimmed)
 }
 
 /// `POSITION(x IN y)` or `position(y, x)`.

@@ -2,8 +2,8 @@
 //!
 //! Idea: `AS [NOT] MATERIALIZED (…)` in a WITH says how a query is to be run, which the planner decides by
 //! itself, and is taken out of the tokens; `TABLE name` is `SELECT * FROM name`, and is made that; the EXCLUDE NO
-//! OTHERS of a frame is what it is without; a `>>` that ends two types is two tokens ([`brackets`]). Invariant:
-//! nothing else is changed.
+//! OTHERS of a frame is what it is without; a `>>` that ends two types is two tokens ([`brackets`]); and the DO NOTHING
+//! of MERGE is a change ([`nothing`]). Invariant: nothing else is changed.
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::dialect::Dialect;
@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 use netabase_store::Error;
 
-use super::brackets;
+use super::{brackets, nothing};
 use crate::blame::{Blame, Place};
 use crate::error::error_from_datafusion;
 use crate::statement::{is_keyword, is_word};
@@ -29,7 +29,8 @@ pub(crate) fn known(
     let tables = lower.trim_start().starts_with("table") || has_table(&lower);
     let frames = lower.contains("exclude") && lower.contains("over");
     let types = brackets::may_close(&lower);
-    if !(hints || tables || frames || types) {
+    let idle = lower.contains("merge") && lower.contains("nothing");
+    if !(hints || tables || frames || types || idle) {
         return Ok(tokens);
     }
     let tokens = match tokens {
@@ -46,6 +47,10 @@ pub(crate) fn known(
     };
     let tokens = match types {
         true => brackets::closed(tokens),
+        false => tokens,
+    };
+    let tokens = match idle {
+        true => nothing::changed(tokens),
         false => tokens,
     };
     let tokens = match frames {

@@ -9,6 +9,7 @@ mod aggregates;
 mod brackets;
 mod budget;
 mod calls;
+mod constants;
 mod dialect;
 mod explain;
 mod glob;
@@ -19,6 +20,7 @@ mod lateral;
 mod merged;
 mod named_windows;
 mod names;
+mod nothing;
 mod others;
 mod outside;
 mod rows;
@@ -48,6 +50,7 @@ pub(crate) use hints::known as known_words;
 pub(crate) use kept::{kept_expr, kept_query, read_expr};
 pub(crate) use merged::{Joins, constraint_of, settle_joins, shows_wrong, wants_columns};
 pub(crate) use names::{doubled, may_double, shown, shown_escaped, shown_schema, tell_from_star};
+pub(crate) use nothing::is_nothing;
 pub(crate) use outside::outside_queries;
 pub(crate) use rows::from_of;
 
@@ -114,6 +117,7 @@ pub(crate) fn mend_source(statement: &mut Statement) -> Result<(), Error> {
 /// The same for an expression of a definition.
 pub(crate) fn mend_expr(expr: &mut Expr) -> Result<(), Error> {
     let mut mender = Mender::of(expr, false);
+    mender.digits = true;
     match expr.visit(&mut mender) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -174,7 +178,10 @@ impl VisitorMut for Mender {
                  when it is committed; leave it out"
             )));
         }
-        selects_of(&mut query.body).into_iter().for_each(select_all);
+        for select in selects_of(&mut query.body) {
+            select_all(select);
+            constants::keep_named(select);
+        }
         if !self.is_value {
             names::order_by_names(query);
         }
@@ -318,7 +325,7 @@ pub(crate) fn selects_of(body: &mut SetExpr) -> Vec<&mut Select> {
 }
 
 /// `….c` behind a subscript or a value: the planner wants `['c']`. The names that a chain
-/// begins with may be a table's and a column's, which it finds out.
+/// begins with may be a table's and a column's, which it finds out. Bounds of slices that are left out are written.
 fn name_fields(root: &Expr, chain: &mut [AccessExpr]) {
     let is_name = matches!(root, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
     let is_dot = |access: &AccessExpr| matches!(access, AccessExpr::Dot(_));
@@ -332,7 +339,21 @@ fn name_fields(root: &Expr, chain: &mut [AccessExpr]) {
             let index = Expr::Value(text.into());
             *access = AccessExpr::Subscript(Subscript::Index { index });
         }
+        if let AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
+            ..
+        }) = access
+        {
+            // From the first value, and to the last.
+            lower_bound.get_or_insert_with(|| number("1"));
+            upper_bound.get_or_insert_with(|| number("-1"));
+        }
     }
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).into())
 }
 
 /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
@@ -346,8 +367,7 @@ fn fetch_as_limit(query: &mut Query) -> Result<(), Error> {
              QUALIFY rank() OVER (ORDER BY …) <= n",
         ));
     }
-    let one = || Expr::Value(Value::Number("1".to_owned(), false).into());
-    let quantity = fetch.quantity.unwrap_or_else(one);
+    let quantity = fetch.quantity.unwrap_or_else(|| number("1"));
     match &mut query.limit_clause {
         None => {
             query.limit_clause = Some(LimitClause::LimitOffset {
