@@ -13,12 +13,19 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::kernels::length::length;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs,
+};
+use datafusion::optimizer::AnalyzerRule;
 
 use super::intervals::intervals_of;
 use super::plain::{Plain, Section, argument, is_text, whole, wrong};
 use super::room::Room;
+use crate::by_type::rewrite_by_type;
 
 /// Of a text, a NULL of the list's type, and whether what is none is NULL; then, if the list is to be cast to one of
 /// a fixed length, the length of each level.
@@ -39,7 +46,7 @@ pub(super) const TEXT_TO_LIST: Plain = Plain {
     about: None,
 };
 
-/// As in DuckDB; `length` takes a list for its text.
+/// As in DuckDB. What `length` of a list is made.
 pub(super) const LEN: Plain = Plain {
     name: "len",
     aliases: &[],
@@ -70,6 +77,40 @@ pub(super) const LEN: Plain = Plain {
         "How many values a list has, or how many characters a text.",
     )),
 };
+
+/// What the planner calls `length`.
+const LENGTH: &str = "character_length";
+
+/// `length` of a list as [`LEN`]: it would be cast to a text, whose characters are counted.
+#[derive(Debug)]
+pub(crate) struct ListLengths;
+
+impl AnalyzerRule for ListLengths {
+    fn name(&self) -> &str {
+        "list_lengths"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        rewrite_by_type(plan, |expr, schema| Ok(counted(expr, schema)))
+    }
+}
+
+/// The same for one expression, whose parts are done.
+pub(crate) fn counted(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::ScalarFunction(mut call) if call.name() == LENGTH => {
+            let is_counted = match call.args.as_slice() {
+                [list] => list.get_type(schema).is_ok_and(|kind| is_list(&kind)),
+                _ => false,
+            };
+            if is_counted {
+                call.func = Arc::new(LEN.function());
+            }
+            Transformed::new_transformed(Expr::ScalarFunction(call), is_counted)
+        }
+        other => Transformed::no(other),
+    }
+}
 
 /// What an element that is NULL takes, of most types.
 const FILLING_BYTES: usize = 8;

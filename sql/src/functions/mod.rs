@@ -43,7 +43,9 @@ pub(crate) use intervals::{
     span_length,
 };
 pub(crate) use kinds::KnownKinds;
+pub(crate) use lists::{ListLengths, counted};
 pub(crate) use one_row::OneRow;
+pub(crate) use plain::is_text;
 pub(crate) use sample_hash::SampleHash;
 pub(crate) use text_casts::{TextCasts, text_casts};
 

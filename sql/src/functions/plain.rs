@@ -179,7 +179,7 @@ pub(super) fn argument(arrays: &[ArrayRef], at: usize) -> Result<&ArrayRef> {
 }
 
 /// Whether a type is one of texts, or NULL.
-pub(super) fn is_text(data_type: &DataType) -> bool {
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null
