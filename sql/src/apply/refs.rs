@@ -224,7 +224,13 @@ fn fits(plan: &LogicalPlan, (used, filtered, aggregated): (Use, bool, bool)) -> 
             }
             fits(&aggregate.input, (used, filtered, true))
         }
-        LogicalPlan::Projection(_) => {
+        LogicalPlan::Projection(projection) => {
+            // Where no row matches, the others get no value beside that of the aggregate.
+            let is_computed = |expr: &Expr| !matches!(expr.clone().unalias(), Expr::Column(_));
+            let mut computed = projection.expr.iter().filter(|expr| is_computed(expr));
+            if used == Use::Lateral && is_one_aggregate(plan) && computed.next().is_some() {
+                return Ok(false);
+            }
             for expr in plan.expressions() {
                 if refers(&expr)? {
                     return Ok(false);
@@ -243,12 +249,30 @@ fn fits(plan: &LogicalPlan, (used, filtered, aggregated): (Use, bool, bool)) -> 
             }
             inputs_fit(plan, (used, filtered, aggregated))
         }
-        LogicalPlan::SubqueryAlias(_) => inputs_fit(plan, (used, filtered, aggregated)),
+        LogicalPlan::SubqueryAlias(alias) => {
+            Ok(!hides(&alias.input)? && inputs_fit(plan, (used, filtered, aggregated))?)
+        }
         LogicalPlan::Distinct(_) if matches!(used, Use::Exists | Use::In) => {
             inputs_fit(plan, (used, filtered, aggregated))
         }
         _ => Ok(false),
     }
+}
+
+/// Whether what is compared with the row around does not come up to a plan's columns, so that under another name nobody
+/// has it.
+fn hides(plan: &LogicalPlan) -> Result<bool> {
+    let mut hidden = false;
+    plan.apply(|node| {
+        if let LogicalPlan::Filter(filter) = node {
+            let parts = split_conjunction(&filter.predicate);
+            let tied = parts.into_iter().filter(|part| part.contains_outer());
+            let mut columns = tied.flat_map(Expr::column_refs);
+            hidden |= columns.any(|column| !plan.schema().has_column(column));
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(hidden)
 }
 
 fn inputs_fit(plan: &LogicalPlan, state: (Use, bool, bool)) -> Result<bool> {
@@ -260,7 +284,7 @@ fn inputs_fit(plan: &LogicalPlan, state: (Use, bool, bool)) -> Result<bool> {
     Ok(true)
 }
 
-/// `outer = inner`, which also says by what the rows of an aggregate are grouped.
+/// `outer = inner` of two columns, which also says by what the rows of an aggregate are grouped.
 fn is_equality(expr: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr {
         left,
@@ -270,12 +294,14 @@ fn is_equality(expr: &Expr) -> bool {
     else {
         return false;
     };
-    let is_outer = |expr: &Expr| match expr {
-        Expr::OuterReferenceColumn(..) => true,
-        Expr::Cast(cast) => matches!(*cast.expr, Expr::OuterReferenceColumn(..)),
-        _ => false,
-    };
-    let is_inner = |expr: &Expr| !expr.contains_outer();
+    fn uncast(expr: &Expr) -> &Expr {
+        match expr {
+            Expr::Cast(cast) => &cast.expr,
+            _ => expr,
+        }
+    }
+    let is_outer = |expr: &Expr| matches!(uncast(expr), Expr::OuterReferenceColumn(..));
+    let is_inner = |expr: &Expr| matches!(uncast(expr), Expr::Column(_));
     (is_outer(left) && is_inner(right)) || (is_outer(right) && is_inner(left))
 }
 
