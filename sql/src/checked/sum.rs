@@ -1,7 +1,8 @@
 //! `sum` of integers and wide decimals that fails instead of wrapping around.
 //!
 //! Invariant: for what cannot wrap around (floats, decimals of up to 28 digits, intervals) it is
-//! DataFusion's own. A sum whose parts are out of range fails even if others would bring it back.
+//! DataFusion's own, but for floats in frames whose start moves (see `sliding`). A sum whose parts
+//! are out of range fails even if others would bring it back.
 
 use std::fmt::Debug;
 use std::mem::size_of;
@@ -97,7 +98,10 @@ impl AggregateUDFImpl for CheckedSum {
         let kind = args.return_field.data_type().clone();
         match (wraps(&args), args.is_distinct) {
             (true, false) => Ok(Box::new(Total::new(kind))),
-            _ => self.inner.create_sliding_accumulator(args),
+            _ => match super::sliding::sum(&args) {
+                Some(floats) => Ok(floats),
+                None => self.inner.create_sliding_accumulator(args),
+            },
         }
     }
 
