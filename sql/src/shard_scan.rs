@@ -28,7 +28,9 @@ use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, Column, DynamicFilterPhysicalExpr, Literal,
+};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::conjunction;
 use datafusion::physical_expr::{
@@ -356,7 +358,8 @@ impl DataSource for ShardScan {
         let before = accepted.len();
         let counted = self.request.answer.as_ref().is_some_and(|a| a.is_count());
         for filter in filters {
-            if self.request.fetch.is_some() || counted || is_volatile(&filter) {
+            let stays = is_volatile(&filter) || has_nested_keys(&filter);
+            if self.request.fetch.is_some() || counted || stays {
                 answers.push(PushedDown::No);
                 continue;
             }
@@ -388,6 +391,22 @@ impl DataSource for ShardScan {
     fn with_new_state(&self, _state: Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn DataSource>> {
         None
     }
+}
+
+/// Whether a filter that is filled in later asks for something, and for a part of it: `ORDER BY a + b, a`. When it is
+/// handed over, the part is put in its new place first; what it is a part of is not found any more then, and its other
+/// columns stay where they were.
+fn has_nested_keys(filter: &Arc<dyn PhysicalExpr>) -> bool {
+    if !filter.is::<DynamicFilterPhysicalExpr>() {
+        return false;
+    }
+    let keys = filter.children();
+    let is_within = |part: &Arc<dyn PhysicalExpr>, whole: &Arc<dyn PhysicalExpr>| {
+        let found = whole.exists(|inner| Ok(inner == part));
+        !Arc::ptr_eq(part, whole) && part != whole && found.unwrap_or(true)
+    };
+    keys.iter()
+        .any(|part| keys.iter().any(|whole| is_within(part, whole)))
 }
 
 /// Counts rows and time of a source's stream.
