@@ -87,6 +87,12 @@ pub(crate) fn session_config(settings: &EngineSettings) -> SessionConfig {
     // A window above another one looks further ahead than each of them, and `lag(v, -3)` and `lead(v) IGNORE NULLS`
     // look ahead, too: `LIMIT` left them too few rows.
     config.options_mut().optimizer.enable_window_limits = false;
+    // A field of a struct that is put together above an outer join is computed below it, where rows that the join
+    // adds are not seen: `coalesce(b.x, 0)` as a field was NULL for them.
+    config
+        .options_mut()
+        .optimizer
+        .enable_leaf_expression_pushdown = false;
     // Rows that come in the order of their key keep it through repartitions where that saves a sort
     // or lets an aggregation stream. It does not apply to rows without an order.
     config.options_mut().optimizer.prefer_existing_sort = true;

@@ -134,6 +134,11 @@ impl Changes {
         for place in writable_columns(def) {
             let name = def.column_name(place);
             let proposed = column(&excluded, name);
+            // A key may be equal and written otherwise, as 0.0 and -0.0 are: that of the row that is there stays.
+            let proposed = match def.primary_key.contains(&place) {
+                true => case(vec![(is_new.clone(), proposed)], column(label, name)),
+                false => proposed,
+            };
             projection.push(item(proposed, &proposed_name(place)));
             let value = self.values.as_ref().map(|values| values.get(place));
             let value = match value {

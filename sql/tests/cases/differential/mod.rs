@@ -90,10 +90,10 @@ impl Shared {
                     sum.doubted += tally.doubted;
                 }
                 Err(difference) => {
-                    let seed = script.seed;
+                    let (ours, sqlite) = difference.class();
                     eprintln!(
-                        "seed {seed} differs in {}; making it smaller",
-                        difference.sql
+                        "seed {} differs ({ours}; SQLite: {sqlite}) in {}; making it smaller",
+                        script.seed, difference.sql
                     );
                     let mut shrinker = Shrinker::new(script, *difference);
                     shrinker.shrink().await;

@@ -18,13 +18,14 @@ use super::tree::{Dialect, Tree};
 
 /// How long a statement may take, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The same where batches have few rows. DataFusion's sorts and windows take minutes there for what a join of a table with
-/// itself gives: for each batch they go over all that wait. Such a statement runs again with large ones.
+/// The same where batches have few rows. DataFusion's sorts and windows take minutes there, or gigabytes, for what a
+/// join of a table with itself gives: for each batch they go over all that wait. Such a statement runs again with
+/// large ones.
 const PATIENCE_OF_SMALL: Duration = Duration::from_secs(10);
 /// Rows of a batch that is not small.
 const LEAST_BATCH: usize = 8192;
-/// What a statement says that took longer.
-const TOO_LONG: &str = "the statement took longer than";
+/// What a statement says that took longer, or more memory: a sort counts the text of a whole table for each batch.
+const TOO_MUCH: [&str; 2] = ["the statement took longer than", "netabase.memory_limit = "];
 /// Relative difference of two floats that are the same.
 const TOLERANCE: f64 = 1e-9;
 /// What SQLite says where it moves a join's condition, so that it cannot find a table any more.
@@ -211,7 +212,8 @@ impl Ours {
     async fn run(&self, text: &str) -> Outcome {
         let outcome = self.run_once(text).await;
         match &outcome {
-            Outcome::Failed(why) if self.has_small_batches && why.contains(TOO_LONG) => {}
+            Outcome::Failed(why)
+                if self.has_small_batches && TOO_MUCH.iter().any(|much| why.contains(much)) => {}
             _ => return outcome,
         }
         for (name, value) in [
