@@ -21,6 +21,7 @@ use super::forms::{FORMED, Form, Formed, SHOWN_TEXT, is_written_otherwise};
 use super::lists::{TEXT_TO_LIST, is_list};
 use super::plain::{Plain, is_text};
 use crate::by_type::rewrite_by_type;
+use crate::error::{error_to_datafusion, invalid};
 
 /// Puts functions in the place of casts. See the module.
 #[derive(Debug)]
@@ -51,6 +52,12 @@ fn read(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Ok(from) = inner.get_type(schema) else {
         return Ok(Transformed::no(expr));
     };
+    if reads_bytes_inside(&from, target) {
+        return Err(error_to_datafusion(invalid(
+            "a text inside of a list, a struct or a map is not read as BYTEA: write bytes, as in [x'00ff'], or cast each \
+             one, as in ['\\x00ff'::BYTEA]",
+        )));
+    }
     if is_text(target) && is_written_otherwise(&from) {
         let text = call(SHOWN_TEXT, vec![inner.as_ref().clone()]);
         return Ok(Transformed::yes(datafusion::logical_expr::cast(
@@ -88,6 +95,38 @@ fn read(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
     };
     Ok(Transformed::yes(call))
+}
+
+/// Whether a cast would take a text for bytes as it stands, within something else.
+fn reads_bytes_inside(from: &DataType, to: &DataType) -> bool {
+    if is_text(from) {
+        return parts(to).into_iter().any(has_bytes);
+    }
+    let mut pairs = parts(from).into_iter().zip(parts(to));
+    pairs.any(|(from, to)| is_text(from) && is_bytes(to) || reads_bytes_inside(from, to))
+}
+
+fn has_bytes(kind: &DataType) -> bool {
+    is_bytes(kind) || parts(kind).into_iter().any(has_bytes)
+}
+
+fn is_bytes(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+    )
+}
+
+/// The types that one is made of.
+fn parts(kind: &DataType) -> Vec<&DataType> {
+    match kind {
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => vec![item.data_type()],
+        DataType::Struct(fields) => fields.iter().map(|field| field.data_type()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A text that is written out, as Arrow reads it.
