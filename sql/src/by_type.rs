@@ -1,6 +1,7 @@
 //! Rewriting the expressions of a plan by their types.
 //!
-//! Invariant: columns are called what they were; a node whose expressions change has its schema computed anew.
+//! Invariant: columns are called what they were; a node whose expressions change, and what is above it, has its schema
+//! computed anew.
 
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -14,7 +15,16 @@ pub(crate) fn rewrite_by_type(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
-    let rewritten = plan.transform_up_with_subqueries(|node| in_node(node, &rewrite))?;
+    let mut changed = false;
+    let rewritten = plan.transform_up_with_subqueries(|node| {
+        let node = in_node(node, &rewrite)?;
+        changed |= node.transformed;
+        match changed {
+            // What is above has other types, or may be NULL.
+            true => node.map_data(LogicalPlan::recompute_schema),
+            false => Ok(node),
+        }
+    })?;
     Ok(rewritten.data)
 }
 
@@ -29,13 +39,9 @@ fn in_node(
         schema.merge(&of_source);
     }
     let names = NamePreserver::new(&plan);
-    let rewritten = plan.map_expressions(|expr| {
+    plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| rewrite(expr, &schema))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))
-    })?;
-    match rewritten.transformed {
-        true => rewritten.map_data(LogicalPlan::recompute_schema),
-        false => Ok(rewritten),
-    }
+    })
 }

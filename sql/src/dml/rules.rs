@@ -32,6 +32,7 @@ use crate::engine::Engine;
 use crate::error::{error_from_datafusion, error_to_datafusion, from_arrow, invalid};
 use crate::exact;
 use crate::functions::text_casts;
+use crate::mended::{mended_alone, read_alone};
 use crate::sql_type::type_name;
 
 /// The hidden key of a table that was made without one.
@@ -349,8 +350,10 @@ fn planned(
         .build();
     let simplifier = ExprSimplifier::new(context);
     // The rules that a statement is analyzed with do not see expressions that are planned alone.
+    let expr = read_alone(expr, schema)?;
     let expr = text_casts(simplifier.coerce(expr, schema)?, schema)?;
     let expr = checked_arithmetic(expr, schema)?;
+    let expr = mended_alone(expr, schema)?;
     let expr = simplifier.simplify(expr)?;
     state.create_physical_expr(expr, schema)
 }

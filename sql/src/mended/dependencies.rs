@@ -1,8 +1,8 @@
 //! Groups that are taken for decided by some of the columns that they are made of.
 //!
-//! Of `SELECT k FROM u GROUP BY k`, k decides the row; joined with `t`, it decides the columns of that side. A DISTINCT or
-//! GROUP BY over the join then says that k decides all that it gives, and DataFusion leaves out what k seems to decide:
-//! further columns of ORDER BY, of a GROUP BY, and a DISTINCT over it.
+//! Of `SELECT k FROM u GROUP BY k`, k decides the row; joined with `t`, it decides the columns of that side. A
+//! DISTINCT or GROUP BY over the join then says that k decides all that it gives, and DataFusion leaves out what k
+//! seems to decide: further columns of ORDER BY, of a GROUP BY, and a DISTINCT over it.
 //!
 //! Invariant: the rules that ask what decides what are told of an aggregate only that all columns that it groups by do
 //! so together. Non-goal: the columns that a SELECT may name without GROUP BY naming them.
@@ -14,11 +14,10 @@ use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencie
 use datafusion::logical_expr::{Aggregate, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
-/// The rules that ask.
-pub(super) const ASKING: [&str; 4] = [
+/// The rules that ask, beside that of `stacked`.
+pub(super) const ASKING: [&str; 3] = [
     "eliminate_duplicated_expr",
     "eliminate_join",
-    "optimize_projections",
     "replace_distinct_aggregate",
 ];
 

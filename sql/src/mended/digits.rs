@@ -69,7 +69,8 @@ fn number(expr: &Expr) -> Option<(f64, &DataType)> {
     }
 }
 
-fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+/// Numbers of many digits in one expression, whose parts are done.
+pub(super) fn read(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let beside = |other: &Expr| other.get_type(schema).ok();
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {

@@ -10,13 +10,20 @@ mod casted;
 mod dependencies;
 mod digits;
 mod filters;
+mod floats;
 mod forget;
+mod frames;
+mod guarded;
 mod guesses;
 mod in_lists;
+mod join_keys;
 mod literals;
 mod null_keys;
 mod nullable;
+mod outer_types;
+mod single_distinct;
 mod spans;
+mod stacked;
 mod statistics;
 mod swapped;
 mod totals;
@@ -25,8 +32,13 @@ mod windows;
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::{TransformedResult, TreeNode};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::Expr;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+
+use crate::functions::{ListLengths, counted};
 
 pub(crate) use filters::as_they_are;
 pub use forget::ForgetExec;
@@ -43,14 +55,21 @@ pub(crate) fn optimizer_rules() -> Rules {
     for rule in &mut rules {
         match rule.name() {
             totals::INSTEAD_OF => *rule = Arc::new(totals::Totals::default()),
+            stacked::INSTEAD_OF => {
+                *rule = Arc::new(dependencies::Told(Arc::new(stacked::Stacked::default())));
+            }
+            single_distinct::INSTEAD_OF => {
+                *rule = Arc::new(single_distinct::SingleDistinct::default());
+            }
             null_keys::KEYS => *rule = Arc::new(null_keys::Keys::default()),
-            null_keys::ROWS => *rule = Arc::new(null_keys::Rows::default()),
+            null_keys::ROWS => *rule = Arc::new(join_keys::AllKeys::default()),
             name if dependencies::ASKING.contains(&name) => {
                 *rule = Arc::new(dependencies::Told(Arc::clone(rule)));
             }
             _ => {}
         }
     }
+    rules.push(Arc::new(null_keys::Keys::default()));
     rules
 }
 
@@ -58,18 +77,38 @@ pub(crate) fn optimizer_rules() -> Rules {
 pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
     rules.insert(0, Arc::new(digits::Digits));
+    rules.insert(1, Arc::new(frames::Frames));
+    rules.insert(2, Arc::new(ListLengths));
+    rules.insert(3, Arc::new(floats::Doubles));
+    rules.push(Arc::new(outer_types::OuterTypes));
     rules.push(Arc::new(casted::NamedCasts));
     rules
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 4] {
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 5] {
     [
+        Arc::new(guarded::Guarded),
         Arc::new(spans::ByLength),
         Arc::new(nullable::NullableSubqueries),
         Arc::new(unions::NamedAlike),
         Arc::new(in_lists::KnownLists),
     ]
+}
+
+/// An expression that is planned alone, before its types are coerced.
+pub(crate) fn read_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    expr.transform_up(|expr| Ok(digits::read(expr, schema)))?
+        .transform_data(|expr| expr.transform_up(|expr| Ok(counted(expr, schema))))?
+        .transform_data(|expr| expr.transform_up(|expr| floats::doubles(expr, schema)))
+        .data()
+}
+
+/// The same behind that.
+pub(crate) fn mended_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    expr.transform_up(|expr| guarded::guarded(expr, schema))?
+        .transform_data(|expr| expr.transform_up(|expr| spans::compared(expr, schema)))
+        .data()
 }
 
 /// Puts the rules for finished plans in their places.

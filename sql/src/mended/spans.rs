@@ -64,7 +64,8 @@ fn by_length(orders: &mut [SortExpr], schema: &DFSchema) -> bool {
     changed
 }
 
-fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Intervals that one expression compares, whose parts are done.
+pub(super) fn compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let length = |expr: Box<Expr>| Box::new(span_length(*expr));
     Ok(match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
