@@ -99,11 +99,12 @@ fn read(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// Whether a cast would take a text for bytes as it stands, within something else.
 fn reads_bytes_inside(from: &DataType, to: &DataType) -> bool {
-    if is_text(from) {
+    let is_read = |from: &DataType| is_text(from) && !from.is_null();
+    if is_read(from) {
         return parts(to).into_iter().any(has_bytes);
     }
     let mut pairs = parts(from).into_iter().zip(parts(to));
-    pairs.any(|(from, to)| is_text(from) && is_bytes(to) || reads_bytes_inside(from, to))
+    pairs.any(|(from, to)| is_read(from) && is_bytes(to) || reads_bytes_inside(from, to))
 }
 
 fn has_bytes(kind: &DataType) -> bool {
