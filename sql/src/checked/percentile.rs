@@ -19,6 +19,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator,
 };
 
+use super::sliding::internal;
+
 pub(super) const NAME: &str = "percentile_cont";
 /// Values that are put into, or taken from, sorted ones one by one. More are sorted first.
 const FEW: usize = 8;
@@ -160,10 +162,6 @@ fn floats(values: &dyn Array) -> Result<Float64Array> {
     let values = cast(values, &DataType::Float64)?;
     let values = values.as_primitive_opt::<Float64Type>().cloned();
     values.ok_or_else(|| internal("percentile_cont got something else than floats"))
-}
-
-fn internal(text: &str) -> DataFusionError {
-    DataFusionError::Internal(text.to_string())
 }
 
 fn first(values: &[ArrayRef]) -> Result<&ArrayRef> {

@@ -225,7 +225,8 @@ impl<F: Slides> Accumulator for Stacks<F> {
     }
 }
 
-fn internal(text: &str) -> DataFusionError {
+/// A mistake of a plan's.
+pub(super) fn internal(text: &str) -> DataFusionError {
     DataFusionError::Internal(text.to_string())
 }
 

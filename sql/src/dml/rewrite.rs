@@ -327,7 +327,7 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
     let pairs = match (assignment.target, assignment.value) {
         (AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
         (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
-            let columns: Vec<String> = (1..=names.len()).map(|nth| format!("__c{nth}")).collect();
+            let columns = row_columns(names.len());
             let from = from_of(&query, &columns);
             let value = |column: &String| parse_expr(&format!("(SELECT \"{column}\" FROM {from})"));
             let values: Vec<Expr> = columns.iter().map(value).collect::<Result<_, _>>()?;
@@ -353,6 +353,11 @@ fn single(assignment: Assignment) -> Result<Vec<(String, Expr)>, Error> {
         ))),
     };
     pairs.into_iter().map(named).collect()
+}
+
+/// What the columns are called of a query that gives several.
+pub(super) fn row_columns(count: usize) -> Vec<String> {
+    (1..=count).map(|nth| format!("__c{nth}")).collect()
 }
 
 /// The values of a row, if they are so many: `(1, 2)`, `ROW(1, 2)`, and `(1)` for one.

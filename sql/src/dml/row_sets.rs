@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use netabase_store::{Error, TableDef};
 
-use super::rewrite::{Changed, item, parse_expr, quoted, select};
+use super::rewrite::{Changed, item, parse_expr, quoted, row_columns, select};
 use crate::statement::{ident_of, table_alias};
 use crate::syntax::from_of;
 
@@ -36,7 +36,7 @@ impl RowSets {
                 continue;
             };
             let own = format!("__set{}", sets.structs.len() + 1);
-            let fields: Vec<String> = (1..=names.len()).map(|nth| format!("__c{nth}")).collect();
+            let fields = row_columns(names.len());
             let pairs: Vec<String> = fields
                 .iter()
                 .map(|name| format!("'{name}', \"{name}\""))

@@ -9,10 +9,12 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Dependency, FunctionalDependence, FunctionalDependencies, Result};
 use datafusion::logical_expr::{Aggregate, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use super::has_node;
 
 /// The rules that ask, beside that of `stacked`.
 pub(super) const ASKING: [&str; 3] = [
@@ -51,14 +53,10 @@ impl OptimizerRule for Told {
 }
 
 fn told(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut is_wrong = false;
-    plan.apply_with_subqueries(|node| {
-        is_wrong |= matches!(node, LogicalPlan::Aggregate(aggregate) if may_have_said(aggregate));
-        Ok(match is_wrong {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
+    let is_wrong = has_node(
+        &plan,
+        |node| matches!(node, LogicalPlan::Aggregate(aggregate) if may_have_said(aggregate)),
+    )?;
     if !is_wrong {
         return Ok(plan);
     }

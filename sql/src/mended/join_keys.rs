@@ -8,11 +8,12 @@
 //! join has all its conditions, and ends with all its keys. Non-goal: keys whose sides are of one table each, which
 //! always find a place.
 
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
+use super::has_node;
 use super::null_keys::Rows;
 
 /// Orders joins. See the module.
@@ -33,14 +34,10 @@ impl OptimizerRule for AllKeys {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let mut found = false;
-        plan.apply_with_subqueries(|node| {
-            found |= matches!(node, LogicalPlan::Join(join) if has_spread_key(join));
-            Ok(match found {
-                true => TreeNodeRecursion::Stop,
-                false => TreeNodeRecursion::Continue,
-            })
-        })?;
+        let found = has_node(
+            &plan,
+            |node| matches!(node, LogicalPlan::Join(join) if has_spread_key(join)),
+        )?;
         if !found {
             return self.0.rewrite(plan, config);
         }

@@ -31,9 +31,9 @@ mod windows;
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{TransformedResult, TreeNode};
+use datafusion::common::tree_node::{TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
@@ -47,6 +47,19 @@ pub use windows::CompactExec;
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 type PhysicalRules = Vec<PhysicalRule>;
+
+/// Whether a plan, or a subquery in it, has such a node.
+fn has_node(plan: &LogicalPlan, is_one: impl Fn(&LogicalPlan) -> bool) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found |= is_one(node);
+        Ok(match found {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(found)
+}
 
 /// DataFusion's optimizer rules, the wrong ones replaced.
 pub(crate) fn optimizer_rules() -> Rules {

@@ -9,12 +9,14 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::{Filter, Join, JoinType, LogicalPlan, Projection};
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use super::has_node;
 
 /// The rules that these replace.
 pub(super) const KEYS: &str = "extract_equijoin_predicate";
@@ -63,14 +65,10 @@ impl OptimizerRule for Rows {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let mut found = false;
-        plan.apply_with_subqueries(|node| {
-            found |= matches!(node, LogicalPlan::Join(join) if equals_null(join));
-            Ok(match found {
-                true => TreeNodeRecursion::Stop,
-                false => TreeNodeRecursion::Continue,
-            })
-        })?;
+        let found = has_node(
+            &plan,
+            |node| matches!(node, LogicalPlan::Join(join) if equals_null(join)),
+        )?;
         match found {
             true => self.0.rewrite(
                 plan.transform_down_with_subqueries(|node| Ok(apart(node)))?

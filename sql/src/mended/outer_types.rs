@@ -19,6 +19,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 
+use super::has_node;
+
 /// Gives references to the rows around their types. See the module.
 #[derive(Debug)]
 pub(super) struct OuterTypes;
@@ -41,18 +43,15 @@ impl AnalyzerRule for OuterTypes {
 }
 
 fn has_references(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
+    has_node(plan, |node| {
+        let mut found = false;
+        // It never fails.
+        let _ = node.apply_expressions(|expr| {
             found |= expr.contains_outer();
             Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(match found {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    Ok(found)
+        });
+        found
+    })
 }
 
 fn in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {

@@ -10,12 +10,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+
+use super::has_node;
 
 /// The rule that this one asks.
 pub(super) const INSTEAD_OF: &str = "optimize_projections";
@@ -38,14 +40,7 @@ impl OptimizerRule for Stacked {
         plan: LogicalPlan,
         config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        let mut found = false;
-        plan.apply_with_subqueries(|node| {
-            found |= is_wrong(node);
-            Ok(match found {
-                true => TreeNodeRecursion::Stop,
-                false => TreeNodeRecursion::Continue,
-            })
-        })?;
+        let found = has_node(&plan, |node| wrong_pair(node).is_some())?;
         match found {
             true => {
                 let apart = plan.transform_up_with_subqueries(apart)?;
@@ -56,13 +51,13 @@ impl OptimizerRule for Stacked {
     }
 }
 
-/// Whether a projection is above one that computes something under the name of a column that it reads.
-fn is_wrong(node: &LogicalPlan) -> bool {
+/// A projection, and the one below it that computes something under the name of a column that it reads.
+fn wrong_pair(node: &LogicalPlan) -> Option<(&Projection, &Projection)> {
     let LogicalPlan::Projection(upper) = node else {
-        return false;
+        return None;
     };
     let LogicalPlan::Projection(lower) = upper.input.as_ref() else {
-        return false;
+        return None;
     };
     let read: HashSet<&str> = lower
         .expr
@@ -71,20 +66,15 @@ fn is_wrong(node: &LogicalPlan) -> bool {
         .map(|column| column.name.as_str())
         .collect();
     let mut given = lower.expr.iter().zip(lower.schema.fields());
-    given.any(|(expr, field)| {
+    let is_wrong = given.any(|(expr, field)| {
         !matches!(expr, Expr::Column(_)) && read.contains(field.name().as_str())
-    })
+    });
+    is_wrong.then_some((upper, lower))
 }
 
 /// Two projections that are not equal.
 fn apart(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    if !is_wrong(&node) {
-        return Ok(Transformed::no(node));
-    }
-    let LogicalPlan::Projection(upper) = &node else {
-        return Ok(Transformed::no(node));
-    };
-    let LogicalPlan::Projection(lower) = upper.input.as_ref() else {
+    let Some((upper, lower)) = wrong_pair(&node) else {
         return Ok(Transformed::no(node));
     };
     let known = Arc::clone(&lower.schema);
