@@ -129,7 +129,9 @@ fn narrows(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
     match (digits(&from), digits(to)) {
         (Some((whole, scale)), Some((to_whole, to_scale))) => {
             let loses_sign = from.is_signed_integer() && to.is_unsigned_integer();
-            to_whole < whole || to_scale < scale || loses_sign
+            // Of its longest numbers an integer has not all.
+            let room = to_whole - i16::from(to.is_integer());
+            room < whole || to_scale < scale || loses_sign
         }
         // Instants as numbers, or numbers as instants.
         (Some(_), None) => matches!(to, DataType::Timestamp(..)),
@@ -138,7 +140,7 @@ fn narrows(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
     }
 }
 
-/// Digits before and behind the point that a type surely has room for, or may need.
+/// Digits before and behind the point that numbers of a type may have.
 fn digits(kind: &DataType) -> Option<(i16, i16)> {
     let whole = |digits: i16| Some((digits, 0));
     match kind {
