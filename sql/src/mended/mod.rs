@@ -10,6 +10,7 @@ mod casted;
 mod dependencies;
 mod digits;
 mod filters;
+mod floats;
 mod forget;
 mod frames;
 mod guarded;
@@ -91,6 +92,7 @@ pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.insert(0, Arc::new(digits::Digits));
     rules.insert(1, Arc::new(frames::Frames));
     rules.insert(2, Arc::new(ListLengths));
+    rules.insert(3, Arc::new(floats::Doubles));
     rules.push(Arc::new(outer_types::OuterTypes));
     rules.push(Arc::new(casted::NamedCasts));
     rules
@@ -110,7 +112,8 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 5] {
 /// An expression that is planned alone, before its types are coerced.
 pub(crate) fn read_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     expr.transform_up(|expr| Ok(digits::read(expr, schema)))?
-        .transform_data(|expr| expr.transform_up(|expr| Ok(counted(expr, schema))))
+        .transform_data(|expr| expr.transform_up(|expr| Ok(counted(expr, schema))))?
+        .transform_data(|expr| expr.transform_up(|expr| floats::doubles(expr, schema)))
         .data()
 }
 
