@@ -9,6 +9,7 @@
 mod casted;
 mod dependencies;
 mod digits;
+mod far;
 mod filters;
 mod floats;
 mod forget;
@@ -99,8 +100,9 @@ pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 5] {
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
     [
+        Arc::new(far::Far),
         Arc::new(guarded::Guarded),
         Arc::new(spans::ByLength),
         Arc::new(nullable::NullableSubqueries),
@@ -120,7 +122,8 @@ pub(crate) fn read_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
 /// The same behind that.
 pub(crate) fn mended_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     expr.transform_up(|expr| guarded::guarded(expr, schema))?
-        .transform_data(|expr| expr.transform_up(|expr| spans::compared(expr, schema)))
+        .transform_data(|expr| expr.transform_up(|expr| spans::compared(expr, schema)))?
+        .transform_data(|expr| expr.transform_up(|expr| far::reached(expr, schema)))
         .data()
 }
 
