@@ -22,6 +22,7 @@ mod literals;
 mod null_keys;
 mod nullable;
 mod outer_types;
+mod recursions;
 mod single_distinct;
 mod spans;
 mod stacked;
@@ -94,6 +95,7 @@ pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.insert(1, Arc::new(frames::Frames));
     rules.insert(2, Arc::new(ListLengths));
     rules.insert(3, Arc::new(floats::Doubles));
+    rules.insert(4, Arc::new(recursions::Recursions));
     rules.push(Arc::new(outer_types::OuterTypes));
     rules.push(Arc::new(casted::NamedCasts));
     rules

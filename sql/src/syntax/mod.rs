@@ -23,6 +23,7 @@ mod names;
 mod nothing;
 mod others;
 mod outside;
+mod recursions;
 mod rows;
 mod series;
 mod shadowed;
@@ -172,6 +173,7 @@ impl VisitorMut for Mender {
         let place = names::place_of(query, self.places.len(), self.distinct);
         self.places.push(place);
         self.shadows.enter(query);
+        recursions::keep_casts(query);
         if let Some(lock) = query.locks.first() {
             return ControlFlow::Break(invalid(format!(
                 "{lock} is not supported: rows are not locked, and a transaction that meets another's rows fails \
