@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListBuilder, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, ListBuilder, StringBuilder,
+};
+use arrow::compute::take;
 use arrow::datatypes::{DataType, Field};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
@@ -18,7 +21,7 @@ use crate::error::{capacity, error_to_datafusion};
 /// What an element of a list takes besides its bytes, roughly.
 const ELEMENT_BYTES: usize = 16;
 
-pub(super) const FUNCTIONS: [Plain; 2] = [
+pub(super) const FUNCTIONS: [Plain; 3] = [
     Plain {
         name: "glob",
         aliases: &[],
@@ -38,14 +41,8 @@ pub(super) const FUNCTIONS: [Plain; 2] = [
     Plain {
         name: "regexp_all_matches",
         aliases: &[],
-        takes: |types| match types {
-            [text, pattern] if is_text(text) && is_text(pattern) => Some(vec![DataType::Utf8; 2]),
-            [text, pattern, flags] if is_text(text) && is_text(pattern) && is_text(flags) => {
-                Some(vec![DataType::Utf8; 3])
-            }
-            _ => None,
-        },
-        gives: |_| matches_type(),
+        takes: takes_texts,
+        gives: |_| list_of(groups_type()),
         compute: match_all,
         section: Section::Text,
         about: Some((
@@ -54,11 +51,34 @@ pub(super) const FUNCTIONS: [Plain; 2] = [
              everywhere, otherwise at the first place. regexp_matches gives them as rows",
         )),
     },
+    // DataFusion's leaves out the groups that find nothing.
+    Plain {
+        name: "regexp_match",
+        aliases: &[],
+        takes: takes_texts,
+        gives: |_| groups_type(),
+        compute: match_first,
+        section: Section::Text,
+        about: Some((
+            "regexp_match(text, pattern, flags)",
+            "What the groups of a regular expression find at the first place in a text, NULL for one that finds \
+             nothing; of an expression without groups, all that it finds",
+        )),
+    },
 ];
 
-fn matches_type() -> DataType {
-    let groups = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-    DataType::List(Arc::new(Field::new("item", groups, true)))
+/// A text, an expression, and perhaps flags.
+fn takes_texts(types: &[DataType]) -> Option<Vec<DataType>> {
+    let is_meant = matches!(types.len(), 2 | 3) && types.iter().all(is_text);
+    is_meant.then(|| vec![DataType::Utf8; types.len()])
+}
+
+fn groups_type() -> DataType {
+    list_of(DataType::Utf8)
+}
+
+fn list_of(inner: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("item", inner, true)))
 }
 
 /// The expression that was used last.
@@ -164,28 +184,49 @@ fn push_set(
 }
 
 fn match_all(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    whole(args, |arrays, rows| Ok(Arc::new(matches(arrays, rows)?)))
+}
+
+fn match_first(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     whole(args, |arrays, rows| {
-        let texts = argument(arrays, 0)?.as_string::<i32>();
-        let patterns = argument(arrays, 1)?.as_string::<i32>();
-        let flags = arrays.get(2).map(|flags| flags.as_string::<i32>());
-        let mut lists = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
-        let (mut last, mut bytes) = (Last::default(), 0);
-        for row in 0..rows {
-            let no_flags = flags.is_some_and(|flags| flags.is_null(row));
-            if texts.is_null(row) || patterns.is_null(row) || no_flags {
-                lists.append_null();
-                continue;
+        if let Some(flags) = arrays.get(2) {
+            let flags = flags.as_string::<i32>();
+            if flags.iter().flatten().any(|flags| flags.contains('g')) {
+                return wrong(
+                    "regexp_match finds one place: leave the flag g out, or ask regexp_matches",
+                );
             }
-            let flags = flags.map_or("", |flags| flags.value(row));
-            let whole = with_flags(patterns.value(row), flags)?;
-            let Some(regex) = last.get(&whole, |whole| compiled(whole).map(Some))? else {
-                continue;
-            };
-            let most = if flags.contains('g') { usize::MAX } else { 1 };
-            push_matches(&mut lists, (regex, most), texts.value(row), &mut bytes)?;
         }
-        Ok(Arc::new(lists.finish()) as ArrayRef)
+        let found = matches(arrays, rows)?;
+        let places = found.offsets().iter().zip(found.offsets().lengths());
+        let first = places.map(|(place, length)| (length > 0).then_some(*place));
+        let first: Int32Array = first.collect();
+        Ok(take(found.values(), &first, None)?)
     })
+}
+
+/// What is found at each place, a list for each text.
+fn matches(arrays: &[ArrayRef], rows: usize) -> Result<ListArray> {
+    let texts = argument(arrays, 0)?.as_string::<i32>();
+    let patterns = argument(arrays, 1)?.as_string::<i32>();
+    let flags = arrays.get(2).map(|flags| flags.as_string::<i32>());
+    let mut lists = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    let (mut last, mut bytes) = (Last::default(), 0);
+    for row in 0..rows {
+        let no_flags = flags.is_some_and(|flags| flags.is_null(row));
+        if texts.is_null(row) || patterns.is_null(row) || no_flags {
+            lists.append_null();
+            continue;
+        }
+        let flags = flags.map_or("", |flags| flags.value(row));
+        let whole = with_flags(patterns.value(row), flags)?;
+        let Some(regex) = last.get(&whole, |whole| compiled(whole).map(Some))? else {
+            continue;
+        };
+        let most = if flags.contains('g') { usize::MAX } else { 1 };
+        push_matches(&mut lists, (regex, most), texts.value(row), &mut bytes)?;
+    }
+    Ok(lists.finish())
 }
 
 /// PostgreSQL's flags that Rust's expressions have, too. With those for lines, the point is no newline.
