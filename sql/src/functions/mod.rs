@@ -8,6 +8,7 @@
 
 mod current;
 mod dates;
+mod everywhere;
 mod format;
 mod forms;
 mod in_list;
@@ -88,6 +89,7 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     session.register_expr_planner(Arc::new(ranks::Ranks))?;
     session.register_expr_planner(Arc::new(intervals::Scaled))?;
     register_plain(session)?;
+    everywhere::register(session)?;
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
