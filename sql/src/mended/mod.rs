@@ -11,7 +11,6 @@ mod dependencies;
 mod digits;
 mod far;
 mod filters;
-mod floats;
 mod forget;
 mod frames;
 mod guarded;
@@ -94,8 +93,7 @@ pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules.insert(0, Arc::new(digits::Digits));
     rules.insert(1, Arc::new(frames::Frames));
     rules.insert(2, Arc::new(ListLengths));
-    rules.insert(3, Arc::new(floats::Doubles));
-    rules.insert(4, Arc::new(recursions::Recursions));
+    rules.insert(3, Arc::new(recursions::Recursions));
     rules.push(Arc::new(outer_types::OuterTypes));
     rules.push(Arc::new(casted::NamedCasts));
     rules
@@ -116,8 +114,7 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
 /// An expression that is planned alone, before its types are coerced.
 pub(crate) fn read_alone(expr: Expr, schema: &DFSchema) -> Result<Expr> {
     expr.transform_up(|expr| Ok(digits::read(expr, schema)))?
-        .transform_data(|expr| expr.transform_up(|expr| Ok(counted(expr, schema))))?
-        .transform_data(|expr| expr.transform_up(|expr| floats::doubles(expr, schema)))
+        .transform_data(|expr| expr.transform_up(|expr| Ok(counted(expr, schema))))
         .data()
 }
 
