@@ -39,9 +39,14 @@ fn in_node(
         schema.merge(&of_source);
     }
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    let named = |expr: Expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| rewrite(expr, &schema))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))
+    };
+    plan.map_expressions(|expr| match expr {
+        // Each of its parts is a column.
+        Expr::GroupingSet(_) => expr.map_children(named),
+        expr => named(expr),
     })
 }

@@ -1,7 +1,8 @@
 //! `array_remove` and `array_replace`, which change every element that is meant.
 //!
-//! DataFusion's change the first one alone, and have others for all of them. Here both do what they do in PostgreSQL.
-//! `array_remove_n` and `array_replace_n` change as many as they are told.
+//! DataFusion's change the first one alone, and have others for all of them. Here both change all, as in PostgreSQL;
+//! `array_remove_n` and `array_replace_n` change as many as they are told. Non-goal: `array_remove` of NULL, which gives
+//! NULL.
 
 use std::sync::Arc;
 

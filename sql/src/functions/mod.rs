@@ -33,7 +33,7 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::checked::register_checked;
-use crate::mended::Nullable;
+use crate::mended::{Bounded, Nullable};
 use in_list::IsListed;
 
 pub(crate) use dates::readable;
@@ -51,8 +51,9 @@ pub(crate) use sample_hash::SampleHash;
 pub(crate) use text_casts::{TextCasts, text_casts};
 
 /// Functions that statements are rewritten to, and nobody calls.
-const INTERNAL: [&str; 20] = [
+const INTERNAL: [&str; 21] = [
     "as_json",
+    "bounded",
     "checked_add",
     "checked_multiply",
     "checked_subtract",
@@ -93,6 +94,7 @@ pub fn register_functions(session: &mut dyn FunctionRegistry) -> Result<()> {
     session.register_udf(Arc::new(ScalarUDF::from(SampleHash::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(IsListed::default())))?;
     session.register_udf(Arc::new(ScalarUDF::from(Nullable::new())))?;
+    session.register_udf(Arc::new(ScalarUDF::from(Bounded::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(OneRow::new())))?;
     session.register_udf(Arc::new(ScalarUDF::from(current::Current::schema())))?;
     session.register_udf(Arc::new(ScalarUDF::from(current::Current::database())))?;

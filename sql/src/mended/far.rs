@@ -5,22 +5,22 @@
 //! compared as the last, or first, instant that there is ([`Bounded`]); where neither side has nanoseconds of its own,
 //! both are microseconds.
 //!
-//! Invariant: within nanoseconds' reach nothing changes. Non-goals: keys of joins; what is written to a column, which
-//! has to fit.
+//! Invariant: within nanoseconds' reach nothing changes. Non-goals: keys of joins, IN and ANY of subqueries, CASE with an
+//! operand and `coalesce`, which fail as before; what is written to a column, which has to fit.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArray};
 use arrow::compute::cast as cast_array;
-use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampNanosecondType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue, internal_err};
 use datafusion::logical_expr::expr::{Between, InList};
-use datafusion::logical_expr::utils::{conjunction, disjunction};
+use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -64,22 +64,17 @@ pub(super) fn reached(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::new_transformed(expr, changed))
 }
 
-/// Several comparisons in the place of one, if values of both kinds meet there: the last instant is not asked of two.
+/// Two comparisons in the place of one, if a value without nanoseconds meets both kinds: the last instant is not asked
+/// of two.
 fn in_pairs(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
-    let is_mixed = |values: Vec<&Expr>| {
-        let found = values
-            .iter()
-            .filter(|value| coarse(value, schema).is_some());
-        let found = found.count();
-        found > 1 && found < values.len() && !values.iter().any(|value| value.is_volatile())
-    };
+    let is_far = |value: &Expr| coarse(value, schema).is_some();
     match expr {
         Expr::Between(Between {
             expr,
             negated,
             low,
             high,
-        }) if is_mixed(vec![expr, low, high]) => {
+        }) if is_far(expr) && is_far(low) != is_far(high) && !expr.is_volatile() => {
             let value = || expr.as_ref().clone();
             let (low, high) = (low.as_ref().clone(), high.as_ref().clone());
             Some(match negated {
@@ -91,13 +86,16 @@ fn in_pairs(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
             expr,
             list,
             negated,
-        }) if is_mixed(std::iter::once(expr.as_ref()).chain(list).collect()) => {
-            let value = || expr.as_ref().clone();
-            let items = list.iter().cloned();
-            match negated {
-                false => disjunction(items.map(|item| value().eq(item))),
-                true => conjunction(items.map(|item| value().not_eq(item))),
+        }) if is_far(expr) && !expr.is_volatile() => {
+            let (far, near): (Vec<Expr>, Vec<Expr>) = list.iter().cloned().partition(is_far);
+            if far.is_empty() || near.is_empty() {
+                return None;
             }
+            let of = |items| expr.as_ref().clone().in_list(items, *negated);
+            Some(match negated {
+                false => of(far).or(of(near)),
+                true => of(far).and(of(near)),
+            })
         }
         _ => None,
     }
@@ -128,7 +126,10 @@ fn reach(values: Vec<&mut Expr>, schema: &DFSchema) -> bool {
         let inner = std::mem::take(expr.as_mut());
         *value = match all {
             true => cast(inner, DataType::Timestamp(TimeUnit::Microsecond, zone)),
-            false => ScalarUDF::from(Bounded::new(zone)).call(vec![inner]),
+            false => {
+                let kind = lit(ScalarValue::TimestampNanosecond(Some(0), zone));
+                ScalarUDF::from(Bounded::new()).call(vec![inner, kind])
+            }
         };
         changed = true;
     }
@@ -164,47 +165,40 @@ fn coarse(value: &Expr, schema: &DFSchema) -> Option<DataType> {
     (reaches && is_plain(zone)).then_some(from)
 }
 
-/// Casts a date or a timestamp to nanoseconds; what these do not reach is the last, or first, of them.
+/// Casts a date or a timestamp to nanoseconds, in the zone of a second one; what these do not reach is the last, or first,
+/// of them.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Bounded {
+pub(crate) struct Bounded {
     signature: Signature,
-    zone: Option<Arc<str>>,
 }
 
 impl Bounded {
-    fn new(zone: Option<Arc<str>>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            signature: Signature::any(1, Volatility::Immutable),
-            zone,
+            signature: Signature::any(2, Volatility::Immutable),
         }
     }
+}
 
-    fn kind(&self) -> DataType {
-        DataType::Timestamp(TimeUnit::Nanosecond, self.zone.clone())
-    }
-
-    fn bounded(&self, values: &dyn Array) -> Result<ArrayRef> {
-        let factor = match values.data_type() {
-            DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
-            DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date32 | DataType::Date64 => {
-                1_000_000
-            }
-            DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
-            other => return internal_err!("bounded() of {other}"),
-        };
-        let numbers = match values.data_type() {
-            DataType::Date32 => {
-                cast_array(&cast_array(values, &DataType::Date64)?, &DataType::Int64)
-            }
-            _ => cast_array(values, &DataType::Int64),
-        }?;
-        let instants: TimestampNanosecondArray =
-            numbers
-                .as_primitive::<Int64Type>()
-                .unary::<_, TimestampNanosecondType>(|number| number.saturating_mul(factor));
-        Ok(Arc::new(instants.with_timezone_opt(self.zone.clone())))
-    }
+fn bounded(values: &dyn Array, zone: Option<Arc<str>>) -> Result<ArrayRef> {
+    let factor = match values.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
+        DataType::Timestamp(TimeUnit::Millisecond, _) | DataType::Date32 | DataType::Date64 => {
+            1_000_000
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => 1,
+        other => return internal_err!("bounded() of {other}"),
+    };
+    let numbers = match values.data_type() {
+        DataType::Date32 => cast_array(&cast_array(values, &DataType::Date64)?, &DataType::Int64),
+        _ => cast_array(values, &DataType::Int64),
+    }?;
+    let instants: TimestampNanosecondArray =
+        numbers
+            .as_primitive::<Int64Type>()
+            .unary::<_, TimestampNanosecondType>(|number| number.saturating_mul(factor));
+    Ok(Arc::new(instants.with_timezone_opt(zone)))
 }
 
 impl ScalarUDFImpl for Bounded {
@@ -216,23 +210,34 @@ impl ScalarUDFImpl for Bounded {
         &self.signature
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        Ok(self.kind())
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        match arg_types {
+            [_, kind @ DataType::Timestamp(TimeUnit::Nanosecond, _)] => Ok(kind.clone()),
+            _ => internal_err!("bounded() has a date or a timestamp, and a timestamp"),
+        }
     }
 
-    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        let may_be_null = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), self.kind(), may_be_null)))
-    }
-
-    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(match args.args.pop() {
-            Some(ColumnarValue::Array(values)) => ColumnarValue::Array(self.bounded(&values)?),
-            Some(ColumnarValue::Scalar(value)) => {
-                let bounded = self.bounded(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&bounded, 0)?)
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let DataType::Timestamp(_, zone) = args.return_field.data_type() else {
+            return internal_err!("bounded() gives timestamps");
+        };
+        Ok(match args.args.first() {
+            Some(ColumnarValue::Array(values)) => {
+                ColumnarValue::Array(bounded(values, zone.clone())?)
             }
-            None => return internal_err!("bounded() has one argument"),
+            Some(ColumnarValue::Scalar(value)) => {
+                let instant = bounded(&value.to_array()?, zone.clone())?;
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&instant, 0)?)
+            }
+            None => return internal_err!("bounded() has two arguments"),
         })
+    }
+
+    // Comparisons ask for it when they look for an order.
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> Result<Interval> {
+        match inputs {
+            [_, kind] => Interval::make_unbounded(&kind.data_type()),
+            _ => internal_err!("bounded() has two arguments"),
+        }
     }
 }

@@ -41,6 +41,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use crate::functions::{ListLengths, counted};
 
+pub(crate) use far::Bounded;
 pub(crate) use filters::as_they_are;
 pub use forget::ForgetExec;
 pub(crate) use nullable::Nullable;

@@ -6,8 +6,6 @@
 
 use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, SetOperator};
 
-use super::selects_of;
-
 /// Tells the casts of recursive queries from those of the planner.
 pub(super) fn keep_casts(query: &mut Query) {
     let with = query.with.iter_mut().filter(|with| with.recursive);
@@ -18,8 +16,20 @@ pub(super) fn keep_casts(query: &mut Query) {
             ..
         } = definition.query.body.as_mut()
         {
-            selects_of(right).into_iter().for_each(keep_in);
+            keep_all(right);
         }
+    }
+}
+
+fn keep_all(body: &mut SetExpr) {
+    match body {
+        SetExpr::Query(query) => keep_all(&mut query.body),
+        SetExpr::Select(select) => keep_in(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            keep_all(left);
+            keep_all(right);
+        }
+        _ => {}
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, RecordBatch, new_null_array,
+};
 use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
+use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     Column, DynamicFilterPhysicalExpr, binary, col, in_list, lit,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use netabase_sql::store::ErrorKind;
 use netabase_sql::{Engine, ScanRequest, decode_request, encode_request};
 
@@ -20,7 +24,7 @@ async fn request(
     let engine = engine();
     run(
         &engine,
-        "CREATE TABLE t (k BIGINT PRIMARY KEY, v DOUBLE, s TEXT)",
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, v DOUBLE, s TEXT, day DATE)",
     )
     .await;
     let def = engine.store().table("t").unwrap();
@@ -81,6 +85,48 @@ async fn a_dynamic_filter_is_frozen() {
     .await;
     let decoded = round_trip(&engine, &request);
     assert_eq!(decoded.predicate.unwrap().to_string(), "k@0 > 5");
+}
+
+#[tokio::test]
+async fn a_date_beside_a_timestamp_survives() {
+    let (engine, request) = request(|schema| {
+        let at = |nanos| lit(ScalarValue::TimestampNanosecond(nanos, Some("UTC".into())));
+        let bounded = engine().context().udf("bounded").unwrap();
+        let day = vec![col("day", schema).unwrap(), at(Some(0))];
+        let day = ScalarFunctionExpr::try_new(bounded, day, schema, Arc::default()).unwrap();
+        binary(Arc::new(day), Operator::Gt, at(Some(7)), schema).unwrap()
+    })
+    .await;
+    let (before, after) = (
+        request.predicate.clone().unwrap(),
+        round_trip(&engine, &request).predicate.unwrap(),
+    );
+    assert_eq!(before.to_string(), after.to_string());
+    let days = Date32Array::from(vec![Some(2_932_896), Some(-719_162), Some(0), None]);
+    let columns = request
+        .schema
+        .fields()
+        .iter()
+        .map(|field| match field.name().as_str() {
+            "day" => Arc::new(days.clone()) as ArrayRef,
+            _ => new_null_array(field.data_type(), days.len()),
+        });
+    let schema = Schema::new(
+        request
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect::<Vec<_>>(),
+    );
+    let rows = RecordBatch::try_new(Arc::new(schema), columns.collect()).unwrap();
+    let found = after
+        .evaluate(&rows)
+        .unwrap()
+        .into_array(days.len())
+        .unwrap();
+    let wanted = BooleanArray::from(vec![Some(true), Some(false), Some(false), None]);
+    assert_eq!(found.as_boolean(), &wanted);
 }
 
 #[tokio::test]
