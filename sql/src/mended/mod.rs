@@ -23,6 +23,7 @@ mod nullable;
 mod outer_types;
 mod recursions;
 mod single_distinct;
+mod sort_keys;
 mod spans;
 mod stacked;
 mod statistics;
@@ -101,7 +102,7 @@ pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// Rules that come after DataFusion's own analysis.
-pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
+pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 7] {
     [
         Arc::new(far::Far),
         Arc::new(guarded::Guarded),
@@ -109,6 +110,7 @@ pub(crate) fn analyzer_rules() -> [Arc<dyn AnalyzerRule + Send + Sync>; 6] {
         Arc::new(nullable::NullableSubqueries),
         Arc::new(unions::NamedAlike),
         Arc::new(in_lists::KnownLists),
+        Arc::new(sort_keys::SortKeys),
     ]
 }
 

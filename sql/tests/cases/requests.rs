@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, RecordBatch, new_null_array,
-};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Date32Array, RecordBatch, new_null_array};
 use arrow::datatypes::Schema;
 use datafusion::common::ScalarValue;
 use datafusion::execution::FunctionRegistry;
@@ -195,13 +193,13 @@ async fn columns_that_do_not_exist_are_refused() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 
     let wide = ScanRequest {
-        projection: vec![6],
+        projection: vec![7],
         predicate: None,
         ..request
     };
     let bytes = encode_request(&wide).unwrap();
     let error = decode_request(&bytes, wide.def, &context).unwrap_err();
-    assert!(error.to_string().contains("column 6"), "{error}");
+    assert!(error.to_string().contains("column 7"), "{error}");
 }
 
 #[tokio::test]
