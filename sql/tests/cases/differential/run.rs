@@ -17,7 +17,7 @@ use super::script::{Script, Step};
 use super::tree::{Dialect, Tree};
 
 /// How long a statement may take, however slow the machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where batches have few rows. DataFusion's sorts and windows take minutes there, or gigabytes, for what a
 /// join of a table with itself gives: for each batch they go over all that wait. Such a statement runs again with
 /// large ones.
