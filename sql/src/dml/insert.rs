@@ -30,7 +30,7 @@ use crate::exact;
 use crate::output::Output;
 use crate::provenance;
 use crate::statement::{check_insert, ident_of};
-use crate::syntax::{call, has_query};
+use crate::syntax::{call, cast_twice, has_query};
 
 /// `INSERT`.
 pub(super) async fn insert(engine: &Engine, insert: Insert) -> Result<Output, Error> {
@@ -334,30 +334,7 @@ fn with_own_cast(value: Expr) -> Expr {
     match value {
         Expr::Nested(inner) => with_own_cast(*inner),
         Expr::Subquery(_) => call("coalesce", vec![value]),
-        Expr::Cast {
-            kind,
-            expr,
-            data_type,
-            array,
-            format,
-        } => {
-            let to = data_type.clone();
-            let inner = Expr::Cast {
-                kind: kind.clone(),
-                expr,
-                data_type,
-                array,
-                format,
-            };
-            Expr::Cast {
-                kind,
-                expr: Box::new(Expr::Nested(Box::new(inner))),
-                data_type: to,
-                array,
-                format: None,
-            }
-        }
-        other => other,
+        value => cast_twice(value),
     }
 }
 

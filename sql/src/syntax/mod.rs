@@ -53,6 +53,7 @@ pub(crate) use merged::{Joins, constraint_of, settle_joins, shows_wrong, wants_c
 pub(crate) use names::{doubled, may_double, shown, shown_escaped, shown_schema, tell_from_star};
 pub(crate) use nothing::is_nothing;
 pub(crate) use outside::outside_queries;
+pub(crate) use recursions::cast_twice;
 pub(crate) use rows::from_of;
 
 /// UNIONs in a row that may be copied.

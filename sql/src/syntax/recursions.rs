@@ -4,7 +4,9 @@
 //! such casts that cut values off. A cast that is written out may cut: it is written twice, so that the outer one
 //! changes nothing.
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr, SetOperator};
+use datafusion::sql::sqlparser::ast::{
+    Expr, Query, Select, SelectItem, SetExpr, SetOperator, Value,
+};
 
 /// Tells the casts of recursive queries from those of the planner.
 pub(super) fn keep_casts(query: &mut Query) {
@@ -24,7 +26,8 @@ pub(super) fn keep_casts(query: &mut Query) {
 fn keep_all(body: &mut SetExpr) {
     match body {
         SetExpr::Query(query) => keep_all(&mut query.body),
-        SetExpr::Select(select) => keep_in(select),
+        // The casts of distinct rows are never the outermost ones, and what orders them has to be among them.
+        SetExpr::Select(select) if select.distinct.is_none() => keep_in(select),
         SetExpr::SetOperation { left, right, .. } => {
             keep_all(left);
             keep_all(right);
@@ -36,14 +39,16 @@ fn keep_all(body: &mut SetExpr) {
 fn keep_in(select: &mut Select) {
     for item in &mut select.projection {
         if let SelectItem::ExprWithAlias { expr, .. } | SelectItem::UnnamedExpr(expr) = item {
-            keep(expr);
+            let value = std::mem::replace(expr, Expr::value(Value::Null));
+            *expr = cast_twice(value);
         }
     }
 }
 
-fn keep(value: &mut Expr) {
+/// A cast within one to the same type; everything else as it is.
+pub(crate) fn cast_twice(value: Expr) -> Expr {
     match value {
-        Expr::Nested(inner) => keep(inner),
+        Expr::Nested(inner) => cast_twice(*inner),
         Expr::Cast {
             kind,
             expr,
@@ -51,21 +56,21 @@ fn keep(value: &mut Expr) {
             array,
             format,
         } => {
-            let is_kept =
-                matches!(expr.as_ref(), Expr::Cast { data_type: own, .. } if own == data_type);
-            if !is_kept {
-                let (kind, data_type) = (kind.clone(), data_type.clone());
-                let (array, format) = (*array, format.clone());
-                let once = Box::new(value.clone());
-                *value = Expr::Cast {
-                    kind,
-                    expr: once,
-                    data_type,
-                    array,
-                    format,
-                };
+            let once = Expr::Cast {
+                kind: kind.clone(),
+                expr,
+                data_type: data_type.clone(),
+                array,
+                format,
+            };
+            Expr::Cast {
+                kind,
+                expr: Box::new(Expr::Nested(Box::new(once))),
+                data_type,
+                array,
+                format: None,
             }
         }
-        _ => {}
+        other => other,
     }
 }
