@@ -1,6 +1,6 @@
-//! `row_number() OVER (PARTITION BY length(t) > 3)`, `array_agg(x ORDER BY a * b > 3)`.
+//! `ORDER BY x % 7 > 3`, `row_number() OVER (PARTITION BY length(t) > 3)`, `array_agg(x ORDER BY -abs(y))`.
 //!
-//! DataFusion looks for the range of each part of what rows are ordered by. For `>`, `AND` and the like it fails where it
+//! DataFusion looks for the range of each part of what rows are ordered by. For `>`, `-` and the like it fails where it
 //! knows nothing of an operand, does not see that the rows are ordered, and refuses its own plan. Such a key is computed
 //! below, so that rows are ordered by a column.
 //!
@@ -13,7 +13,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Expr, LogicalPlan, Operator, Projection, SortExpr, Window,
+    Aggregate, Between, BinaryExpr, Expr, LogicalPlan, Operator, Projection, Sort, Window,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -27,6 +27,7 @@ pub(super) struct SortKeys;
 impl AnalyzerRule for SortKeys {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| match node {
+            LogicalPlan::Sort(sort) => of_sort(sort),
             LogicalPlan::Window(window) => of_window(window),
             LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
             node => Ok(Transformed::no(node)),
@@ -44,47 +45,55 @@ impl AnalyzerRule for SortKeys {
 struct Keys(Vec<Expr>);
 
 impl Keys {
-    /// Takes out the keys of a function; their places are taken by columns.
-    fn take(&mut self, exprs: Vec<Expr>, names: &NamePreserver) -> Result<Vec<Expr>> {
-        let taken = exprs.into_iter().map(|expr| {
+    /// Takes out the keys of functions; their places are taken by columns, their names stay.
+    fn take(exprs: &[Expr]) -> Result<Option<(Self, Vec<Expr>)>> {
+        let names = NamePreserver::new_for_projection();
+        let mut keys = Self::default();
+        let taken = exprs.iter().cloned().map(|expr| {
             let name = names.save(&expr);
-            let taken = expr.transform_up(|part| {
-                let before = self.0.len();
-                let mut part = part;
-                match &mut part {
-                    Expr::WindowFunction(function) => {
-                        let params = &mut function.params;
-                        params.partition_by.iter_mut().for_each(|key| self.key(key));
-                        self.keys(&mut params.order_by);
-                    }
-                    Expr::AggregateFunction(function) => self.keys(&mut function.params.order_by),
-                    _ => {}
-                }
-                let changed = self.0.len() > before;
-                Ok(Transformed::new_transformed(part, changed))
-            })?;
+            let taken = expr.transform_up(|part| Ok(keys.take_of(part)))?;
             Ok(taken.update_data(|expr| name.restore(expr)).data)
         });
-        taken.collect()
+        let taken = taken.collect::<Result<_>>()?;
+        Ok((!keys.0.is_empty()).then_some((keys, taken)))
     }
 
-    fn keys(&mut self, orders: &mut [SortExpr]) {
-        orders
-            .iter_mut()
-            .for_each(|order| self.key(&mut order.expr));
+    fn take_of(&mut self, mut part: Expr) -> Transformed<Expr> {
+        let changed = match &mut part {
+            Expr::WindowFunction(function) => {
+                let params = &mut function.params;
+                let divided = self.take_from(&mut params.partition_by);
+                self.take_from(params.order_by.iter_mut().map(|order| &mut order.expr)) || divided
+            }
+            Expr::AggregateFunction(function) => {
+                let params = &mut function.params;
+                let orders = params.order_by.iter_mut();
+                let ordered = self.take_from(orders.map(|order| &mut order.expr));
+                // What is distinct is ordered by its own values.
+                if ordered && params.distinct {
+                    self.take_from(&mut params.args);
+                }
+                ordered
+            }
+            _ => false,
+        };
+        Transformed::new_transformed(part, changed)
     }
 
-    fn key(&mut self, key: &mut Expr) {
-        if !is_refused(key) {
-            return;
+    /// Whether one of the keys was taken.
+    fn take_from<'a>(&mut self, keys: impl IntoIterator<Item = &'a mut Expr>) -> bool {
+        let mut changed = false;
+        for key in keys.into_iter().filter(|key| is_refused(key)) {
+            let known = self.0.iter().position(|known| known == key);
+            let place = known.unwrap_or(self.0.len());
+            let column = Expr::Column(Column::new_unqualified(format!("{NAME}{place}")));
+            let key = std::mem::replace(key, column);
+            if known.is_none() {
+                self.0.push(key);
+            }
+            changed = true;
         }
-        let known = self.0.iter().position(|known| known == key);
-        let place = known.unwrap_or(self.0.len());
-        let column = Expr::Column(Column::new_unqualified(format!("{NAME}{place}")));
-        let key = std::mem::replace(key, column);
-        if known.is_none() {
-            self.0.push(key);
-        }
+        changed
     }
 
     /// What the functions look at: the same rows, and the keys.
@@ -97,27 +106,37 @@ impl Keys {
     }
 }
 
-fn of_window(window: Window) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new_for_projection();
+fn of_sort(mut sort: Sort) -> Result<Transformed<LogicalPlan>> {
     let mut keys = Keys::default();
-    let exprs = keys.take(window.window_expr.clone(), &names)?;
-    if keys.0.is_empty() {
-        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    let orders = sort.expr.iter_mut().map(|order| &mut order.expr);
+    // What a query around it gives is put in for such a reference later.
+    if !keys.take_from(orders.filter(|key| !key.contains_outer())) {
+        return Ok(Transformed::no(LogicalPlan::Sort(sort)));
     }
-    let inner = Window::try_new(exprs, keys.below(&window.input)?)?;
-    let columns = window.schema.columns().into_iter().map(Expr::Column);
-    let inner = Arc::new(LogicalPlan::Window(inner));
-    let projection = Projection::try_new(columns.collect(), inner)?;
+    let columns = sort.input.schema().columns();
+    sort.input = keys.below(&sort.input)?;
+    above(LogicalPlan::Sort(sort), columns)
+}
+
+/// The same rows without the keys.
+fn above(plan: LogicalPlan, columns: Vec<Column>) -> Result<Transformed<LogicalPlan>> {
+    let columns = columns.into_iter().map(Expr::Column).collect();
+    let projection = Projection::try_new(columns, Arc::new(plan))?;
     Ok(Transformed::yes(LogicalPlan::Projection(projection)))
 }
 
+fn of_window(window: Window) -> Result<Transformed<LogicalPlan>> {
+    let Some((keys, exprs)) = Keys::take(&window.window_expr)? else {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    };
+    let inner = Window::try_new(exprs, keys.below(&window.input)?)?;
+    above(LogicalPlan::Window(inner), window.schema.columns())
+}
+
 fn of_aggregate(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
-    let names = NamePreserver::new_for_projection();
-    let mut keys = Keys::default();
-    let exprs = keys.take(aggregate.aggr_expr.clone(), &names)?;
-    if keys.0.is_empty() {
+    let Some((keys, exprs)) = Keys::take(&aggregate.aggr_expr)? else {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
-    }
+    };
     let input = keys.below(&aggregate.input)?;
     let aggregate = Aggregate::try_new(input, aggregate.group_expr, exprs)?;
     Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
@@ -130,6 +149,10 @@ fn is_refused(key: &Expr) -> bool {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 asks_ranges(*op) && !(has_range(left) && has_range(right))
             }
+            Expr::Between(Between {
+                expr, low, high, ..
+            }) => ![expr, low, high].into_iter().all(|part| has_range(part)),
+            Expr::Negative(inner) => !has_range(inner),
             _ => false,
         })
     });
@@ -137,8 +160,8 @@ fn is_refused(key: &Expr) -> bool {
 }
 
 fn asks_ranges(op: Operator) -> bool {
-    use Operator::{And, Gt, GtEq, Lt, LtEq, Or};
-    matches!(op, And | Gt | GtEq | Lt | LtEq | Or)
+    use Operator::{And, Gt, GtEq, Lt, LtEq, Minus, Or, Plus};
+    matches!(op, And | Gt | GtEq | Lt | LtEq | Minus | Or | Plus)
 }
 
 fn has_range(expr: &Expr) -> bool {
@@ -146,9 +169,9 @@ fn has_range(expr: &Expr) -> bool {
         Expr::Column(_) | Expr::Literal(..) => true,
         Expr::Alias(alias) => has_range(&alias.expr),
         Expr::Cast(cast) => has_range(&cast.expr),
+        Expr::Negative(inner) => has_range(inner),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let is_known = asks_ranges(*op) || matches!(op, Operator::Plus | Operator::Minus);
-            is_known && has_range(left) && has_range(right)
+            asks_ranges(*op) && has_range(left) && has_range(right)
         }
         _ => false,
     }
