@@ -17,7 +17,10 @@ use std::sync::{Arc, OnceLock};
 use datafusion::common::{Result, exec_err, internal_datafusion_err, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_distributed::DistributedTaskContext;
 use datafusion_proto::bytes::{
@@ -412,6 +415,39 @@ impl Codec {
         source.everywhere = scan.everywhere;
         Ok(ShardScan::new(request, Arc::new(source))?.into_exec())
     }
+
+    /// Nothing where there are no keys, else a projection that computes them.
+    fn encode_keys(&self, compact: &CompactExec, buf: &mut Vec<u8>) -> Result<()> {
+        if compact.keys().is_empty() {
+            return Ok(());
+        }
+        let keys = compact.keys().iter().cloned().enumerate();
+        let keys = keys.map(|(place, key)| (key, place.to_string()));
+        let empty = Arc::new(EmptyExec::new(compact.schema()));
+        let projection = Arc::new(ProjectionExec::try_new(keys, empty)?);
+        buf.extend(physical_plan_to_bytes_with_extension_codec(
+            projection, self,
+        )?);
+        Ok(())
+    }
+
+    /// Reverses [`encode_keys`](Self::encode_keys).
+    fn decode_keys(
+        &self,
+        bytes: &[u8],
+        context: &TaskContext,
+    ) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        if bytes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let decoded = physical_plan_from_bytes_with_extension_codec(bytes, context, self)?;
+        fence::check(&decoded)?;
+        let Some(projection) = decoded.downcast_ref::<ProjectionExec>() else {
+            return exec_err!("batches of another peer have keys that are none");
+        };
+        let keys = projection.expr().iter().map(|key| Arc::clone(&key.expr));
+        Ok(keys.collect())
+    }
 }
 
 const SCAN: u8 = 1;
@@ -440,7 +476,10 @@ impl PhysicalExtensionCodec for Codec {
             (&[FORGET_WINDOW], [input]) => {
                 return Ok(ForgetExec::above_window(Arc::clone(input)));
             }
-            (&[COMPACT], [input]) => return Ok(CompactExec::above(Arc::clone(input))),
+            ([COMPACT, keys @ ..], [input]) => {
+                let keys = self.decode_keys(keys, context)?;
+                return Ok(CompactExec::above(Arc::clone(input), keys));
+            }
             _ => {}
         }
         if !inputs.is_empty() {
@@ -480,9 +519,9 @@ impl PhysicalExtensionCodec for Codec {
             });
             return Ok(());
         }
-        if node.is::<CompactExec>() {
+        if let Some(compact) = node.downcast_ref::<CompactExec>() {
             buf.push(COMPACT);
-            return Ok(());
+            return self.encode_keys(compact, buf);
         }
         if let Some(stub) = node.downcast_ref::<PlanStub>() {
             buf.push(STUB);

@@ -7,6 +7,7 @@
 //! Non-goals: statements that DataFusion refuses; NOT IN (see `not_in`).
 
 mod casted;
+mod compact;
 mod dependencies;
 mod digits;
 mod far;
@@ -42,11 +43,11 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
 use crate::functions::{ListLengths, counted};
 
+pub use compact::CompactExec;
 pub(crate) use far::Bounded;
 pub(crate) use filters::as_they_are;
 pub use forget::ForgetExec;
 pub(crate) use nullable::Nullable;
-pub use windows::CompactExec;
 
 type Rules = Vec<Arc<dyn OptimizerRule + Send + Sync>>;
 type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;

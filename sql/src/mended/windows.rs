@@ -13,6 +13,11 @@
 //! for each. [`CompactExec`] stands below each window, and each sort of what a window gave, and copies text that lies in
 //! many buffers, or in buffers that are mostly of other rows, into one.
 //!
+//! For each batch, a window looks again for the end of the rows that are equal to the first that waits, and copies all
+//! that wait: where most rows are equal, the time is that of their square. Such rows come in batches that double.
+//! And a join of all rows with all gives a batch for each of some, which may be tiny; a sort asks each of its batches
+//! for a row until all have one, which is a square as well. [`CompactExec`] makes batches of the usual size of them.
+//!
 //! And a window gives a row as soon as its frame is known to be whole. Of `RANGE BETWEEN 3 PRECEDING AND 1 PRECEDING` that
 //! is said of every row, since what precedes has been seen; but the frame of a NULL is all NULLs, the later ones, too,
 //! and so it is with an infinite or undefined float. Those frames are left to the window that reads all of its input first.
@@ -22,40 +27,26 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray};
-use arrow::datatypes::{ByteViewType, DataType};
-use arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
-use futures::{TryStreamExt, stream};
 
+use super::compact::{CompactExec, is_view};
 use super::forget::{ForgetExec, is_window};
-use crate::pass_through::{Manner, PassThrough};
 
 type Plan = Arc<dyn ExecutionPlan>;
-
-/// Buffers of one column of one batch that are handed on. Scans, sorts and joins give a few.
-const MOST_BUFFERS: usize = 16;
-/// Bytes of buffers that are handed on whatever is used of them.
-const LEAST_HELD: usize = 4096;
-/// Times that the bytes of its buffers may be those that a column uses.
-const MOST_HELD: usize = 4;
-/// Rows of the batches that one is cut into where a query has smaller ones: a sort merges all that it is given at
-/// once, and is slow with thousands.
-const MIN_PART: usize = 8192;
 
 /// Lets the inputs of windows yield, and keeps their text together. See the module.
 #[derive(Debug)]
@@ -82,50 +73,78 @@ impl PhysicalOptimizerRule for Yielding {
     }
 }
 
-/// A window whose input yields and keeps its text together.
+/// A window whose input yields, and comes in batches that it can do with.
 fn yielding(node: Plan) -> Result<Transformed<Plan>> {
     let [input] = node.children()[..] else {
         return Ok(Transformed::no(node));
     };
-    if !is_window(&node) || input.is::<CooperativeExec>() {
+    if !is_window(&node) || input.is::<CooperativeExec>() || input.is::<CompactExec>() {
         return Ok(Transformed::no(node));
     }
-    let input: Plan = Arc::new(CooperativeExec::new(compacted(Arc::clone(input))));
+    let keys = node.downcast_ref().map(peers_of).unwrap_or_default();
+    let wants = !keys.is_empty() || has_text(input) || comes_from(input, &is_join_of_all);
+    let mut input: Plan = Arc::new(CooperativeExec::new(Arc::clone(input)));
+    if wants {
+        input = CompactExec::above(input, keys);
+    }
     replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
 }
 
-/// A sort of what a window gave, whose text is kept together.
+/// What rows have in common that a window waits for together; nothing where it waits for none.
+fn peers_of(window: &BoundedWindowAggExec) -> Vec<Arc<dyn PhysicalExpr>> {
+    let exprs = window.window_expr();
+    let ends_with_peers = exprs
+        .iter()
+        .any(|expr| expr.get_window_frame().units != WindowFrameUnits::Rows);
+    // All windows of a node have the same keys.
+    match exprs.first() {
+        Some(first) if ends_with_peers && !first.order_by().is_empty() => {
+            let orders = first.order_by().iter().map(|order| &order.expr);
+            first.partition_by().iter().chain(orders).cloned().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A sort of what a window or a join gave, in batches that it can do with.
 fn gathering(node: Plan) -> Result<Transformed<Plan>> {
     match node.downcast_ref::<SortExec>() {
-        Some(sort) if gives_windows(sort.input()) => {
-            let input = compacted(Arc::clone(sort.input()));
+        Some(sort) if wants_compact(sort.input()) => {
+            let input = CompactExec::above(Arc::clone(sort.input()), Vec::new());
             replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
         }
         _ => Ok(Transformed::no(node)),
     }
 }
 
-/// Whether its batches are those of a window, or parts of them.
-fn gives_windows(plan: &Plan) -> bool {
+fn wants_compact(input: &Plan) -> bool {
+    let of_windows = || has_text(input) && comes_from(input, &is_window);
+    !input.is::<CompactExec>() && (of_windows() || comes_from(input, &is_join_of_all))
+}
+
+fn has_text(plan: &Plan) -> bool {
+    let fields = plan.schema();
+    let mut fields = fields.fields().iter();
+    fields.any(|field| is_view(field.data_type()))
+}
+
+/// Whether its batches may be tiny.
+fn is_join_of_all(plan: &Plan) -> bool {
+    plan.is::<CrossJoinExec>() || plan.is::<NestedLoopJoinExec>()
+}
+
+/// Whether its batches are those of such a node, or parts of them.
+fn comes_from(plan: &Plan, is_such: &dyn Fn(&Plan) -> bool) -> bool {
     let handed_on = plan.is::<ProjectionExec>()
         || plan.is::<FilterExec>()
         || plan.is::<RepartitionExec>()
         || plan.is::<ForgetExec>()
         || plan.is::<CooperativeExec>();
-    match plan.children()[..] {
-        [input] => is_window(plan) || (handed_on && gives_windows(input)),
-        _ => false,
-    }
-}
-
-/// The rows of a plan, with text in few buffers if there is any.
-fn compacted(plan: Plan) -> Plan {
-    let fields = plan.schema();
-    let mut fields = fields.fields().iter();
-    match fields.any(|field| is_view(field.data_type())) && !plan.is::<CompactExec>() {
-        true => CompactExec::above(plan),
-        false => plan,
-    }
+    let below = || {
+        let children = plan.children();
+        children.iter().any(|child| comes_from(child, is_such))
+    };
+    is_such(plan) || handed_on && below()
 }
 
 /// Whether it may give rows of NULL before it has seen all that are in their frame.
@@ -153,130 +172,4 @@ fn whole(window: &BoundedWindowAggExec) -> Result<Plan> {
     let input = Arc::clone(window.input());
     let window = WindowAggExec::try_new(window.window_expr().to_vec(), input, divides)?;
     Ok(Arc::new(window))
-}
-
-/// Its input's rows, with text in few buffers.
-pub type CompactExec = PassThrough<Compact>;
-
-/// See [`CompactExec`].
-#[derive(Debug, Clone)]
-pub struct Compact;
-
-impl CompactExec {
-    /// The rows of a plan, with text in few buffers.
-    pub fn above(input: Plan) -> Plan {
-        Arc::new(Self::new(input, Compact))
-    }
-}
-
-impl Manner for Compact {
-    const NAME: &'static str = "CompactExec";
-
-    fn execute(
-        &self,
-        input: &Plan,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let most = context.session_config().batch_size().max(MIN_PART);
-        let rows = input.execute(partition, context)?;
-        let rows = rows
-            .map_ok(move |batch| stream::iter(parts(batch, most)))
-            .try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            input.schema(),
-            rows,
-        )))
-    }
-}
-
-/// The same rows in batches of some at most, each with its own text.
-fn parts(batch: RecordBatch, most: usize) -> impl Iterator<Item = Result<RecordBatch>> {
-    let rows = batch.num_rows();
-    (0..rows)
-        .step_by(most)
-        .map(move |first| compact(batch.slice(first, most.min(rows - first))))
-}
-
-/// The same rows, with text in few buffers that hold little else.
-fn compact(batch: RecordBatch) -> Result<RecordBatch> {
-    if !batch.columns().iter().any(is_scattered) {
-        return Ok(batch);
-    }
-    let columns = batch.columns().iter().map(gathered).collect();
-    Ok(RecordBatch::try_new(batch.schema(), columns)?)
-}
-
-fn is_view(kind: &DataType) -> bool {
-    matches!(kind, DataType::Utf8View | DataType::BinaryView)
-}
-
-/// Whether its text lies in many buffers, or in some that are mostly of other rows.
-fn is_scattered(column: &ArrayRef) -> bool {
-    fn is<T: ByteViewType>(column: &GenericByteViewArray<T>) -> bool {
-        let buffers = column.data_buffers();
-        let held: usize = buffers.iter().map(|buffer| buffer.capacity()).sum();
-        buffers.len() > MOST_BUFFERS
-            || (held > LEAST_HELD && held / MOST_HELD > column.total_buffer_bytes_used())
-    }
-    match column.data_type() {
-        DataType::Utf8View => is(column.as_string_view()),
-        DataType::BinaryView => is(column.as_binary_view()),
-        _ => false,
-    }
-}
-
-fn gathered(column: &ArrayRef) -> ArrayRef {
-    if !is_scattered(column) {
-        return Arc::clone(column);
-    }
-    match column.data_type() {
-        DataType::Utf8View => Arc::new(column.as_string_view().gc()),
-        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
-        _ => Arc::clone(column),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use arrow::array::StringViewArray;
-    use arrow::compute::concat;
-    use arrow::datatypes::{Field, Schema};
-
-    use super::*;
-
-    #[test]
-    fn text_in_many_buffers_is_copied_into_one() {
-        let texts: Vec<String> = (0..100)
-            .map(|i| format!("a text with number {i}"))
-            .collect();
-        let parts: Vec<ArrayRef> = texts
-            .iter()
-            .map(|text| Arc::new(StringViewArray::from_iter_values([text])) as ArrayRef)
-            .collect();
-        let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
-        let whole = concat(&parts).unwrap();
-        let part = whole.slice(40, 3);
-        assert_eq!(part.as_string_view().data_buffers().len(), 100);
-        let schema = Schema::new(vec![Field::new("a", DataType::Utf8View, true)]);
-        let batch = RecordBatch::try_new(Arc::new(schema), vec![part]).unwrap();
-        let compacted = compact(batch.clone()).unwrap();
-        assert_eq!(compacted, batch);
-        let column = compacted.column(0).as_string_view();
-        assert_eq!(column.data_buffers().len(), 1);
-    }
-
-    #[test]
-    fn a_few_rows_of_a_large_buffer_are_copied_out_of_it() {
-        let texts = (0..1000).map(|i| format!("a text with number {i}"));
-        let whole: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts).gc());
-        assert!(!is_scattered(&whole));
-        let part = whole.slice(40, 3);
-        assert!(is_scattered(&part));
-        let gathered = gathered(&part);
-        assert_eq!(&gathered, &part);
-        let column = gathered.as_string_view();
-        let held: usize = column.data_buffers().iter().map(|b| b.capacity()).sum();
-        assert!(held < 1000, "{held}");
-    }
 }
