@@ -476,9 +476,9 @@ impl PhysicalExtensionCodec for Codec {
             (&[FORGET_WINDOW], [input]) => {
                 return Ok(ForgetExec::above_window(Arc::clone(input)));
             }
-            ([COMPACT, keys @ ..], [input]) => {
+            ([COMPACT, gathers, keys @ ..], [input]) => {
                 let keys = self.decode_keys(keys, context)?;
-                return Ok(CompactExec::above(Arc::clone(input), keys));
+                return Ok(CompactExec::above(Arc::clone(input), keys, *gathers != 0));
             }
             _ => {}
         }
@@ -520,7 +520,7 @@ impl PhysicalExtensionCodec for Codec {
             return Ok(());
         }
         if let Some(compact) = node.downcast_ref::<CompactExec>() {
-            buf.push(COMPACT);
+            buf.extend([COMPACT, u8::from(compact.gathers())]);
             return self.encode_keys(compact, buf);
         }
         if let Some(stub) = node.downcast_ref::<PlanStub>() {

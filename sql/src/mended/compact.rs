@@ -31,7 +31,7 @@ const MOST_HELD: usize = 4;
 /// once, and is slow with thousands.
 const MIN_PART: usize = 8192;
 
-/// Its input's rows in batches of at least the usual size, with text in few buffers.
+/// Its input's rows with text in few buffers, and where that is wanted in larger batches.
 pub type CompactExec = PassThrough<Compact>;
 
 /// See [`CompactExec`].
@@ -39,17 +39,25 @@ pub type CompactExec = PassThrough<Compact>;
 pub struct Compact {
     /// Where many rows in a row have the same, batches double.
     keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whether tiny batches are put together.
+    gathers: bool,
 }
 
 impl CompactExec {
-    /// The rows of a plan, with text in few buffers, in batches that double where the keys stay the same.
-    pub fn above(input: Plan, keys: Vec<Arc<dyn PhysicalExpr>>) -> Plan {
-        Arc::new(Self::new(input, Compact { keys }))
+    /// The rows of a plan, with text in few buffers, in batches that double where the keys stay the same, and in none
+    /// that are tiny if they are gathered.
+    pub fn above(input: Plan, keys: Vec<Arc<dyn PhysicalExpr>>, gathers: bool) -> Plan {
+        Arc::new(Self::new(input, Compact { keys, gathers }))
     }
 
     /// What rows have the same of where batches double; nothing where they do not.
     pub fn keys(&self) -> &[Arc<dyn PhysicalExpr>] {
         &self.manner().keys
+    }
+
+    /// Whether tiny batches are put together.
+    pub fn gathers(&self) -> bool {
+        self.manner().gathers
     }
 }
 
@@ -70,9 +78,10 @@ impl Manner for Compact {
         let waiting = Waiting {
             rows: input.execute(partition, context)?,
             keys: self.keys.clone(),
-            size,
+            size: if self.gathers { size } else { 0 },
             batches: Vec::new(),
             count: 0,
+            given: 0,
             last: Vec::new(),
             peers: 0,
         };
@@ -94,11 +103,13 @@ impl Manner for Compact {
 struct Waiting {
     rows: SendableRecordBatchStream,
     keys: Vec<Arc<dyn PhysicalExpr>>,
-    /// Rows of a batch.
+    /// Rows of a batch that is not tiny.
     size: usize,
     batches: Vec<RecordBatch>,
     /// Rows that wait.
     count: usize,
+    /// Rows that were handed on: the first ones at once, as no more may be wanted.
+    given: usize,
     /// The keys of the last row.
     last: Vec<ScalarValue>,
     /// Rows of the batches that have ended with these keys without another between.
@@ -118,7 +129,8 @@ impl Waiting {
             self.last = last;
             self.count += rows;
             self.batches.push(batch);
-            if self.count >= self.size && self.count >= self.peers / 2 {
+            let least = self.size.min(self.given).max(self.peers / 2);
+            if self.count >= least {
                 return self.give();
             }
         }
@@ -137,11 +149,11 @@ impl Waiting {
     /// All that wait, as one batch.
     fn give(mut self) -> Result<Option<(RecordBatch, Self)>> {
         let batches = std::mem::take(&mut self.batches);
-        self.count = 0;
+        self.given += std::mem::take(&mut self.count);
         let batch = match &batches[..] {
             [] => return Ok(None),
             [batch] => batch.clone(),
-            [first, ..] => concat_batches(&first.schema(), &batches)?,
+            batches => concat_batches(&self.rows.schema(), batches)?,
         };
         Ok(Some((batch, self)))
     }
@@ -256,6 +268,7 @@ mod tests {
             size,
             batches: Vec::new(),
             count: 0,
+            given: 0,
             last: Vec::new(),
             peers: 0,
         };
@@ -276,7 +289,8 @@ mod tests {
 
     #[test]
     fn tiny_batches_are_put_together() {
-        assert_eq!(sizes(&[(7, 3); 10], 10, false), [12, 12, 6]);
+        assert_eq!(sizes(&[(7, 3); 14], 10, false), [3, 3, 6, 12, 12, 6]);
+        assert_eq!(sizes(&[(7, 3); 3], 0, false), [3; 3]);
         assert_eq!(sizes(&[(7, 0), (7, 30), (7, 0)], 10, false), [30]);
         assert!(sizes(&[(7, 0)], 10, false).is_empty());
     }

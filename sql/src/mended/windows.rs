@@ -32,6 +32,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::{WindowFrameBound, WindowFrameUnits};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
@@ -78,48 +79,66 @@ fn yielding(node: Plan) -> Result<Transformed<Plan>> {
     let [input] = node.children()[..] else {
         return Ok(Transformed::no(node));
     };
-    if !is_window(&node) || input.is::<CooperativeExec>() || input.is::<CompactExec>() {
+    if !is_window(&node) || input.is::<CooperativeExec>() {
         return Ok(Transformed::no(node));
     }
-    let keys = node.downcast_ref().map(peers_of).unwrap_or_default();
-    let wants = !keys.is_empty() || has_text(input) || comes_from(input, &is_join_of_all);
+    let keys = match node.downcast_ref() {
+        Some(window) => peers_of(window)?,
+        None => Vec::new(),
+    };
+    let gathers = comes_from(input, &is_join_of_all);
+    let wants = !keys.is_empty() || gathers || has_text(input);
     let mut input: Plan = Arc::new(CooperativeExec::new(Arc::clone(input)));
     if wants {
-        input = CompactExec::above(input, keys);
+        // Many batches are taken at once below it, and many are made of one by it.
+        input = CompactExec::above(input, keys, gathers);
+        input = Arc::new(CooperativeExec::new(input));
     }
     replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
 }
 
 /// What rows have in common that a window waits for together; nothing where it waits for none.
-fn peers_of(window: &BoundedWindowAggExec) -> Vec<Arc<dyn PhysicalExpr>> {
-    let exprs = window.window_expr();
-    let ends_with_peers = exprs
-        .iter()
-        .any(|expr| expr.get_window_frame().units != WindowFrameUnits::Rows);
+fn peers_of(window: &BoundedWindowAggExec) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
     // All windows of a node have the same keys.
-    match exprs.first() {
-        Some(first) if ends_with_peers && !first.order_by().is_empty() => {
+    let keys = match window.window_expr().first() {
+        Some(first) if !first.order_by().is_empty() => {
             let orders = first.order_by().iter().map(|order| &order.expr);
-            first.partition_by().iter().chain(orders).cloned().collect()
+            first.partition_by().iter().chain(orders)
         }
-        _ => Vec::new(),
+        _ => return Ok(Vec::new()),
+    };
+    for expr in window.window_expr() {
+        if expr.get_window_frame().units != WindowFrameUnits::Rows && looks_at_frames(expr)? {
+            return Ok(keys.cloned().collect());
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Whether its values are those of the frame of a row; the number of a row is not.
+fn looks_at_frames(expr: &Arc<dyn WindowExpr>) -> Result<bool> {
+    match expr.as_any().downcast_ref::<StandardWindowExpr>() {
+        Some(expr) => {
+            let evaluator = expr.get_standard_func_expr().create_evaluator()?;
+            Ok(evaluator.uses_window_frame())
+        }
+        None => Ok(true),
     }
 }
 
 /// A sort of what a window or a join gave, in batches that it can do with.
 fn gathering(node: Plan) -> Result<Transformed<Plan>> {
-    match node.downcast_ref::<SortExec>() {
-        Some(sort) if wants_compact(sort.input()) => {
-            let input = CompactExec::above(Arc::clone(sort.input()), Vec::new());
-            replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
-        }
-        _ => Ok(Transformed::no(node)),
+    let Some(sort) = node.downcast_ref::<SortExec>() else {
+        return Ok(Transformed::no(node));
+    };
+    let input = sort.input();
+    let gathers = comes_from(input, &is_join_of_all);
+    let shares_text = has_text(input) && comes_from(input, &is_window);
+    if input.is::<CompactExec>() || !(gathers || shares_text) {
+        return Ok(Transformed::no(node));
     }
-}
-
-fn wants_compact(input: &Plan) -> bool {
-    let of_windows = || has_text(input) && comes_from(input, &is_window);
-    !input.is::<CompactExec>() && (of_windows() || comes_from(input, &is_join_of_all))
+    let input = CompactExec::above(Arc::clone(input), Vec::new(), gathers);
+    replace_children_if_necessary(node, vec![input]).map(Transformed::yes)
 }
 
 fn has_text(plan: &Plan) -> bool {
