@@ -3,7 +3,8 @@
 //! A physical plan is remote code: it can name files, sinks and sockets. A worker therefore takes
 //! only plans within size limits, only nodes on a list, and runs them in an environment that has no
 //! object stores and a bounded memory pool. prost's recursion limit (100 levels) stays on while
-//! the bytes are decoded; functions are looked up by name in this peer's own registry.
+//! the bytes are decoded, and a plan that a node holds in its bytes has no such node itself;
+//! functions are looked up by name in this peer's own registry.
 
 use std::sync::Arc;
 

@@ -293,6 +293,11 @@ impl std::fmt::Debug for Node {
 }
 
 impl Node {
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     /// Starts a peer: listens, joins through the bootstrap peers, serves.
     ///
     /// Must be called on a tokio runtime that lives as long as the node; its tasks run there.

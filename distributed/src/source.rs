@@ -319,10 +319,16 @@ impl ClusterSource {
     }
 }
 
-/// Encodes scans and the stubs that stand for pushed plans.
+/// Encodes scans, nodes of our own and the stubs that stand for pushed plans.
+///
+/// Some nodes hold a plan in their bytes. prost's limit of levels starts anew there, so such a plan
+/// may not hold another one: the limit holds twice at most, however a hostile peer nests them.
 #[derive(Clone)]
 pub(crate) struct Codec {
     shared: Arc<Shared>,
+    /// Whether the plan stands inside of a node. Its leaves may be scans; it has no other node of
+    /// ours.
+    inside: bool,
 }
 
 impl fmt::Debug for Codec {
@@ -345,7 +351,29 @@ struct EncodedScan {
 
 impl Codec {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self {
+            shared,
+            inside: false,
+        }
+    }
+
+    fn encode_inside(&self, plan: Arc<dyn ExecutionPlan>, buf: &mut Vec<u8>) -> Result<()> {
+        let codec = Self {
+            inside: true,
+            ..self.clone()
+        };
+        buf.extend(physical_plan_to_bytes_with_extension_codec(plan, &codec)?);
+        Ok(())
+    }
+
+    fn decode_inside(&self, bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
+        let codec = Self {
+            inside: true,
+            ..self.clone()
+        };
+        let plan = physical_plan_from_bytes_with_extension_codec(bytes, context, &codec)?;
+        fence::check(&plan)?;
+        Ok(plan)
     }
 
     fn encode_scan(scan: &ShardScan, source: &ClusterSource) -> Result<Vec<u8>> {
@@ -425,10 +453,7 @@ impl Codec {
         let keys = keys.map(|(place, key)| (key, place.to_string()));
         let empty = Arc::new(EmptyExec::new(compact.schema()));
         let projection = Arc::new(ProjectionExec::try_new(keys, empty)?);
-        buf.extend(physical_plan_to_bytes_with_extension_codec(
-            projection, self,
-        )?);
-        Ok(())
+        self.encode_inside(projection, buf)
     }
 
     /// Reverses [`encode_keys`](Self::encode_keys).
@@ -440,8 +465,7 @@ impl Codec {
         if bytes.is_empty() {
             return Ok(Vec::new());
         }
-        let decoded = physical_plan_from_bytes_with_extension_codec(bytes, context, self)?;
-        fence::check(&decoded)?;
+        let decoded = self.decode_inside(bytes, context)?;
         let Some(projection) = decoded.downcast_ref::<ProjectionExec>() else {
             return exec_err!("batches of another peer have keys that are none");
         };
@@ -465,9 +489,11 @@ impl PhysicalExtensionCodec for Codec {
         context: &TaskContext,
         _converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.inside && buf.first() != Some(&SCAN) {
+            return exec_err!("a plan inside of a node of another peer may hold scans only");
+        }
         if let (Some((&LOOKUP, bytes)), [probe]) = (buf.split_first(), inputs) {
-            let decoded = physical_plan_from_bytes_with_extension_codec(bytes, context, self)?;
-            fence::check(&decoded)?;
+            let decoded = self.decode_inside(bytes, context)?;
             let lookup = LookupJoinExec::with_probe(&decoded, Arc::clone(probe))?;
             return Ok(Arc::new(lookup));
         }
@@ -506,11 +532,12 @@ impl PhysicalExtensionCodec for Codec {
             buf.extend(Self::encode_scan(scan, source)?);
             return Ok(());
         }
+        if self.inside {
+            return exec_err!("{} cannot be sent inside of a node", node.name());
+        }
         if let Some(lookup) = node.downcast_ref::<LookupJoinExec>() {
             buf.push(LOOKUP);
-            let join = lookup.without_probe()?;
-            buf.extend(physical_plan_to_bytes_with_extension_codec(join, self)?);
-            return Ok(());
+            return self.encode_inside(lookup.without_probe()?, buf);
         }
         if let Some(forget) = node.downcast_ref::<ForgetExec>() {
             buf.push(match forget.is_above_window() {
@@ -575,4 +602,81 @@ pub(crate) fn serve_scan(
             protocol::encode_batch(&batch)
         })
         .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::physical_expr::expressions::{col, is_not_null};
+    use datafusion::prelude::SessionContext;
+    use datafusion_proto::protobuf::physical_plan_node::PhysicalPlanType;
+    use datafusion_proto::protobuf::{PhysicalExtensionNode, PhysicalPlanNode};
+    use netabase_store::{Settings, Store};
+    use prost::Message;
+
+    use super::*;
+    use crate::{Identity, Node, NodeSettings};
+
+    /// Many more levels than prost lets pass, and than a stack has room for.
+    const LEVELS: usize = 4_000;
+
+    async fn codec() -> (Node, Codec) {
+        let store = Store::open(Settings::default()).unwrap();
+        let settings = NodeSettings::default();
+        let node = Node::start(store, Identity::generate(), settings);
+        let node = node.await.unwrap();
+        let codec = Codec::new(Arc::clone(node.shared()));
+        (node, codec)
+    }
+
+    fn schema() -> SchemaRef {
+        let fields = ["a", "b"].map(|name| Field::new(name, DataType::Int64, true));
+        Arc::new(Schema::new(fields.to_vec()))
+    }
+
+    fn decoded(codec: &Codec, bytes: &[u8]) -> Result<Arc<dyn ExecutionPlan>> {
+        let task = SessionContext::new().task_ctx();
+        physical_plan_from_bytes_with_extension_codec(bytes, &task, codec)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keys_of_batches_cross_the_wire() {
+        let (node, codec) = codec().await;
+        let schema = schema();
+        let computed = is_not_null(col("b", &schema).unwrap()).unwrap();
+        let keys = vec![col("b", &schema).unwrap(), computed];
+        for (keys, gathers) in [(keys, true), (Vec::new(), false)] {
+            let empty = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+            let sent = CompactExec::above(empty, keys.clone(), gathers);
+            let bytes = physical_plan_to_bytes_with_extension_codec(sent, &codec).unwrap();
+            let came = decoded(&codec, &bytes).unwrap();
+            let came = came.downcast_ref::<CompactExec>().unwrap();
+            assert_eq!((came.keys(), came.gathers()), (&keys[..], gathers));
+        }
+        node.stop().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn plans_inside_of_plans_do_not_nest() {
+        let (node, codec) = codec().await;
+        let empty = Arc::new(EmptyExec::new(schema()));
+        let empty = physical_plan_to_bytes_with_extension_codec(empty, &codec).unwrap();
+        for head in [&[LOOKUP][..], &[COMPACT, 1]] {
+            let mut plan = empty.to_vec();
+            for _ in 0..LEVELS {
+                let extension = PhysicalExtensionNode {
+                    node: [head, &plan].concat(),
+                    inputs: vec![PhysicalPlanNode::decode(&empty[..]).unwrap()],
+                };
+                let node = PhysicalPlanNode {
+                    physical_plan_type: Some(PhysicalPlanType::Extension(extension)),
+                };
+                plan = node.encode_to_vec();
+            }
+            let error = decoded(&codec, &plan).unwrap_err().to_string();
+            assert!(error.contains("may hold scans only"), "{error}");
+        }
+        node.stop().await.unwrap();
+    }
 }
