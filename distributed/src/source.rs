@@ -357,21 +357,22 @@ impl Codec {
         }
     }
 
-    fn encode_inside(&self, plan: Arc<dyn ExecutionPlan>, buf: &mut Vec<u8>) -> Result<()> {
-        let codec = Self {
+    /// For the plans that nodes hold.
+    fn inside(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
             inside: true,
-            ..self.clone()
-        };
-        buf.extend(physical_plan_to_bytes_with_extension_codec(plan, &codec)?);
+        }
+    }
+
+    fn encode_inside(&self, plan: Arc<dyn ExecutionPlan>, buf: &mut Vec<u8>) -> Result<()> {
+        let bytes = physical_plan_to_bytes_with_extension_codec(plan, &self.inside())?;
+        buf.extend(bytes);
         Ok(())
     }
 
     fn decode_inside(&self, bytes: &[u8], context: &TaskContext) -> Result<Arc<dyn ExecutionPlan>> {
-        let codec = Self {
-            inside: true,
-            ..self.clone()
-        };
-        let plan = physical_plan_from_bytes_with_extension_codec(bytes, context, &codec)?;
+        let plan = physical_plan_from_bytes_with_extension_codec(bytes, context, &self.inside())?;
         fence::check(&plan)?;
         Ok(plan)
     }
