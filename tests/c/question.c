@@ -242,7 +242,8 @@ int main(int argc, char **argv) {
     }
     char options[4096];
     int length = snprintf(options, sizeof options,
-                          "{\"network\": \"%s\", \"role\": \"client\", \"bootstrap\": [\"%s\"]}",
+                          "{\"network\": \"%s\", \"role\": \"client\", \"bootstrap\": [\"%s\"], "
+                          "\"join_timeout\": 60}",
                           argv[2], argv[1]);
     if (length < 0 || (size_t)length >= sizeof options) {
         fputs("question: the address is too long\n", stderr);
