@@ -15,10 +15,14 @@ pub use os::OsDisk;
 
 use crate::error::{Error, Result};
 
-/// An open file: read anywhere, written at its end.
+/// An open file: read anywhere, and written by one writer.
 pub trait DiskFile: Send + Sync + Debug {
     /// Appends all of `bytes`.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` from `offset` on, over what is there and beyond. `offset` is not behind the
+    /// end of the file.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Fills `buffer` from `offset` on. Fails with `UnexpectedEof` if the file is shorter.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;

@@ -1,7 +1,12 @@
 //! Files of frames: their names, their headers, and the log file that is appended to.
 //!
+//! Idea: behind the last frame of a file that takes small groups, zeros are written ahead. Bytes that
+//! are written over them change neither the file's length nor where it lies, so that a sync is one write
+//! of the disk where it would be two or more.
+//!
 //! Invariant: a new file's header and its entry in the folder are on disk before the first frame
-//! is. What could not be written is taken back, and the writer goes on where it was. After an error
+//! is. Behind the last frame there are zeros at most, and in files that are followed by another one
+//! nothing. What could not be written is taken back, and the writer goes on where it was. After an error
 //! that leaves the disk in doubt it is not used again: what the disk holds is then unknown, and a
 //! second sync would not tell (the kernel forgets failed pages).
 
@@ -23,6 +28,12 @@ pub(crate) const MAX_FILE_NUMBER: u64 = 1 << 48;
 const RETRY_HINT: &str = "of which nothing is kept: make room on the disk, then try again";
 /// Frames up to this size are gathered so that a group goes out in one write.
 const GATHER_BYTES: usize = 1 << 20;
+/// Zeros that are written ahead at once.
+const AHEAD_BYTES: usize = 256 << 10;
+/// Groups up to this size are small: larger ones would write the disk full twice.
+const SMALL_GROUP_BYTES: u64 = 16 << 10;
+/// So many small groups in a row are worth zeros.
+const SMALL_GROUPS: u32 = 8;
 
 /// What the frames of a file are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +158,12 @@ pub(crate) struct LogWriter {
     number: u64,
     len: u64,
     durable: u64,
+    /// Up to here, there are zeros behind the frames.
+    ahead: u64,
+    /// Whether there may be some, be it fewer than were wanted.
+    has_zeros: bool,
+    /// Small groups that were synced one after the other.
+    small_groups: u32,
     buffer: Vec<u8>,
 }
 
@@ -157,15 +174,7 @@ impl LogWriter {
         let file = begin_file(&folder, &path, number)
             .map_err(|error| take_back_file(&folder, &path, error))?;
         folder.sync()?;
-        let len = FILE_HEADER_BYTES as u64;
-        Ok(Self {
-            folder,
-            file,
-            number,
-            len,
-            durable: len,
-            buffer: Vec::new(),
-        })
+        Ok(Self::at(folder, file, number, FILE_HEADER_BYTES as u64))
     }
 
     /// Goes on with file `number`, whose good part is `len` bytes long; cuts off the rest.
@@ -180,14 +189,21 @@ impl LogWriter {
             Ok(file)
         });
         let file = opened.map_err(|error| Error::io(format!("open {}", path.display()), error))?;
-        Ok(Self {
+        Ok(Self::at(folder, file, number, len))
+    }
+
+    fn at(folder: FrameFolder, file: Box<dyn DiskFile>, number: u64, len: u64) -> Self {
+        Self {
             folder,
             file,
             number,
             len,
             durable: len,
+            ahead: len,
+            has_zeros: false,
+            small_groups: 0,
             buffer: Vec::new(),
-        })
+        }
     }
 
     /// Lets every later write fail, as a full or broken disk does.
@@ -237,8 +253,8 @@ impl LogWriter {
         let path = self.folder.file(self.number);
         match self.file.cut(len).and_then(|()| self.file.sync()) {
             Ok(()) => {
-                self.len = len;
-                self.durable = len;
+                (self.len, self.durable) = (len, len);
+                (self.ahead, self.has_zeros) = (len, false);
                 Error::io(format!("write to {}, {RETRY_HINT}", path.display()), error)
             }
             Err(_) => Error::in_doubt(format!("write to {}", path.display()), error),
@@ -250,22 +266,40 @@ impl LogWriter {
         buffer: &mut Vec<u8>,
         frames: impl Iterator<Item = &'a Frame>,
     ) -> io::Result<()> {
+        let mut at = self.len;
         for frame in frames {
             buffer.extend_from_slice(&frame.header(self.durable));
             if buffer.len() + frame.payload().len() > GATHER_BYTES {
-                self.file.append(buffer)?;
+                self.file.write_at(at, buffer)?;
+                at += buffer.len() as u64;
                 buffer.clear();
-                self.file.append(frame.payload())?;
+                self.file.write_at(at, frame.payload())?;
+                at += frame.payload().len() as u64;
             } else {
                 buffer.extend_from_slice(frame.payload());
             }
             self.len += frame.disk_len();
         }
-        self.file.append(buffer)
+        self.file.write_at(at, buffer)?;
+        self.ahead = self.ahead.max(self.len);
+        Ok(())
     }
 
     /// Returns when everything appended is on disk.
     pub(crate) fn sync(&mut self) -> Result<()> {
+        let group = self.unsynced();
+        self.sync_all()?;
+        self.small_groups = match group <= SMALL_GROUP_BYTES {
+            true => self.small_groups.saturating_add(1),
+            false => 0,
+        };
+        if self.small_groups >= SMALL_GROUPS && self.ahead - self.len < SMALL_GROUP_BYTES {
+            self.write_ahead();
+        }
+        Ok(())
+    }
+
+    fn sync_all(&mut self) -> Result<()> {
         self.file
             .sync()
             .map_err(|error| self.failed("sync", error))?;
@@ -273,10 +307,33 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Writes zeros, which come to the disk with the next group. Without them, syncs take longer.
+    fn write_ahead(&mut self) {
+        self.has_zeros = true;
+        match self.file.write_at(self.ahead, &vec![0; AHEAD_BYTES]) {
+            Ok(()) => self.ahead += AHEAD_BYTES as u64,
+            // What was written of them is zeros, too. It is tried again after a while.
+            Err(_) => self.small_groups = 0,
+        }
+    }
+
+    /// Makes everything durable, and leaves nothing behind the last frame.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.sync_all()?;
+        if self.has_zeros {
+            self.file
+                .cut(self.len)
+                .and_then(|()| self.file.sync())
+                .map_err(|error| self.failed("cut", error))?;
+            (self.ahead, self.has_zeros) = (self.len, false);
+        }
+        Ok(())
+    }
+
     /// Makes everything durable, then begins the next file; goes on with this one if there is no
     /// space for another.
     pub(crate) fn rotate(&mut self) -> Result<()> {
-        self.sync()?;
+        self.finish()?;
         *self = Self::create(self.folder.clone(), self.number + 1)?;
         Ok(())
     }

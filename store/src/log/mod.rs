@@ -8,7 +8,8 @@
 //! frame was written. A bad frame is a torn tail, safe to cut off, unless a later frame proves by
 //! its `durable` that the bad bytes had already been acknowledged; then it is damage, and the open
 //! fails without touching the file. Several frames that go to disk in one write share a `durable`,
-//! so that a half-written group is never mistaken for damage.
+//! so that a half-written group is never mistaken for damage. Zeros at the end of the last file are
+//! neither: they were written ahead of the frames.
 //!
 //! Invariant: nothing that was acknowledged is cut off.
 //! Non-goals: the log does not know what the payloads mean.
@@ -95,6 +96,70 @@ mod tests {
         bytes[start] ^= 1;
         fs::write(&path, &bytes).unwrap();
         assert_eq!(texts(dir.path()).unwrap(), (vec!["first".to_owned()], true));
+    }
+
+    #[test]
+    fn zeros_ahead_of_small_groups_are_no_torn_tail() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::create(folder(dir.path()), 1).unwrap();
+        let path = folder(dir.path()).file(1);
+        let len = || fs::metadata(&path).unwrap().len();
+        let mut wanted = Vec::new();
+        let mut starts = Vec::new();
+        for number in 0..40 {
+            starts.push(log.len() as usize);
+            wanted.push(format!("frame {number}"));
+            log.append([frame(&wanted[number])].iter()).unwrap();
+            log.sync().unwrap();
+        }
+        assert!(len() > log.len() + (128 << 10));
+        assert_eq!(texts(dir.path()).unwrap(), (wanted.clone(), false));
+        let bytes = fs::read(&path).unwrap();
+
+        // The last frame is torn.
+        let mut torn = bytes.clone();
+        torn[starts[39] + 25] = 0;
+        fs::write(&path, &torn).unwrap();
+        let scanned = scan_file(&folder(dir.path()), 1, true, |_| Ok(())).unwrap();
+        let tail = scanned.torn.unwrap();
+        assert_eq!((tail.offset, scanned.size), (starts[39] as u64, len()));
+        assert_eq!(tail.offset + tail.bytes, len());
+        // An earlier one was acknowledged, also if nothing is left of it.
+        let mut damaged = bytes.clone();
+        damaged[starts[38]..starts[39]].fill(0);
+        fs::write(&path, &damaged).unwrap();
+        assert_eq!(texts(dir.path()).unwrap_err().kind(), ErrorKind::Corrupt);
+        // Zeros in a file that is followed by another one are damage.
+        fs::write(&path, &bytes).unwrap();
+        let failed = scan_file(&folder(dir.path()), 1, false, |_| Ok(()));
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::Corrupt);
+
+        // Whoever goes on begins behind the last frame.
+        let mut log = LogWriter::resume(folder(dir.path()), 1, log.len()).unwrap();
+        assert_eq!(len(), log.len());
+        // A large group goes over the zeros and beyond, without new ones.
+        for _ in 0..9 {
+            log.append([frame("small")].iter()).unwrap();
+            log.sync().unwrap();
+            wanted.push("small".to_owned());
+        }
+        assert!(len() > log.len());
+        let large = "x".repeat(3 << 20);
+        log.append([frame("before"), frame(&large)].iter()).unwrap();
+        log.sync().unwrap();
+        wanted.extend(["before".to_owned(), large]);
+        assert_eq!(len(), log.len());
+        assert_eq!(texts(dir.path()).unwrap(), (wanted, false));
+        // The next file begins behind one without zeros.
+        for _ in 0..9 {
+            log.append([frame("small")].iter()).unwrap();
+            log.sync().unwrap();
+        }
+        let end = log.len();
+        assert!(len() > end);
+        log.rotate().unwrap();
+        assert_eq!(len(), end);
+        assert_eq!((log.number(), log.len()), (2, 24));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct TornTail {
     pub file: PathBuf,
     /// Where its good part ends, in bytes.
     pub offset: u64,
-    /// How many bytes were cut off.
+    /// How many bytes were cut off, zeros that were written ahead among them.
     pub bytes: u64,
 }
 
@@ -36,7 +36,9 @@ pub(crate) struct ScannedFrame {
 pub(crate) struct Scanned {
     /// Length of the good part, in bytes.
     pub(crate) len: u64,
-    /// What follows it; only ever in the last file.
+    /// Length of the file.
+    pub(crate) size: u64,
+    /// What follows the good part and is not zeros; only ever in the last file.
     pub(crate) torn: Option<TornTail>,
 }
 
@@ -91,28 +93,43 @@ pub(crate) fn scan_file(
             each(frame)?;
         }
     }
+    let scanned = |torn| Scanned {
+        len: offset,
+        size: total,
+        torn,
+    };
     if offset == total && good_header {
-        return Ok(Scanned {
-            len: offset,
-            torn: None,
-        });
+        return Ok(scanned(None));
     }
     let reason = if good_header {
         "this frame is incomplete or its checksum differs"
     } else {
         "the file's header is wrong"
     };
-    if !last || acknowledged_beyond(&*folder.disk, &path, offset).map_err(failed)? {
+    if !last {
         return Err(Error::log(&path, offset, reason));
     }
-    Ok(Scanned {
-        len: offset,
-        torn: Some(TornTail {
-            file: path.clone(),
-            offset,
-            bytes: total - offset,
-        }),
-    })
+    let rest = read_from(&*folder.disk, &path, offset).map_err(failed)?;
+    if good_header && rest.iter().all(|byte| *byte == 0) {
+        return Ok(scanned(None));
+    }
+    if acknowledged_beyond(&rest, offset) {
+        return Err(Error::log(&path, offset, reason));
+    }
+    Ok(scanned(Some(TornTail {
+        file: path.clone(),
+        offset,
+        bytes: total - offset,
+    })))
+}
+
+/// The bytes of a file from `offset` on. Log files are bounded by rotation.
+fn read_from(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<Vec<u8>> {
+    let mut reader = FileReader::open(disk, path)?.into_inner();
+    reader.at = offset.min(reader.end);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The first file that is needed according to the last checkpoint that log file `number` ends, if
@@ -194,26 +211,25 @@ fn read_whole(reader: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-/// Whether a good frame behind `offset` proves that the bytes at `offset` were on disk when it was
-/// written. Reads the rest of the file into memory: log files are bounded by rotation.
-fn acknowledged_beyond(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    FileReader::open(disk, path)?.read_to_end(&mut bytes)?;
-    let mut at = usize::try_from(offset).unwrap_or(usize::MAX);
-    while let Some(found) = bytes.get(at..).and_then(find_magic) {
+/// Whether a good frame in the rest of a file, which begins at `offset`, proves that the bytes there were
+/// on disk when it was written.
+fn acknowledged_beyond(rest: &[u8], offset: u64) -> bool {
+    let mut at = 0;
+    while let Some(found) = rest.get(at..).and_then(find_magic) {
         at += found;
-        let frame = bytes.get(at..).and_then(good_frame);
-        match frame {
+        match rest.get(at..).and_then(good_frame) {
             // What was durable lies before the frame; bytes of some other log, in the payload of a
             // torn frame, need not say so.
-            Some((header, _)) if header.durable > offset && header.durable <= at as u64 => {
-                return Ok(true);
+            Some((header, _))
+                if header.durable > offset && header.durable <= offset + at as u64 =>
+            {
+                return true;
             }
             Some((_, disk_len)) => at += disk_len,
             None => at += 1,
         }
     }
-    Ok(false)
+    false
 }
 
 fn find_magic(bytes: &[u8]) -> Option<usize> {

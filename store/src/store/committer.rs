@@ -442,9 +442,10 @@ impl Committer {
     fn finish(mut self) -> Result<()> {
         self.core.check_failed()?;
         self.sync_marked()?;
-        let Some(log) = &self.log else {
+        let Some(log) = &mut self.log else {
             return Ok(());
         };
+        log.finish()?;
         let backend = self.core.backend()?;
         index::note_clean(&*backend, log.number(), log.len())
     }

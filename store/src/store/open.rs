@@ -185,7 +185,7 @@ pub(super) fn open_folder(
         progress,
     }
     .run(&manifest)?;
-    refuse_cutting_what_was_closed(&manifest, end, &report)?;
+    refuse_cutting_what_was_closed(&manifest, end, &log)?;
     let set_aside = core.tables_set_aside().into_iter();
     report.set_aside = set_aside.map(|(table, _)| table).collect();
     let last = report.checkpoint.unwrap_or(0);
@@ -267,14 +267,14 @@ fn refuse_forgotten_segments(core: &Core) -> Result<()> {
 fn refuse_cutting_what_was_closed(
     manifest: &Manifest,
     end: LogEnd,
-    report: &OpenReport,
+    log: &FrameFolder,
 ) -> Result<()> {
-    let (Some((number, len)), Some(torn)) = (manifest.clean, &report.torn_tail) else {
+    let (Some((number, len)), Some(good)) = (manifest.clean, end.len) else {
         return Ok(());
     };
-    if number == end.number && torn.offset < len && torn.offset + torn.bytes >= len {
+    if number == end.number && good < len && end.size >= len {
         let reason = "this frame was on disk when the store was closed";
-        return Err(Error::log(&torn.file, torn.offset, reason));
+        return Err(Error::log(&log.file(number), good, reason));
     }
     Ok(())
 }

@@ -62,6 +62,8 @@ pub(super) struct LogEnd {
     pub(super) bytes: u64,
     /// Length of the good part of the file, in bytes; `None` if the file is yet to be made.
     pub(super) len: Option<u64>,
+    /// Length of the file itself.
+    pub(super) size: u64,
 }
 
 /// Why a frame could not be replayed.
@@ -120,6 +122,7 @@ impl Replay<'_> {
             first,
             number: first,
             bytes: total,
+            size: 0,
             len: None,
         };
         for &number in &files {
@@ -132,6 +135,7 @@ impl Replay<'_> {
             before += self.log.file_len(number);
             end.number = number;
             end.len = Some(scanned.len);
+            end.size = scanned.size;
             self.report.torn_tail = scanned.torn;
         }
         (self.progress)(total, total);

@@ -338,6 +338,9 @@ impl DiskFile for SmallFile {
             .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
         self.0.append(bytes)
     }
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.0.read_at(offset, buffer)
     }

@@ -251,17 +251,29 @@ impl FaultFile {
 
 impl DiskFile for FaultFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let at = self.disk.0.lock().tree.files[self.file].now.len();
+        self.write_at(at as u64, bytes)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        let (mut state, failed) = self.disk.try_begin(Op::Grow, &self.path);
+        let at = usize::try_from(offset).unwrap();
+        let len = self.disk.0.lock().tree.files[self.file].now.len();
+        assert!(at <= len, "a hole");
+        let op = match at + bytes.len() > len || bytes.is_empty() {
+            true => Op::Grow,
+            false => Op::Change,
+        };
+        let (mut state, failed) = self.disk.try_begin(op, &self.path);
         let taken = match failed {
             None => bytes,
             Some(Kind::Short) => &bytes[..bytes.len() / 2],
             Some(kind) => return Err(kind.error()),
         };
         let append = FileChange::Append {
-            at: state.tree.files[self.file].now.len(),
+            at,
             bytes: taken.to_vec(),
         };
         Self::change(&mut state, self.file, append);
