@@ -20,7 +20,7 @@ use super::{GROUP_ROWS, PAGE_ROWS, Segment, filter};
 use crate::error::Result;
 
 /// Pages of a group.
-const PAGES: usize = GROUP_ROWS / PAGE_ROWS;
+pub(super) const PAGES: usize = GROUP_ROWS / PAGE_ROWS;
 
 /// Share of a group's pages from which on all of it is decoded: one in so many.
 pub(super) const PAGES_TO_WHOLE: usize = 4;
@@ -135,7 +135,7 @@ impl Segment {
     /// The first row of a page whose key is not less than `key`.
     pub(super) fn first_in_page(&self, group: usize, page: usize, key: &[u8]) -> Result<usize> {
         if let Some(of_page) = self.page_keys_again(group, page)? {
-            return Ok(lower_bound(&of_page, 0, key));
+            return Ok(partition_point(&of_page, 0..of_page.len(), key));
         }
         let columns = self.page(group, self.keys.columns(), page)?;
         let row = self.probe(&columns, key)?;
@@ -155,7 +155,7 @@ impl Segment {
         again.then(|| self.page_keys(group, page)).transpose()
     }
 
-    fn known_page_keys(&self, group: usize, page: usize) -> Option<BinaryArray> {
+    pub(super) fn known_page_keys(&self, group: usize, page: usize) -> Option<BinaryArray> {
         let (keys, rows) = self.cached_page_keys(group, page)?;
         let keys = keys.as_binary_opt::<i32>()?;
         Some(keys.slice(rows.start, rows.len()))
@@ -289,7 +289,13 @@ pub(super) fn lower_bound(keys: &BinaryArray, from: usize, key: &[u8]) -> usize 
         low += step;
         step *= 2;
     }
-    let mut high = (low + step).min(keys.len());
+    let high = (low + step).min(keys.len());
+    partition_point(keys, low..high, key)
+}
+
+/// The first of ascending keys that is not less than `key`; the range's end if all are.
+fn partition_point(keys: &BinaryArray, within: Range<usize>, key: &[u8]) -> usize {
+    let (mut low, mut high) = (within.start, within.end);
     while low < high {
         let middle = low + (high - low) / 2;
         if keys.value(middle) < key {

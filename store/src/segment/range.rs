@@ -3,15 +3,17 @@
 //! Idea: arrow's row format gives every value bytes of which none begins with another's, and a key
 //! is the bytes of its columns in order. So the keys that begin with given values are a range of
 //! bytes, and a sorted file has them in a row.
-//! Invariant: a range covers at least the keys that SQL's comparisons would; whoever uses it checks
-//! the rows again.
+//! Invariant: a range covers at least the keys that SQL's comparisons would, and no others but for
+//! floats (whose keys tell the signs of zero apart) and intervals; whoever asks for these checks the
+//! rows again.
 
 use std::ops::{Bound, Range};
 
-use arrow::array::{ArrayRef, new_null_array};
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use arrow_row::{RowConverter, SortField};
 
+use super::locate::{PAGES, lower_bound};
 use super::{PAGE_ROWS, Segment};
 use crate::error::{Error, Result};
 
@@ -134,10 +136,22 @@ impl Segment {
     pub(crate) fn rows_in(&self, range: &KeyRange) -> Result<Range<u32>> {
         let from = self.first_from(&range.start)?;
         let to = match &range.end {
-            Some(end) => self.first_from(end)?,
+            Some(end) => match self.end_near(from, end) {
+                Some(to) => to,
+                None => self.first_from(end)?,
+            },
             None => self.meta.rows as u32,
         };
         Ok(from..to.max(from))
+    }
+
+    /// The first row whose key is not less than `end`, if it lies behind `from`, in the same page, and
+    /// the keys of that are at hand. Most ranges are short.
+    fn end_near(&self, from: u32, end: &[u8]) -> Option<u32> {
+        let (page, row) = (from as usize / PAGE_ROWS, from as usize % PAGE_ROWS);
+        let keys = self.known_page_keys(page / PAGES, page % PAGES)?;
+        let to = lower_bound(&keys, row, end);
+        (to < keys.len()).then(|| (page * PAGE_ROWS + to) as u32)
     }
 
     /// The first row whose key is not less than `key`. Reads one page at most.
@@ -153,8 +167,7 @@ impl Segment {
         let page = starts
             .partition_point(|start| start[..] < *key)
             .saturating_sub(1);
-        let pages = super::GROUP_ROWS / PAGE_ROWS;
-        let row = self.first_in_page(page / pages, page % pages, key)?;
+        let row = self.first_in_page(page / PAGES, page % PAGES, key)?;
         Ok((page * PAGE_ROWS + row) as u32)
     }
 }

@@ -107,12 +107,12 @@ impl Segment {
     /// The positions in this segment that some rows of a run of it name, in the run's order.
     pub(super) fn positions(&self, run: &Segment, of: Range<u32>) -> Result<Vec<u32>> {
         let wanted: Vec<u32> = of.collect();
-        let rows = run.take(&wanted, &[run.schema.fields().len() - 1])?;
-        let rows = rows.columns().first().and_then(|rows| {
-            let rows = rows.as_primitive_opt::<UInt32Type>()?;
-            Some(rows.values().to_vec())
-        });
-        let rows = rows.unwrap_or_default();
+        let parts = run.take_parts(&wanted, &[run.schema.fields().len() - 1])?;
+        let mut rows = Vec::with_capacity(wanted.len());
+        for part in parts.iter().flatten() {
+            let part = part.as_primitive_opt::<UInt32Type>();
+            rows.extend_from_slice(part.map_or(&[], |part| part.values()));
+        }
         let beyond = |row: &u32| u64::from(*row) >= self.meta.rows;
         if rows.len() != wanted.len() || rows.iter().any(beyond) {
             return Err(damaged(

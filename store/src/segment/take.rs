@@ -23,6 +23,20 @@ impl Segment {
     /// such row or column.
     pub(crate) fn take(&self, rows: &[u32], projection: &[usize]) -> Result<RecordBatch> {
         let schema = self.projected(projection)?;
+        let parts = self.take_parts(rows, projection)?;
+        let columns = join(&schema, parts);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        columns
+            .and_then(|columns| RecordBatch::try_new_with_options(schema, columns, &options))
+            .map_err(|error| damaged(&self.data_path(), error))
+    }
+
+    /// The same by groups, for columns that there are. Fails with `InvalidInput` if there is no such row.
+    pub(super) fn take_parts(
+        &self,
+        rows: &[u32],
+        projection: &[usize],
+    ) -> Result<Vec<Vec<ArrayRef>>> {
         if let Some(&last) = rows.last()
             && u64::from(last) >= self.meta.rows
         {
@@ -31,15 +45,9 @@ impl Segment {
         if !rows.is_sorted() {
             return Err(Error::invalid("rows to take must ascend"));
         }
-        let parts: Vec<Vec<ArrayRef>> = rows
-            .chunk_by(|a, b| group_of(*a) == group_of(*b))
+        rows.chunk_by(|a, b| group_of(*a) == group_of(*b))
             .map(|rows| self.take_of_group(rows, projection))
-            .collect::<Result<_>>()?;
-        let columns = join(&schema, parts);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        columns
-            .and_then(|columns| RecordBatch::try_new_with_options(schema, columns, &options))
-            .map_err(|error| damaged(&self.data_path(), error))
+            .collect()
     }
 
     /// The columns in which a row lies, and its place there; nothing is copied. Fails like `take`.
