@@ -350,7 +350,9 @@ impl Netabase {
         if self.inner.closed.load(Ordering::SeqCst) {
             return Err(closed());
         }
-        self.inner.runtime.run(work(Arc::clone(&self.inner))).await
+        // Futures of statements are large, and would be copied on their way to the runtime.
+        let work = Box::pin(work(Arc::clone(&self.inner)));
+        self.inner.runtime.run(work).await
     }
 
     /// Runs a statement about one key on the caller's thread: handing it to another one, and being
