@@ -7,7 +7,6 @@
 //! Invariant: no statement that passes here overflows the stack of a query's thread.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use netabase_store::Error;
 
@@ -170,12 +169,10 @@ fn joins_operands(keyword: Keyword) -> bool {
 }
 
 /// A number that goes on in letters, which would be the name of a column with that number.
-fn check_numbers(parser: &Parser<'_>) -> Result<(), Error> {
+fn check_numbers(tokens: &[TokenWithSpan]) -> Result<(), Error> {
     let mut number = None;
-    for at in 0.. {
-        let TokenWithSpan { token, span } = parser.peek_nth_token_no_skip(at);
+    for TokenWithSpan { token, span } in tokens {
         match (token, number) {
-            (Token::EOF, _) => break,
             (Token::Word(word), Some(end)) if end == span.start => {
                 let text =
                     format!("\"{word}\" stands right behind a number: write a space between them");
@@ -189,21 +186,19 @@ fn check_numbers(parser: &Parser<'_>) -> Result<(), Error> {
 }
 
 /// Fails for a text whose trees would be too deep, or that has a number which is none.
-pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
-    check_numbers(parser)?;
+pub(crate) fn check(text: &str, tokens: &[TokenWithSpan]) -> Result<(), Error> {
+    check_numbers(tokens)?;
     if text.len() < MIN_TEXT {
         return Ok(());
     }
     let mut levels = vec![Level::default()];
     // Words that the parser goes down into without parentheses: EXPLAIN EXPLAIN …, ARRAY<ARRAY<….
     let mut words = 0;
-    for at in 0.. {
-        let TokenWithSpan { token, span } = parser.peek_nth_token_no_skip(at);
+    for TokenWithSpan { token, span } in tokens {
         match token {
-            Token::EOF => break,
             Token::LParen | Token::LBrace => levels.push(Level::default()),
             Token::RParen | Token::RBrace => leave_parentheses(&mut levels),
-            Token::Word(ref word) if word.quote_style.is_none() => match word.keyword {
+            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
                 Keyword::CASE => levels.push(Level {
                     is_case: true,
                     ..Level::default()
@@ -215,7 +210,7 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
             },
             _ => {}
         }
-        match &token {
+        match token {
             Token::Word(word) if matches!(word.keyword, Keyword::EXPLAIN | Keyword::ARRAY) => {
                 words += 1;
             }
@@ -228,7 +223,7 @@ pub(crate) fn check(text: &str, parser: &Parser<'_>) -> Result<(), Error> {
             return Err(Blame::syntax(Place::of(span.start), text));
         }
         if let Some(level) = levels.last_mut()
-            && let Some(text) = level.count(&token)
+            && let Some(text) = level.count(token)
         {
             return Err(Blame::syntax(Place::of(span.start), text));
         }
@@ -244,13 +239,16 @@ fn leave_parentheses(levels: &mut Vec<Level>) {
 #[cfg(test)]
 mod tests {
     use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
     use super::*;
 
     fn fails(text: &str) -> Option<String> {
         let dialect = GenericDialect {};
-        let parser = Parser::new(&dialect).try_with_sql(text).unwrap();
-        check(text, &parser).err().map(|error| error.to_string())
+        let tokens = Tokenizer::new(&dialect, text).tokenize_with_location();
+        check(text, &tokens.unwrap())
+            .err()
+            .map(|error| error.to_string())
     }
 
     #[test]

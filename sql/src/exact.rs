@@ -167,6 +167,14 @@ fn is_parameter(expr: &Expr) -> bool {
 }
 
 fn as_decimal(expr: &mut Expr) {
+    // As most numbers are: integers that any type of numbers keeps.
+    if let Expr::Value(value) = expr
+        && let Value::Number(digits, _) = &value.value
+        && digits.len() <= DOUBLE_DIGITS
+        && digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
+        return;
+    }
     let Some(digits) = digits_of(expr, i64::MAX) else {
         return;
     };

@@ -222,11 +222,16 @@ fn parse_all(text: &str, dialect: Dialect, recursion: usize) -> Result<Vec<Parse
         .build()
         .map_err(error_from_datafusion)?;
     let tokens = syntax::explain_tokens(text, dialect.as_ref())?;
-    if let Some(tokens) = syntax::known_words(text, tokens, dialect.as_ref())? {
-        let plain = Parser::new(dialect.as_ref()).with_recursion_limit(recursion);
-        parser.parser = plain.with_tokens_with_locations(tokens);
-    }
-    chain::check(text, &parser.parser)?;
+    let tokens = match syntax::known_words(text, tokens, dialect.as_ref())? {
+        Some(tokens) => tokens,
+        None => {
+            let none = Parser::new(dialect.as_ref());
+            std::mem::replace(&mut parser.parser, none).into_tokens()
+        }
+    };
+    chain::check(text, &tokens)?;
+    let plain = Parser::new(dialect.as_ref()).with_recursion_limit(recursion);
+    parser.parser = plain.with_tokens_with_locations(tokens);
     let mut statements = Vec::new();
     let mut separated = true;
     loop {

@@ -99,6 +99,10 @@ impl Dialect for NetabaseDialect {
         let op = match parser.peek_token_ref().token {
             Token::Minus => UnaryOperator::Minus,
             Token::Plus => UnaryOperator::Plus,
+            // The parser would look first whether it is the name of a type, and write an error that it is not.
+            Token::Number(..) | Token::SingleQuotedString(_) => {
+                return Some(parser.parse_value().map(Expr::Value));
+            }
             _ => return calls::parse(parser),
         };
         parser.advance_token();

@@ -39,8 +39,9 @@ fn read<T>(
 ) -> Result<T, Error> {
     let wrong = |error| error_from_datafusion(DataFusionError::from(error));
     let parser = Parser::new(&NetabaseDialect).try_with_sql(text);
-    let mut parser = parser.map_err(wrong)?;
-    chain::check(text, &parser)?;
+    let tokens = parser.map_err(wrong)?.into_tokens();
+    chain::check(text, &tokens)?;
+    let mut parser = Parser::new(&NetabaseDialect).with_tokens_with_locations(tokens);
     read(&mut parser).map_err(wrong)
 }
 
