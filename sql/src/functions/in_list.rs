@@ -15,9 +15,9 @@ use arrow::array::{Array, ArrayRef, ListArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::utils::SingleRowListArrayBuilder;
-use datafusion::common::{ScalarValue, exec_err, plan_err};
+use datafusion::common::{DFSchema, ScalarValue, exec_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -36,16 +36,14 @@ use crate::access::MAX_RANGES;
 #[derive(Debug)]
 pub(crate) struct LongLists;
 
+/// The same before other rules walk through them, for integers that a table's own column of their type is
+/// compared with: types are known there, and no rule does anything else with these.
+#[derive(Debug)]
+pub(crate) struct LongListsOfIntegers;
+
 impl AnalyzerRule for LongLists {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let shorter = plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let expr = expr.transform_up(shorten)?;
-                Ok(expr.update_data(|expr| name.restore(expr)))
-            })
-        })?;
+        let shorter = plan.transform_up_with_subqueries(|node| shorten_in(node, |_| true))?;
         Ok(shorter.data)
     }
 
@@ -54,12 +52,85 @@ impl AnalyzerRule for LongLists {
     }
 }
 
-fn shorten(expr: Expr) -> Result<Transformed<Expr>> {
+impl AnalyzerRule for LongListsOfIntegers {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let shorter = plan.transform_up_with_subqueries(|node| match &node {
+            LogicalPlan::Filter(filter) if reads_a_table(&filter.input) => {
+                let schema = Arc::clone(filter.input.schema());
+                shorten_in(node, |list| are_of_column(list, &schema))
+            }
+            _ => Ok(Transformed::no(node)),
+        })?;
+        Ok(shorter.data)
+    }
+
+    fn name(&self) -> &str {
+        "long_lists_of_integers"
+    }
+}
+
+/// Whether the columns are a table's. Those of a union, say, are not known before their types are coerced.
+fn reads_a_table(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::SubqueryAlias(alias) => reads_a_table(&alias.input),
+        LogicalPlan::Filter(filter) => reads_a_table(&filter.input),
+        _ => false,
+    }
+}
+
+/// Whether a list has integers alone, of the type of the column that is on its left.
+fn are_of_column(list: &InList, schema: &DFSchema) -> bool {
+    let Expr::Column(column) = list.expr.as_ref() else {
+        return false;
+    };
+    let Ok((_, field)) = schema.qualified_field_from_column(column) else {
+        return false;
+    };
+    let is_one = |value: &Expr| match value {
+        Expr::Literal(value, _) => !value.is_null() && value.data_type() == *field.data_type(),
+        _ => false,
+    };
+    field.data_type().is_integer() && list.list.iter().all(is_one)
+}
+
+/// Makes one expression of each long list in a node that is `wanted`.
+fn shorten_in(
+    node: LogicalPlan,
+    wanted: impl Fn(&InList) -> bool,
+) -> Result<Transformed<LogicalPlan>> {
+    let mut any = false;
+    node.apply_expressions(|expr| {
+        any |= expr.exists(|expr| Ok(is_long(expr)))?;
+        Ok(match any {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    if !any {
+        return Ok(Transformed::no(node));
+    }
+    let names = NamePreserver::new(&node);
+    node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        // Downwards: then nothing walks through the list any more.
+        let expr = expr.transform_down(|expr| shorten(expr, &wanted))?;
+        Ok(expr.update_data(|expr| name.restore(expr)))
+    })
+}
+
+fn is_long(expr: &Expr) -> bool {
+    matches!(expr, Expr::InList(list) if list.list.len() > MAX_RANGES)
+}
+
+fn shorten(expr: Expr, wanted: impl Fn(&InList) -> bool) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::InList(list) if list.list.len() > MAX_RANGES => match values(&list.list)? {
-            Some(values) => Ok(Transformed::yes(as_function(list, values))),
-            None => Ok(Transformed::no(Expr::InList(list))),
-        },
+        Expr::InList(list) if list.list.len() > MAX_RANGES && wanted(&list) => {
+            match values(&list.list)? {
+                Some(values) => Ok(Transformed::yes(as_function(list, values))),
+                None => Ok(Transformed::no(Expr::InList(list))),
+            }
+        }
         other => Ok(Transformed::no(other)),
     }
 }
@@ -231,7 +302,7 @@ mod tests {
 
     fn long(values: impl Iterator<Item = Expr>, negated: bool) -> Expr {
         let list = InList::new(Box::new(col("k")), values.collect(), negated);
-        shorten(Expr::InList(list)).unwrap().data
+        shorten(Expr::InList(list), |_| true).unwrap().data
     }
 
     #[test]
@@ -247,5 +318,32 @@ mod tests {
         assert!(matches!(long((1..count).map(lit), false), Expr::InList(_)));
         let computed = (0..count).map(|n| col("v") + lit(n));
         assert!(matches!(long(computed, false), Expr::InList(_)));
+    }
+
+    #[test]
+    fn integers_are_known_to_be_of_a_column() {
+        let field = |name, data_type| Field::new(name, data_type, true);
+        let fields = vec![field("k", DataType::Int64), field("d", DataType::Float64)];
+        let schema = DFSchema::try_from(Schema::new(fields)).unwrap();
+        let known = |left: Expr, values: Vec<Expr>| {
+            are_of_column(&InList::new(Box::new(left), values, false), &schema)
+        };
+        assert!(known(col("k"), vec![lit(1_i64), lit(-2_i64)]));
+        let null = lit(ScalarValue::Int64(None));
+        for (left, other) in [
+            (col("k"), null),
+            (col("k"), lit(ScalarValue::Null)),
+            (col("k"), lit(1_i32)),
+            (col("k"), lit("1")),
+            (col("k"), col("k")),
+            (col("d"), lit(1_i64)),
+            (col("k") + lit(1_i64), lit(1_i64)),
+            (col("none"), lit(1_i64)),
+        ] {
+            assert!(
+                !known(left.clone(), vec![lit(1_i64), other.clone()]),
+                "{left} IN {other}"
+            );
+        }
     }
 }

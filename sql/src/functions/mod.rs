@@ -37,7 +37,7 @@ use crate::mended::{Bounded, Nullable};
 use in_list::IsListed;
 
 pub(crate) use dates::readable;
-pub(crate) use in_list::{IS_LISTED, LongLists};
+pub(crate) use in_list::{IS_LISTED, LongLists, LongListsOfIntegers};
 use intervals::TEXT_TO_INTERVAL;
 pub(crate) use intervals::{
     PARTS as INTERVAL_PARTS, in_words, is_plain as is_plain_interval, parse as interval_of,

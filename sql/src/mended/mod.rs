@@ -41,7 +41,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
-use crate::functions::{ListLengths, counted};
+use crate::functions::{ListLengths, LongListsOfIntegers, counted};
 
 pub use compact::CompactExec;
 pub(crate) use far::Bounded;
@@ -93,10 +93,11 @@ pub(crate) fn optimizer_rules() -> Rules {
 /// DataFusion's own analysis, between what has to come right before and right behind it.
 pub(crate) fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     let mut rules = Analyzer::new().rules;
-    rules.insert(0, Arc::new(digits::Digits));
-    rules.insert(1, Arc::new(frames::Frames));
-    rules.insert(2, Arc::new(ListLengths));
-    rules.insert(3, Arc::new(recursions::Recursions));
+    rules.insert(0, Arc::new(LongListsOfIntegers));
+    rules.insert(1, Arc::new(digits::Digits));
+    rules.insert(2, Arc::new(frames::Frames));
+    rules.insert(3, Arc::new(ListLengths));
+    rules.insert(4, Arc::new(recursions::Recursions));
     rules.push(Arc::new(outer_types::OuterTypes));
     rules.push(Arc::new(casted::NamedCasts));
     rules

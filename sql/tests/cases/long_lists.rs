@@ -46,6 +46,22 @@ async fn a_long_list_finds_what_short_ones_find() {
         }
         engine.store().flush_to_segments().unwrap();
     }
+    // What a column is, is not known everywhere before types are coerced.
+    let numbers: Vec<String> = (1..=1200).map(|n| n.to_string()).collect();
+    let numbers = numbers.join(", ");
+    for of in [
+        "SELECT k AS x FROM t UNION ALL SELECT d FROM t",
+        "SELECT CASE WHEN k > 3 THEN k ELSE d END AS x FROM t",
+        "SELECT max(CASE WHEN k > 3 THEN k ELSE d END) AS x FROM t GROUP BY k",
+    ] {
+        let query = |condition: &str| format!("SELECT count(*) FROM ({of}) AS u WHERE {condition}");
+        let within = value(&engine, &query(&format!("x IN ({numbers})"))).await;
+        let whole = query("x BETWEEN 1 AND 1200 AND x = floor(x)");
+        assert_eq!(within, value(&engine, &whole).await, "{of}");
+        let others = value(&engine, &query(&format!("x NOT IN ({numbers})"))).await;
+        let whole = query("NOT (x BETWEEN 1 AND 1200 AND x = floor(x))");
+        assert_eq!(others, value(&engine, &whole).await, "{of}");
+    }
     // It has a name, and is no part of what was asked.
     let list: Vec<String> = (0..1200).map(|n| n.to_string()).collect();
     let list = list.join(", ");
