@@ -355,17 +355,17 @@ impl Netabase {
         self.inner.runtime.run(work).await
     }
 
-    /// Runs a statement about one key on the caller's thread: handing it to another one, and being
-    /// woken again, would take longer than the work, which is a look-up. Only a disk is waited for, and
-    /// that as any task waits. `None` if it is nothing like that.
+    /// Runs a statement about one key, or about few rows that an index points to, on the caller's thread:
+    /// handing it to another one, and being woken again, would take longer than the work, which is a
+    /// look-up. Only a disk is waited for, and that as any task waits. `None` if it is nothing like that.
     pub(crate) async fn at_once(
         &self,
         call: Option<PointCall>,
         started: Instant,
     ) -> Result<Option<Answer>, Error> {
-        // Writing to other peers, and reading more than a row, is the runtime's work.
+        // Writing to other peers, and searching at them, is the runtime's work.
         let alone = self.inner.node.is_none();
-        let Some(call) = call.filter(|call| !call.searches() && (alone || !call.writes())) else {
+        let Some(call) = call.filter(|call| alone || !(call.writes() || call.searches())) else {
             return Ok(None);
         };
         if self.inner.closed.load(Ordering::SeqCst) {

@@ -157,6 +157,13 @@ mod tests {
                 assert_eq!(answer.coverage().rows, rows as u64);
                 assert_eq!(answer.coverage().peers, [db.peer_id()]);
             }
+            db.sql("CREATE INDEX by_v ON t (v)").await?;
+            let search = db.prepare("SELECT id FROM t WHERE v = $1").await?;
+            for (value, rows) in [("one", 1), ("two", 0)] {
+                let answer = search.bind(value).query().await?.collect().await?;
+                assert_eq!(answer.num_rows(), rows);
+                assert!(answer.coverage().is_complete());
+            }
             let deleted = db.sql("DELETE FROM t WHERE id = 1").await?;
             assert_eq!(deleted.receipt().map(|receipt| receipt.rows), Some(1));
             db.close().await?;

@@ -322,7 +322,8 @@ impl ClusterSource {
 /// Encodes scans, nodes of our own and the stubs that stand for pushed plans.
 ///
 /// Some nodes hold a plan in their bytes. prost's limit of levels starts anew there, so such a plan
-/// may not hold another one: the limit holds twice at most, however a hostile peer nests them.
+/// may not hold another one: the limit holds a few times over (the plan, the one in a node, predicates
+/// of its scans), however a hostile peer nests them.
 #[derive(Clone)]
 pub(crate) struct Codec {
     shared: Arc<Shared>,

@@ -307,7 +307,7 @@ pub(crate) fn column_and_value(
 
 /// Whether SQL compares values of a type exactly as the bytes of their keys compare. Not so floats:
 /// keys tell the signs of zero apart.
-fn compares_like_keys(data_type: &DataType) -> bool {
+pub(crate) fn compares_like_keys(data_type: &DataType) -> bool {
     data_type.is_integer()
         || data_type.is_temporal() && !matches!(data_type, DataType::Interval(_))
         || data_type.is_decimal()

@@ -171,7 +171,7 @@ impl Block for SegmentBlock {
 }
 
 /// The segments of a shard, in order of their first keys.
-fn segments_of(shard: &ShardSnapshot) -> Vec<&SegmentView> {
+pub(crate) fn segments_of(shard: &ShardSnapshot) -> Vec<&SegmentView> {
     let mut segments: Vec<&SegmentView> = shard.segments.iter().collect();
     segments.sort_by_key(|segment| segment.key_range().0);
     segments

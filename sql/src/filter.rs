@@ -124,14 +124,19 @@ impl Part {
         let mask = value
             .as_boolean_opt()
             .ok_or_else(|| exec_datafusion_err!("{} is not boolean", self.predicate))?;
-        let mask = match mask.null_count() {
-            0 => mask.values().clone(),
-            _ => prep_null_mask_filter(mask).values().clone(),
-        };
+        let mask = true_rows(mask);
         Ok(Some(match left {
             Some(left) => &left & &mask,
             None => mask,
         }))
+    }
+}
+
+/// The rows that pass; NULL does not.
+pub(crate) fn true_rows(mask: &BooleanArray) -> BooleanBuffer {
+    match mask.null_count() {
+        0 => mask.values().clone(),
+        _ => prep_null_mask_filter(mask).values().clone(),
     }
 }
 

@@ -58,7 +58,7 @@ pub struct LocalCluster {
     me: Author,
     /// Held while a definition is checked and stored, so that a name is given once.
     naming: Arc<Mutex<()>>,
-    estimates: Estimates,
+    estimates: Arc<Estimates>,
 }
 
 impl fmt::Debug for LocalCluster {
@@ -76,7 +76,7 @@ impl LocalCluster {
             store,
             me: Author::from(me.into()),
             naming: Arc::default(),
-            estimates: Estimates::default(),
+            estimates: Arc::default(),
         }
     }
 }
@@ -329,10 +329,9 @@ impl Cluster for LocalCluster {
         def: &Arc<TableDef>,
         target_partitions: usize,
     ) -> Result<Arc<dyn ShardSource>, Error> {
-        let snapshot = self.store.snapshot(def.id)?;
-        let summaries = self.estimates.of(&snapshot);
-        let source = LocalSource::new(Arc::new(snapshot), &self.me, target_partitions);
-        Ok(Arc::new(source.with_summaries(summaries)))
+        let snapshot = Arc::new(self.store.snapshot(def.id)?);
+        let source = LocalSource::new(snapshot, &self.me, target_partitions);
+        Ok(Arc::new(source.with_estimates(&self.estimates)))
     }
 }
 
@@ -363,7 +362,8 @@ pub struct LocalSource {
     by_shard: bool,
     ordered: bool,
     statistics: SourceStatistics,
-    summaries: Option<Arc<[ColumnSummary]>>,
+    /// Where to ask what is known about the columns: that may take a while.
+    estimates: Option<Arc<Estimates>>,
 }
 
 impl fmt::Debug for LocalSource {
@@ -413,14 +413,14 @@ impl LocalSource {
             by_shard,
             ordered,
             statistics,
-            summaries: None,
+            estimates: None,
         }
     }
 
     /// With what is known about its columns.
     #[must_use]
-    pub fn with_summaries(mut self, summaries: Arc<[ColumnSummary]>) -> Self {
-        self.summaries = Some(summaries);
+    fn with_estimates(mut self, estimates: &Arc<Estimates>) -> Self {
+        self.estimates = Some(Arc::clone(estimates));
         self
     }
 
@@ -479,7 +479,8 @@ impl ShardSource for LocalSource {
     }
 
     fn summaries(&self) -> Option<Arc<[ColumnSummary]>> {
-        self.summaries.clone()
+        let estimates = self.estimates.as_ref()?;
+        Some(estimates.of(&self.snapshot))
     }
 
     fn open(

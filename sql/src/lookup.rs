@@ -212,28 +212,6 @@ pub(crate) fn explain(snapshot: &TableSnapshot, request: &ScanRequest) -> Option
     })
 }
 
-/// Whether some access leaves at most `most` rows, live or not, of all segments of a snapshot together.
-pub(crate) fn leaves_few(
-    snapshot: &TableSnapshot,
-    request: &ScanRequest,
-    most: u64,
-) -> Result<bool, Error> {
-    let accesses = accesses(&request.def, request.predicate.as_ref());
-    let mut left = most;
-    for view in snapshot.shards.iter().flat_map(|shard| &shard.segments) {
-        let mut best = None;
-        for access in &accesses {
-            let rows = count(view, access, left)?;
-            best = best.into_iter().chain(rows).min();
-        }
-        match best {
-            Some(rows) => left -= rows,
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
-}
-
 /// The physical rows that the parts of one segment span.
 fn positions(parts: &[SlicedRows]) -> Range<u32> {
     let of = |part: &SlicedRows| {

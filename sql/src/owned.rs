@@ -50,7 +50,8 @@ fn shown(column: &ArrayRef) -> Option<usize> {
     Some(referred + VIEW_BYTES * column.len())
 }
 
-fn copy(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+/// The same values in buffers of their own.
+pub(crate) fn copy(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()),
         DataType::BinaryView => Arc::new(column.as_binary_view().gc()),

@@ -3,7 +3,7 @@
 //! One statement goes through here like this: its text is cut into a shape and literals (`shape`), the
 //! shape is parsed and recognised once (`syntax`) and kept (`cache`), its names are looked up once per
 //! definition of the table (`plan`), and then every call binds values (`fit`) and reads or writes
-//! (`read`, `write`).
+//! (`read`, `search`, `write`).
 //!
 //! Invariant: an answer is the one that the planner would give: columns, rows, receipt, shards, errors.
 //! Whatever is not certain to be so is left to the planner, before anything was written.
@@ -15,6 +15,7 @@ mod cache;
 mod fit;
 mod plan;
 mod read;
+mod search;
 mod shape;
 mod syntax;
 mod write;
@@ -64,13 +65,14 @@ impl PointCall {
         self.plan.action.writes()
     }
 
-    /// Whether it looks for rows by an index. That takes longer than one key.
+    /// Whether it looks for rows by a value that is no key.
     pub fn searches(&self) -> bool {
         matches!(self.plan.action, Action::Search(_))
     }
 
     /// Runs it; `None` if it is better left to the planner, in which case nothing was done. With
-    /// `anywhere`, no runtime is needed: then only rows of this peer are read and written.
+    /// `anywhere`, no runtime is needed: then only rows of this peer are read and written, and only few
+    /// are searched for.
     ///
     /// # Errors
     /// Those of [`Engine::sql`].
@@ -104,7 +106,7 @@ impl PointCall {
     async fn work(&self, anywhere: bool) -> Result<Option<Output>, Error> {
         match &self.plan.action {
             Action::Read(read) => self.read(read),
-            Action::Search(search) => self.search(search).await,
+            Action::Search(search) => self.search(search, anywhere),
             Action::Insert(insert) => self.insert(insert, anywhere).await,
             Action::Update(update) => self.update(update, anywhere).await,
             Action::Delete(delete) => self.delete(delete, anywhere).await,

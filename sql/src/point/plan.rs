@@ -7,11 +7,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use netabase_store::{ColumnRules, KeyPart, RowKey, Store, TableDef, TableReader, TableRules};
+use netabase_store::{
+    ColumnRules, IndexDef, KeyPart, RowKey, Store, TableDef, TableReader, TableRules,
+};
 
 use super::PointCall;
 use super::fit::{comparable, key_part};
 use super::syntax::{self, Equal, Operand, PointStatement, negated};
+use crate::access::{Order, compares_like_keys};
 use crate::declared;
 use datafusion::common::ScalarValue;
 
@@ -50,6 +53,8 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) column: usize,
+    /// Those that begin with the column: at least one.
+    pub(super) orders: Vec<Order>,
     pub(super) value: Operand,
     pub(super) output: Columns,
     pub(super) limit: Option<Operand>,
@@ -218,13 +223,20 @@ fn select(
         return None;
     };
     let column = def.schema.index_of(column).ok()?;
-    let begins_with = |columns: &[u32]| columns.first().map(|c| *c as usize) == Some(column);
-    let mut indexes = def.options.indexes.iter();
-    let indexed = indexes.any(|index| begins_with(&index.columns));
-    let begins_key = def.primary_key.first() == Some(&column);
-    (indexed || begins_key).then(|| {
+    if !compares_like_keys(def.schema.fields().get(column)?.data_type()) {
+        return None;
+    }
+    let mut orders = Vec::new();
+    if def.primary_key.first() == Some(&column) {
+        orders.push(Order::PrimaryKey { unique: false });
+    }
+    let begins = |index: &&IndexDef| index.columns.first().map(|c| *c as usize) == Some(column);
+    let indexes = def.options.indexes.iter().filter(begins);
+    orders.extend(indexes.cloned().map(Order::Index));
+    (!orders.is_empty()).then(|| {
         Action::Search(Search {
             column,
+            orders,
             value: value.clone(),
             output,
             limit,

@@ -390,6 +390,62 @@ async fn an_index_is_used_from_the_next_statement_on() {
     assert!(!agrees(&engine, "SELECT id FROM t WHERE g = 5").await);
 }
 
+/// How many rows the point path finds; `None` if it leaves that to others.
+async fn found_here(engine: &Engine, text: &str, anywhere: bool) -> Option<usize> {
+    let call = engine.point(text).unwrap();
+    let output = call.run(anywhere).await.unwrap()?;
+    let batches = output.collect().await.unwrap();
+    Some(batches.iter().map(|batch| batch.num_rows()).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_kept_for_few_rows_alone() {
+    let (engine, _dir) = engine_in_folder(2);
+    // Of each group, a tenth comes later; half of that, in the place of a row that is there.
+    run(
+        &engine,
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, g BIGINT, v TEXT) WITH (shards = 3);
+         INSERT INTO t SELECT value, CASE WHEN value < 12 THEN 1 WHEN value < 200 THEN 2
+             WHEN value < 4000 THEN 3 ELSE value END, 'some text of row ' || value
+         FROM generate_series(0, 9999)",
+    )
+    .await;
+    engine.store().flush_to_segments().unwrap();
+    run(
+        &engine,
+        "CREATE INDEX by_g ON t (g);
+         INSERT INTO t SELECT id + 100000, g, 'late' FROM t WHERE id % 20 = 0;
+         INSERT INTO t SELECT id, g, 'changed' FROM t WHERE id % 20 = 10;
+         DELETE FROM t WHERE id % 20 = 5; UPDATE t SET g = -1 WHERE id % 20 = 6",
+    )
+    .await;
+    for (group, at_once, here) in [(1, true, true), (2, false, true), (3, false, false)] {
+        let text = format!("SELECT v, id FROM t WHERE g = {group}");
+        let rows = rows(&engine.without_point_path(), &text).await.len();
+        assert_eq!(
+            found_here(&engine, &text, true).await,
+            at_once.then_some(rows)
+        );
+        assert_eq!(
+            found_here(&engine, &text, false).await,
+            here.then_some(rows)
+        );
+        assert_eq!(agrees(&engine, &text).await, at_once, "{text}");
+        let first = format!("{text} LIMIT 7");
+        assert_eq!(found_here(&engine, &first, false).await, here.then_some(7));
+    }
+    assert_eq!(
+        found_here(&engine, "SELECT * FROM t WHERE g = -2", true).await,
+        Some(0)
+    );
+    // Which rows are expired is not looked up at once.
+    run(&engine, "ALTER TABLE t SET (ttl = '1 hour')").await;
+    let text = "SELECT v FROM t WHERE g = 1";
+    assert_eq!(found_here(&engine, text, true).await, None);
+    assert!(found_here(&engine, text, false).await.is_some());
+    assert!(!agrees(&engine, text).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_rows_are_gone() {
     let (engine, _dir) = engine_in_folder(2);
