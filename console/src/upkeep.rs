@@ -180,6 +180,12 @@ fn tell_check(report: &CheckReport) -> Result<(), Failure> {
             torn.bytes,
         ))?;
     }
+    if report.zeros_ahead > 0 {
+        line(&format!(
+            "the log ends with {} bytes of zeros, which is no damage if the process that wrote it was killed",
+            report.zeros_ahead
+        ))?;
+    }
     if report.orphans > 0 {
         line(&format!(
             "{} files of segments belong to nothing; the next open removes them",

@@ -28,12 +28,15 @@ pub(crate) const MAX_FILE_NUMBER: u64 = 1 << 48;
 const RETRY_HINT: &str = "of which nothing is kept: make room on the disk, then try again";
 /// Frames up to this size are gathered so that a group goes out in one write.
 const GATHER_BYTES: usize = 1 << 20;
-/// Zeros that are written ahead at once.
-const AHEAD_BYTES: usize = 256 << 10;
+/// Most zeros that are written ahead at once; no more than the file has bytes.
+const AHEAD_BYTES: u64 = 256 << 10;
 /// Groups up to this size are small: larger ones would write the disk full twice.
 const SMALL_GROUP_BYTES: u64 = 16 << 10;
 /// So many small groups in a row are worth zeros.
-const SMALL_GROUPS: u32 = 8;
+const SMALL_GROUPS: u32 = 3;
+/// Most zeros that there may be behind the last frame: more are written when a small group may find
+/// too few.
+pub(super) const MAX_ZEROS: u64 = AHEAD_BYTES + SMALL_GROUP_BYTES;
 
 /// What the frames of a file are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +165,9 @@ pub(crate) struct LogWriter {
     ahead: u64,
     /// Whether there may be some, be it fewer than were wanted.
     has_zeros: bool,
-    /// Small groups that were synced one after the other.
+    /// Whether there was no space for them; it is not tried again in this file.
+    is_full: bool,
+    /// Small groups that were synced one after the other, also in files before.
     small_groups: u32,
     buffer: Vec<u8>,
 }
@@ -201,6 +206,7 @@ impl LogWriter {
             durable: len,
             ahead: len,
             has_zeros: false,
+            is_full: false,
             small_groups: 0,
             buffer: Vec::new(),
         }
@@ -293,7 +299,8 @@ impl LogWriter {
             true => self.small_groups.saturating_add(1),
             false => 0,
         };
-        if self.small_groups >= SMALL_GROUPS && self.ahead - self.len < SMALL_GROUP_BYTES {
+        let worth = self.small_groups >= SMALL_GROUPS && !self.is_full;
+        if worth && self.ahead.saturating_sub(self.len) < group {
             self.write_ahead();
         }
         Ok(())
@@ -309,32 +316,43 @@ impl LogWriter {
 
     /// Writes zeros, which come to the disk with the next group. Without them, syncs take longer.
     fn write_ahead(&mut self) {
+        let bytes = AHEAD_BYTES.min(self.len);
         self.has_zeros = true;
-        match self.file.write_at(self.ahead, &vec![0; AHEAD_BYTES]) {
-            Ok(()) => self.ahead += AHEAD_BYTES as u64,
-            // What was written of them is zeros, too. It is tried again after a while.
-            Err(_) => self.small_groups = 0,
+        match self.file.write_at(self.ahead, &vec![0; bytes as usize]) {
+            Ok(()) => self.ahead += bytes,
+            // What was written of them is zeros, too.
+            Err(_) => self.is_full = true,
         }
     }
 
-    /// Makes everything durable, and leaves nothing behind the last frame.
-    pub(crate) fn finish(&mut self) -> Result<()> {
-        self.sync_all()?;
-        if self.has_zeros {
-            self.file
-                .cut(self.len)
-                .and_then(|()| self.file.sync())
-                .map_err(|error| self.failed("cut", error))?;
-            (self.ahead, self.has_zeros) = (self.len, false);
+    /// Leaves nothing behind the last frame. If that cannot be cut off, nothing is in doubt, and it can be
+    /// tried again; if the sync fails, only how long the file is.
+    pub(crate) fn cut_zeros(&mut self) -> Result<()> {
+        if !self.has_zeros {
+            return Ok(());
         }
+        let path = || self.folder.file(self.number);
+        // From here on it is not known how many there are.
+        self.ahead = self.len;
+        let cut = self.file.cut(self.len);
+        cut.map_err(|error| Error::io(format!("cut zeros off {}", path().display()), error))?;
+        self.file
+            .sync()
+            .map_err(|error| self.failed("sync", error))?;
+        self.has_zeros = false;
         Ok(())
     }
 
     /// Makes everything durable, then begins the next file; goes on with this one if there is no
     /// space for another.
     pub(crate) fn rotate(&mut self) -> Result<()> {
-        self.finish()?;
-        *self = Self::create(self.folder.clone(), self.number + 1)?;
+        self.sync_all()?;
+        self.cut_zeros()?;
+        let next = Self::create(self.folder.clone(), self.number + 1)?;
+        *self = Self {
+            small_groups: self.small_groups,
+            ..next
+        };
         Ok(())
     }
 

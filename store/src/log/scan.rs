@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::file::{FILE_HEADER_BYTES, FrameFolder};
+use super::file::{FILE_HEADER_BYTES, FrameFolder, MAX_ZEROS};
 use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHeader, FrameKind};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
@@ -38,7 +38,8 @@ pub(crate) struct Scanned {
     pub(crate) len: u64,
     /// Length of the file.
     pub(crate) size: u64,
-    /// What follows the good part and is not zeros; only ever in the last file.
+    /// What follows the good part, unless it is zeros that may have been written ahead; only ever in the
+    /// last file.
     pub(crate) torn: Option<TornTail>,
 }
 
@@ -110,7 +111,7 @@ pub(crate) fn scan_file(
         return Err(Error::log(&path, offset, reason));
     }
     let rest = read_from(&*folder.disk, &path, offset).map_err(failed)?;
-    if good_header && rest.iter().all(|byte| *byte == 0) {
+    if good_header && rest.len() as u64 <= MAX_ZEROS && rest.iter().all(|byte| *byte == 0) {
         return Ok(scanned(None));
     }
     if acknowledged_beyond(&rest, offset) {

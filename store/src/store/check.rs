@@ -49,6 +49,9 @@ pub struct CheckReport {
     pub problems: Vec<Problem>,
     /// The unacknowledged end of the log, which the next open cuts off; no damage.
     pub torn_tail: Option<TornTail>,
+    /// Bytes of zeros at the end of the log. A store that was killed leaves them there, and that is no
+    /// damage; one that was closed has none.
+    pub zeros_ahead: u64,
     /// Files of segments that nothing refers to, which the next open removes; no damage.
     pub orphans: u64,
     /// How long it took.
@@ -147,6 +150,7 @@ impl Check<'_> {
         match open_folder(settings.clone(), again, components, &mut |_, _| {}) {
             Ok(opened) => {
                 self.report.torn_tail = opened.report.torn_tail.clone();
+                self.report.zeros_ahead = opened.report.zeros_ahead;
                 Ok(Some(opened.core))
             }
             Err(error) => {

@@ -445,7 +445,10 @@ impl Committer {
         let Some(log) = &mut self.log else {
             return Ok(());
         };
-        log.finish()?;
+        // All frames are on disk. Zeros behind them are cut off by the next open, if not now.
+        if let Err(error) = log.cut_zeros() {
+            tracing::warn!(%error, "zeros may stay behind the log's last frame");
+        }
         let backend = self.core.backend()?;
         index::note_clean(&*backend, log.number(), log.len())
     }

@@ -41,6 +41,9 @@ pub struct OpenReport {
     pub tables: usize,
     /// The unacknowledged end of the log that was cut off, if any.
     pub torn_tail: Option<TornTail>,
+    /// Bytes of zeros at the end of the log, which a store that was killed leaves there, and one that was
+    /// closed does not.
+    pub zeros_ahead: u64,
     /// Tables that are set aside because a segment is damaged that rows of the log had to be
     /// compared with: see [`Store::health`](crate::Store::health).
     pub set_aside: Vec<String>,
@@ -136,8 +139,14 @@ impl Replay<'_> {
             end.number = number;
             end.len = Some(scanned.len);
             end.size = scanned.size;
+            self.report.zeros_ahead = match scanned.torn {
+                Some(_) => 0,
+                None => scanned.size - scanned.len,
+            };
             self.report.torn_tail = scanned.torn;
         }
+        // What is cut off is not needed.
+        end.bytes -= end.len.map_or(0, |len| end.size.saturating_sub(len));
         (self.progress)(total, total);
         Ok(end)
     }

@@ -48,8 +48,12 @@ pub(crate) enum Op {
     Read,
     /// Takes space: appends, new files and folders.
     Grow,
-    /// Changes something else: cuts and renames.
-    Change,
+    /// Writes over bytes that are there.
+    Overwrite,
+    /// Cuts files.
+    Cut,
+    /// Renames them.
+    Rename,
     Remove,
     Sync,
 }
@@ -264,7 +268,7 @@ impl DiskFile for FaultFile {
         assert!(at <= len, "a hole");
         let op = match at + bytes.len() > len || bytes.is_empty() {
             true => Op::Grow,
-            false => Op::Change,
+            false => Op::Overwrite,
         };
         let (mut state, failed) = self.disk.try_begin(op, &self.path);
         let taken = match failed {
@@ -297,7 +301,7 @@ impl DiskFile for FaultFile {
     }
 
     fn cut(&mut self, size: u64) -> io::Result<()> {
-        let mut state = self.disk.begin(Op::Change, &self.path)?;
+        let mut state = self.disk.begin(Op::Cut, &self.path)?;
         let len = usize::try_from(size).unwrap();
         Self::change(&mut state, self.file, FileChange::Cut(len));
         Ok(())
@@ -368,7 +372,7 @@ impl Disk for FaultDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         assert_eq!(from.parent(), to.parent(), "only within a folder");
-        let mut state = self.begin(Op::Change, to)?;
+        let mut state = self.begin(Op::Rename, to)?;
         let entry = Entry::File(state.tree.file(from)?);
         let rename = EntryChange::Rename(name_of(from), name_of(to), entry);
         state.tree.change(to, rename)

@@ -97,11 +97,17 @@ fn names_file(error: &Error, hit: &[Hit]) -> bool {
 }
 
 /// Whether the disk may have lost something without saying so later: a sync or a rename of log,
-/// checkpoint or their folders failed, or a cut of the log.
-fn is_in_doubt(Hit { path, op }: &Hit) -> bool {
-    let folder = path.parent().unwrap();
-    let is = |name| path.ends_with(name) || folder.ends_with(name);
-    matches!(op, Op::Sync | Op::Change) && (is("log") || is("checkpoints"))
+/// checkpoint or their folders failed, or a write to the log that could not be cut off. That zeros
+/// cannot be cut off takes nothing.
+fn is_in_doubt(hit: &[Hit]) -> bool {
+    let any = |ops: &[Op]| {
+        hit.iter().any(|Hit { path, op }| {
+            let folder = path.parent().unwrap();
+            let is = |name| path.ends_with(name) || folder.ends_with(name);
+            ops.contains(op) && (is("log") || is("checkpoints"))
+        })
+    };
+    any(&[Op::Sync, Op::Rename]) || any(&[Op::Cut]) && any(&[Op::Grow, Op::Overwrite])
 }
 
 /// After an error: reads go on, and so do writes if nothing is in doubt.
@@ -117,7 +123,7 @@ fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
     compare(store, &run.model).unwrap_or_else(|reason| panic!("{what}: running: {reason}"));
     run.disk.set_fault(None);
     let refused = store.put_table(crate::common::table("other", 1)).err();
-    if told.error.is_some() && told.hit.iter().any(is_in_doubt) {
+    if told.error.is_some() && is_in_doubt(&told.hit) {
         let refused = refused.unwrap_or_else(|| panic!("{what}: it still takes writes"));
         assert_eq!(refused.kind(), ErrorKind::Io, "{what}: {refused}");
         let text = refused.to_string();
@@ -129,7 +135,8 @@ fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
     }
     // Writing took place or it did not, and what was begun could be taken back.
     let full = matches!(fault.kind, Kind::Full | Kind::Short);
-    let grew = told.hit.iter().all(|hit| hit.op == Op::Grow);
+    let wrote = |hit: &Hit| matches!(hit.op, Op::Grow | Op::Overwrite);
+    let grew = told.hit.iter().all(wrote);
     if full || !fault.stays && grew {
         assert!(refused.is_none(), "{what}: {}", refused.unwrap());
         assert_eq!(store.health().failed, None, "{what}");
