@@ -321,7 +321,10 @@ impl LogWriter {
         match self.file.write_at(self.ahead, &vec![0; bytes as usize]) {
             Ok(()) => self.ahead += bytes,
             // What was written of them is zeros, too.
-            Err(_) => self.is_full = true,
+            Err(error) => {
+                tracing::warn!(%error, "no zeros ahead of the log; syncs take longer");
+                self.is_full = true;
+            }
         }
     }
 

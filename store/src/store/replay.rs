@@ -145,8 +145,9 @@ impl Replay<'_> {
             };
             self.report.torn_tail = scanned.torn;
         }
-        // What is cut off is not needed.
-        end.bytes -= end.len.map_or(0, |len| end.size.saturating_sub(len));
+        // What is cut off is not needed. A length that could not be told counts as zero.
+        let cut = end.len.map_or(0, |len| end.size.saturating_sub(len));
+        end.bytes = end.bytes.saturating_sub(cut);
         (self.progress)(total, total);
         Ok(end)
     }
