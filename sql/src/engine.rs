@@ -63,7 +63,8 @@ use crate::{
     statement, types,
 };
 
-/// A SQL engine over a store and a cluster. Clones share everything.
+/// A SQL engine over a store and a cluster. Clones share everything. A store has one: what a second one
+/// is in the middle of, the first would take for something left over.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -84,6 +85,7 @@ struct Inner {
     running: Arc<Running>,
     unique: Arc<Uniqueness>,
     writes: Writes,
+    in_work: ddl::InWork,
     transaction: Transaction,
     points: PointCache,
     /// The session that the catalog belongs to, which plans its views for the others as well.
@@ -167,6 +169,7 @@ impl Engine {
                 running,
                 unique: Arc::default(),
                 writes: Writes::default(),
+                in_work: ddl::InWork::default(),
                 transaction: Transaction::default(),
                 points: PointCache::default(),
             }),
@@ -410,6 +413,11 @@ impl Engine {
         &self.inner.writes
     }
 
+    /// The tables that statements are making or copying.
+    pub(crate) fn in_work(&self) -> &ddl::InWork {
+        &self.inner.in_work
+    }
+
     /// The statements that run.
     pub(crate) fn running(&self) -> &Arc<Running> {
         &self.inner.running
@@ -451,6 +459,7 @@ impl Engine {
                 running: Arc::clone(&inner.running),
                 unique: Arc::clone(&inner.unique),
                 writes: inner.writes.clone(),
+                in_work: inner.in_work.clone(),
                 transaction: Transaction::default(),
                 points: PointCache::default(),
             }),

@@ -19,7 +19,6 @@ use netabase_store::{CheckDef, ColumnRules, Error, ErrorKind, QualifiedName, Tab
 use super::clauses::table_options_of;
 use super::columns::{Constraints, plain, refuse_scales};
 use super::freeze::Freeze;
-use super::unfinished::InWork;
 use super::{check_rules, new_name, read_only, replace, table_to_write};
 use crate::blame::{Blame, What};
 use crate::describe::has_key;
@@ -109,7 +108,7 @@ async fn add_checks(
     (old, def): (&Arc<TableDef>, &Arc<TableDef>),
     checks: &[CheckDef],
 ) -> Result<Output, Error> {
-    let _working = InWork::on(old.id);
+    let _working = engine.in_work().on(old.id);
     let mut frozen = Freeze::begin(engine, old).await?;
     let looking = async {
         for check in checks {

@@ -39,7 +39,7 @@ use self::comment::comment;
 use self::index::{create_index, drop_indexes};
 pub(crate) use self::parse::{parse_create_table, parse_reset};
 pub(crate) use self::show_create::show_create;
-pub(crate) use self::unfinished::discard as discard_unfinished;
+pub(crate) use self::unfinished::{InWork, discard as discard_unfinished};
 pub(crate) use self::view::refresh;
 use self::view::{create_view, views_to_drop};
 use crate::catalog::{INFORMATION_SCHEMA, missing_table};

@@ -16,7 +16,7 @@ use netabase_store::{ColumnRules, Error, IndexDef, TableDef, TableId, TableRules
 
 use super::alter::{Draft, Recast};
 use super::freeze::{self, Freeze};
-use super::unfinished::{self, InWork};
+use super::unfinished;
 use super::{check_rules, table_id};
 use crate::deadline::Deadline;
 use crate::dml;
@@ -35,7 +35,7 @@ pub(super) async fn replace(
     let new = Arc::new(new);
     check_rules(engine, &new)?;
     let rows = plan_rows(engine, old, &new, (draft, kept)).await?;
-    let working = [InWork::on(old.id), InWork::on(new.id)];
+    let working = [old.id, new.id].map(|id| engine.in_work().on(id));
     let mut frozen = Freeze::begin(engine, old).await?;
     let new = match unfinished::create(engine, Arc::unwrap_or_clone(new)).await {
         Ok(new) => new,
@@ -51,7 +51,7 @@ pub(super) async fn replace(
         return Err(error);
     }
     let (own, tables) = (engine.clone(), (Arc::clone(old), Arc::clone(&new)));
-    let own_work = [InWork::on(old.id), InWork::on(new.id)];
+    let own_work = [old.id, new.id].map(|id| engine.in_work().on(id));
     // Whoever drops this future finds either table, and nobody takes what is in work for something left over.
     let placed = engine.to_the_end(async move {
         let _working = own_work;

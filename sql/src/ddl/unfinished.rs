@@ -5,7 +5,7 @@
 //! changes definitions, and when the database is opened; what it froze thaws then.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use netabase_store::{Error, TableDef, TableId};
 use parking_lot::Mutex;
@@ -14,27 +14,39 @@ use super::freeze;
 use crate::engine::Engine;
 use crate::revision::is_frozen;
 
-/// The tables that statements of this process are making or copying, and how many of them. Ids are those of
-/// one table for ever, so that several databases may share it; there are as many as statements that run.
-static IN_WORK: LazyLock<Mutex<HashMap<TableId, usize>>> = LazyLock::new(Mutex::default);
-
-/// Says that a statement works on a table, for as long as it lives.
-pub(super) struct InWork(TableId);
+/// The tables that statements of one database are making or copying, and how many statements: there are as
+/// many as statements that run. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InWork(Arc<Mutex<HashMap<TableId, usize>>>);
 
 impl InWork {
-    pub(super) fn on(id: TableId) -> Self {
-        *IN_WORK.lock().entry(id).or_default() += 1;
-        Self(id)
+    /// Says that a statement works on a table, for as long as what it gets lives.
+    pub(super) fn on(&self, id: TableId) -> Working {
+        *self.0.lock().entry(id).or_default() += 1;
+        Working {
+            of: self.clone(),
+            id,
+        }
+    }
+
+    fn has(&self, id: TableId) -> bool {
+        self.0.lock().contains_key(&id)
     }
 }
 
-impl Drop for InWork {
+/// A statement that works on a table.
+pub(super) struct Working {
+    of: InWork,
+    id: TableId,
+}
+
+impl Drop for Working {
     fn drop(&mut self) {
-        let mut working = IN_WORK.lock();
-        let others = working.get(&self.0).copied().unwrap_or(1) - 1;
+        let mut working = self.of.0.lock();
+        let others = working.get(&self.id).copied().unwrap_or(1) - 1;
         match others {
-            0 => working.remove(&self.0),
-            others => working.insert(self.0, others),
+            0 => working.remove(&self.id),
+            others => working.insert(self.id, others),
         };
     }
 }
@@ -45,12 +57,12 @@ pub(super) async fn create_filled<T>(
     def: TableDef,
     fill: impl AsyncFnOnce(Arc<TableDef>) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let working = InWork::on(def.id);
+    let working = engine.in_work().on(def.id);
     let def = create(engine, def).await?;
     let filled = match fill(Arc::clone(&def)).await {
         Ok(filled) => {
             let (own, table) = (engine.clone(), Arc::clone(&def));
-            let own_work = InWork::on(def.id);
+            let own_work = engine.in_work().on(def.id);
             // Once it is seen others write to it: nobody may take it for something left over then.
             let shown = engine.to_the_end(async move {
                 let _working = own_work;
@@ -93,7 +105,7 @@ pub(crate) async fn discard(engine: &Engine) {
     let me = engine.cluster().me();
     let known = engine.store().all_tables().into_iter();
     let mine = known.filter(|def| def.dropped.is_none() && *def.owner == *me);
-    for def in mine.filter(|def| !IN_WORK.lock().contains_key(&def.id)) {
+    for def in mine.filter(|def| !engine.in_work().has(def.id)) {
         // As it is since nobody works on it: it may have been finished meanwhile.
         let now = engine.store().table_by_id(def.id);
         let Some(def) = now.filter(|def| def.dropped.is_none()) else {

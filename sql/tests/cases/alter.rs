@@ -155,6 +155,23 @@ async fn what_is_dropped_after_an_alter_was_broken_off_stays_away() {
     }
 }
 
+/// Tables that databases without a network make in the same moment have the same id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_another_database_works_on_is_not_in_work_here() {
+    let (engine, other) = (engine(), engine());
+    with_table(&other).await;
+    let (running, gate) = begun(&other, ALTER).await;
+    for def in other.store().all_tables() {
+        engine.store().put_table(def.as_ref().clone()).unwrap();
+    }
+    assert_eq!(living(&engine, "t"), 2);
+    run(&engine, "DROP TABLE t").await;
+    assert_eq!(living(&engine, "t"), 0);
+    gate.open();
+    running.await.unwrap().unwrap();
+    assert_eq!(value(&other, "SELECT count(*) FROM t").await, "100");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_dropped_during_an_alter_stays_away() {
     let engine = engine();
