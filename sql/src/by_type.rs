@@ -4,7 +4,7 @@
 //! computed anew.
 
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -26,6 +26,19 @@ pub(crate) fn rewrite_by_type(
         }
     })?;
     Ok(rewritten.data)
+}
+
+/// Whether something is so of any expression of a node, or of a part of one.
+pub(crate) fn in_any_expression(node: &LogicalPlan, is_so: impl Fn(&Expr) -> bool) -> Result<bool> {
+    let mut any = false;
+    node.apply_expressions(|expr| {
+        any |= expr.exists(|part| Ok(is_so(part)))?;
+        Ok(match any {
+            true => TreeNodeRecursion::Stop,
+            false => TreeNodeRecursion::Continue,
+        })
+    })?;
+    Ok(any)
 }
 
 fn in_node(

@@ -15,7 +15,7 @@ use arrow::array::{Array, ArrayRef, ListArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{DFSchema, ScalarValue, exec_err, plan_err};
 use datafusion::error::Result;
@@ -31,6 +31,7 @@ use datafusion::physical_expr::expressions::{Column, InListExpr};
 use parking_lot::Mutex;
 
 use crate::access::MAX_RANGES;
+use crate::by_type::in_any_expression;
 
 /// Makes one expression of long lists, once their types are known. See the module.
 #[derive(Debug)]
@@ -99,15 +100,7 @@ fn shorten_in(
     node: LogicalPlan,
     wanted: impl Fn(&InList) -> bool,
 ) -> Result<Transformed<LogicalPlan>> {
-    let mut any = false;
-    node.apply_expressions(|expr| {
-        any |= expr.exists(|expr| Ok(is_long(expr)))?;
-        Ok(match any {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    if !any {
+    if !in_any_expression(&node, is_long)? {
         return Ok(Transformed::no(node));
     }
     let names = NamePreserver::new(&node);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::Column;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -19,6 +19,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use super::json::{AS_JSON, takes_json};
 use super::type_of::TYPE_OF;
+use crate::by_type::in_any_expression;
 use crate::provider::ShardTable;
 
 /// Tells functions what columns were declared as. See the module.
@@ -36,15 +37,7 @@ impl AnalyzerRule for KnownKinds {
 }
 
 fn tell_in_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut asks = false;
-    plan.apply_expressions(|expr| {
-        asks |= expr.exists(|expr| Ok(asks_for_kinds(expr)))?;
-        Ok(match asks {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    if !asks {
+    if !in_any_expression(&plan, asks_for_kinds)? {
         return Ok(Transformed::no(plan));
     }
     let inputs: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();

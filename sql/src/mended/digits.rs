@@ -17,6 +17,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, lit};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::by_type::in_any_expression;
 use crate::exact;
 
 /// See the module.
@@ -26,7 +27,7 @@ pub(super) struct Digits;
 impl AnalyzerRule for Digits {
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|node| {
-            if !has_number(&node)? {
+            if !in_any_expression(&node, |expr| number(expr).is_some())? {
                 return Ok(Transformed::no(node));
             }
             let schema = merge_schema(&node.inputs());
@@ -43,15 +44,6 @@ impl AnalyzerRule for Digits {
     fn name(&self) -> &str {
         "digits"
     }
-}
-
-fn has_number(node: &LogicalPlan) -> Result<bool> {
-    for expr in node.expressions() {
-        if expr.exists(|expr| Ok(number(expr).is_some()))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// A number of many digits: as a DOUBLE, and its type as a DECIMAL.
