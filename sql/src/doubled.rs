@@ -10,17 +10,27 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
 
-use crate::syntax::{is_deep, may_double, tell_from_star};
+use crate::syntax::{HiddenLists, is_deep, may_double, tell_from_star};
 
 /// The most names of one statement that are there twice.
 const MAX_NAMES: usize = 64;
 
-/// Plans a statement.
-pub(crate) async fn plan(state: &SessionState, statement: Statement) -> Result<LogicalPlan> {
+/// Plans a statement, into which its long lists are put back.
+pub(crate) async fn plan(
+    state: &SessionState,
+    mut statement: Statement,
+    lists: HiddenLists,
+) -> Result<LogicalPlan> {
     let mut again = match &statement {
-        Statement::Statement(inner) if may_double(inner) && !is_deep(inner) => inner.clone(),
-        _ => return state.statement_to_plan(statement).await,
+        Statement::Statement(inner) if may_double(inner) && !is_deep(inner) => {
+            (inner.clone(), lists.clone())
+        }
+        _ => {
+            lists.put_back(&mut statement);
+            return state.statement_to_plan(statement).await;
+        }
     };
+    lists.put_back(&mut statement);
     let mut planned = state.statement_to_plan(statement).await;
     for _ in 0..MAX_NAMES {
         let Err(error) = &planned else {
@@ -29,12 +39,13 @@ pub(crate) async fn plan(state: &SessionState, statement: Statement) -> Result<L
         let Some(name) = doubled_name(error) else {
             return planned;
         };
-        if !tell_from_star(&mut again, &name) {
+        let (again, lists) = &mut again;
+        if !tell_from_star(again, &name) {
             return planned;
         }
-        planned = state
-            .statement_to_plan(Statement::Statement(again.clone()))
-            .await;
+        let mut told = Statement::Statement(again.clone());
+        lists.clone().put_back(&mut told);
+        planned = state.statement_to_plan(told).await;
     }
     planned
 }

@@ -49,7 +49,7 @@ use crate::same_names;
 use crate::sample::Sampler;
 use crate::set_all::SetAll;
 use crate::settings::EngineSettings;
-use crate::syntax::is_deep;
+use crate::syntax::{HiddenLists, is_deep};
 use crate::system::Sources;
 use crate::table_checker::check_tables as check_statement;
 use crate::transaction::{self, Transaction};
@@ -501,7 +501,7 @@ impl Engine {
 
     /// Runs one parsed statement.
     pub(crate) async fn execute(&self, parsed: Parsed) -> Result<Output, Error> {
-        let parsed = match parsed {
+        let mut parsed = match parsed {
             Parsed::Sql(parsed) => parsed,
             Parsed::Copy(copy) => return copy::run(self, *copy).await,
             Parsed::Checkpoint => return upkeep::checkpoint(self).await,
@@ -510,7 +510,7 @@ impl Engine {
             Parsed::Cancel(id) => return self.cancel(id).map(|()| Output::empty()),
             Parsed::Show(show) => return Box::pin(show::run(self, show)).await,
         };
-        check_tables(&parsed)?;
+        check_tables(&mut parsed)?;
         match parsed {
             Statement::Statement(inner) => Box::pin(self.execute_sql(*inner)).await,
             Statement::CreateExternalTable(_) => Err(statement::external_table()),
@@ -599,8 +599,8 @@ impl Engine {
         query: SqlStatement,
     ) -> Result<(LogicalPlan, Deadline), Error> {
         let deadline = self.deadline();
-        let query = Statement::Statement(Box::new(query));
-        check_tables(&query)?;
+        let mut query = Statement::Statement(Box::new(query));
+        check_tables(&mut query)?;
         let state = self.state()?;
         let plan = self.plan_in(&state, query, &deadline).await?;
         refuse_writes(&plan)?;
@@ -620,6 +620,7 @@ impl Engine {
             state,
             deadline,
         };
+        let lists = HiddenLists::taken_from(&mut parsed);
         if let Some(statement) = provenance::sql_of(&mut parsed) {
             dml::refuse_changes_inside(statement)?;
             path::qualify(statement, &self.search_path(), self.store());
@@ -632,7 +633,7 @@ impl Engine {
         let state = shown.as_ref().unwrap_or(state);
         let look = Look { state, ..look };
         let planning = async {
-            let plan = Box::pin(planned(&look, parsed)).await?;
+            let plan = Box::pin(planned(&look, parsed, lists)).await?;
             let plan = plan.and_then(|plan| match &self.parameters {
                 Some(values) => plan.with_param_values(values.to_vec()),
                 None => Ok(plan),
@@ -675,18 +676,19 @@ impl Engine {
     }
 }
 
-/// Plans a statement, in which the names of tables may stand for their rows.
+/// Plans a statement, in which the names of tables may stand for their rows, and which gets its lists back.
 async fn planned(
     look: &Look<'_>,
     mut parsed: Statement,
+    lists: HiddenLists,
 ) -> Result<Result<LogicalPlan, DataFusionError>, Error> {
     let names_rows =
         provenance::sql_of(&mut parsed).is_some_and(|it| open::may_name_rows(it) && !is_deep(it));
     if !names_rows {
-        return Ok(doubled::plan(look.state, parsed).await);
+        return Ok(doubled::plan(look.state, parsed, lists).await);
     }
     loop {
-        let error = match doubled::plan(look.state, parsed.clone()).await {
+        let error = match doubled::plan(look.state, parsed.clone(), lists.clone()).await {
             Ok(plan) => return Ok(Ok(plan)),
             Err(error) => error,
         };
@@ -707,7 +709,15 @@ fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_relation_planner(Arc::new(Sampler))
 }
 
-pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
+/// Fails for names that are there twice, and for tables that are read or written in a way that is refused.
+pub(crate) fn check_tables(parsed: &mut Statement) -> Result<(), Error> {
+    let lists = HiddenLists::taken_from(parsed);
+    let checked = check_names(parsed);
+    lists.put_back(parsed);
+    checked
+}
+
+fn check_names(parsed: &Statement) -> Result<(), Error> {
     match parsed {
         Statement::Statement(inner) => {
             if let SqlStatement::Explain { statement, .. } = inner.as_ref() {
@@ -716,7 +726,7 @@ pub(crate) fn check_tables(parsed: &Statement) -> Result<(), Error> {
             same_names::check(inner)?;
             check_statement(inner)
         }
-        Statement::Explain(explain) => check_tables(&explain.statement),
+        Statement::Explain(explain) => check_names(&explain.statement),
         _ => Ok(()),
     }
 }

@@ -241,7 +241,7 @@ pub(crate) async fn prepare(
             "a statement with so many UNIONs cannot be prepared: put the rows into a table, or use VALUES",
         ));
     }
-    crate::engine::check_tables(&Statement::Statement(Box::new(statement.clone())))?;
+    crate::engine::check_tables(&mut Statement::Statement(Box::new(statement.clone())))?;
     let typed = engine.typed_of(statement.clone()).await?;
     engine.prepared().add(NamedStatement {
         name,

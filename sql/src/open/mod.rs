@@ -31,7 +31,7 @@ use crate::doubled;
 use crate::engine::Engine;
 use crate::error::invalid;
 use crate::statement::ident_of;
-use crate::syntax::{is_deep, selects_of, shown};
+use crate::syntax::{HiddenLists, is_deep, selects_of, shown};
 use crate::withs::Withs;
 
 pub(crate) use self::limits::{forget as forget_limits, refuse_in_view};
@@ -73,7 +73,7 @@ pub(crate) async fn settle_view(engine: &Engine, query: &mut Query) -> Result<()
     for _ in 0..MAX_PLACES {
         let statement = SqlStatement::Query(Box::new(query.clone()));
         let statement = Statement::Statement(Box::new(statement));
-        let planning = async { Ok(doubled::plan(&state, statement).await) };
+        let planning = async { Ok(doubled::plan(&state, statement, HiddenLists::default()).await) };
         let Err(error) = deadline.bound(planning).await? else {
             return Ok(());
         };
@@ -228,7 +228,7 @@ async fn columns_of(
     let mut query = select(vec![all], vec![from], None)?;
     query.with = with;
     let statement = Statement::Statement(Box::new(SqlStatement::Query(Box::new(query))));
-    let planning = async { Ok(doubled::plan(look.state, statement).await) };
+    let planning = async { Ok(doubled::plan(look.state, statement, HiddenLists::default()).await) };
     let plan = match look.deadline.bound(planning).await? {
         Ok(plan) => plan,
         Err(error) => return Ok(Err(error)),
