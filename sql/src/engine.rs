@@ -125,21 +125,8 @@ impl Engine {
             .with_config(config)
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_type_planner(Arc::new(types))
-            .with_optimizer_rules(mended::optimizer_rules())
-            .with_analyzer_rules(mended::analysis())
-            .with_analyzer_rule(Arc::new(SetAll))
-            .with_analyzer_rule(Arc::new(Apply))
-            .with_analyzer_rule(Arc::new(NotIn))
-            .with_analyzer_rule(Arc::new(TextCasts))
-            .with_analyzer_rule(Arc::new(KnownKinds))
-            .with_analyzer_rule(Arc::new(ExactInstants))
-            .with_analyzer_rule(Arc::new(LongLists))
-            .with_analyzer_rule(Arc::new(CheckedArithmetic))
-            .with_physical_optimizer_rules(CoLocate::among_defaults());
-        let rules = mended::analyzer_rules().into_iter();
-        let builder = rules.fold(builder, SessionStateBuilder::with_analyzer_rule);
-        let builder = customize(builder).map_err(error_from_datafusion)?;
+            .with_type_planner(Arc::new(types));
+        let builder = customize(with_rules(builder)).map_err(error_from_datafusion)?;
         let mut state = builder.build();
         extend(&mut state).map_err(error_from_datafusion)?;
         let context = SessionContext::new_with_state(state);
@@ -700,6 +687,24 @@ async fn planned(
             return Ok(Err(error));
         }
     }
+}
+
+/// The rules of this crate among DataFusion's, in their order.
+fn with_rules(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let builder = builder
+        .with_optimizer_rules(mended::optimizer_rules())
+        .with_analyzer_rules(mended::analysis())
+        .with_analyzer_rule(Arc::new(SetAll))
+        .with_analyzer_rule(Arc::new(Apply))
+        .with_analyzer_rule(Arc::new(NotIn))
+        .with_analyzer_rule(Arc::new(TextCasts))
+        .with_analyzer_rule(Arc::new(KnownKinds))
+        .with_analyzer_rule(Arc::new(ExactInstants))
+        .with_analyzer_rule(Arc::new(LongLists))
+        .with_analyzer_rule(Arc::new(CheckedArithmetic))
+        .with_physical_optimizer_rules(CoLocate::among_defaults());
+    let rules = mended::analyzer_rules().into_iter();
+    rules.fold(builder, SessionStateBuilder::with_analyzer_rule)
 }
 
 /// What SQL has here besides DataFusion's.
