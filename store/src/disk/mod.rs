@@ -45,7 +45,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Opens an existing file for reading.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens an existing file for reading and appending.
+    /// Opens an existing file for reading and writing.
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
     /// Names of the entries of a folder, in no particular order; empty if there is no such folder.

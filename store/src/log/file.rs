@@ -165,8 +165,8 @@ pub(crate) struct LogWriter {
     ahead: u64,
     /// Whether there may be some, be it fewer than were wanted.
     has_zeros: bool,
-    /// Whether there was no space for them; it is not tried again in this file.
-    is_full: bool,
+    /// Whether they could not be written, as for want of space; it is not tried again in this file.
+    is_refused: bool,
     /// Small groups that were synced one after the other, also in files before.
     small_groups: u32,
     buffer: Vec<u8>,
@@ -206,7 +206,7 @@ impl LogWriter {
             durable: len,
             ahead: len,
             has_zeros: false,
-            is_full: false,
+            is_refused: false,
             small_groups: 0,
             buffer: Vec::new(),
         }
@@ -299,7 +299,7 @@ impl LogWriter {
             true => self.small_groups.saturating_add(1),
             false => 0,
         };
-        let worth = self.small_groups >= SMALL_GROUPS && !self.is_full;
+        let worth = self.small_groups >= SMALL_GROUPS && !self.is_refused;
         if worth && self.ahead.saturating_sub(self.len) < group {
             self.write_ahead();
         }
@@ -323,7 +323,7 @@ impl LogWriter {
             // What was written of them is zeros, too.
             Err(error) => {
                 tracing::warn!(%error, "no zeros ahead of the log; syncs take longer");
-                self.is_full = true;
+                self.is_refused = true;
             }
         }
     }

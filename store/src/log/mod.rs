@@ -1,11 +1,11 @@
 //! The commit log: the truth from which everything else is rebuilt.
 //!
-//! Idea: files `000001.log`, `000002.log`, … that only grow. Each begins with a header (magic, format,
+//! Idea: files `000001.log`, `000002.log`, … written at their ends. Each begins with a header (magic, format,
 //! number, checksum) and holds frames (length, kind, payload, checksum). Checkpoints are files of
 //! frames too, but written as a whole.
 //!
-//! Every frame also carries `durable`: the length of its file that was known to be on disk when the
-//! frame was written. A bad frame is a torn tail, safe to cut off, unless a later frame proves by
+//! Every frame also carries `durable`: where the last frame of its file ends that was known to be on
+//! disk when it was written. A bad frame is a torn tail, safe to cut off, unless a later frame proves by
 //! its `durable` that the bad bytes had already been acknowledged; then it is damage, and the open
 //! fails without touching the file. Several frames that go to disk in one write share a `durable`,
 //! so that a half-written group is never mistaken for damage. Zeros at the end of the last file are
@@ -171,7 +171,7 @@ mod tests {
         // There are not many more of them than frames, and no more than are taken for zeros.
         let second = folder(dir.path()).file(2);
         for number in 0..600 {
-            log.append([frame(&"x".repeat(number * 37 % 2000))].iter())
+            log.append([frame(&"x".repeat(number * 997 % 15_000))].iter())
                 .unwrap();
             log.sync().unwrap();
             let zeros = fs::metadata(&second).unwrap().len() - log.len();

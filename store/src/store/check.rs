@@ -50,7 +50,7 @@ pub struct CheckReport {
     /// The unacknowledged end of the log, which the next open cuts off; no damage.
     pub torn_tail: Option<TornTail>,
     /// Bytes of zeros at the end of the log. A store that was killed leaves them there, and that is no
-    /// damage; one that was closed has none.
+    /// damage; one that was closed does not, unless the disk refused to cut them off.
     pub zeros_ahead: u64,
     /// Files of segments that nothing refers to, which the next open removes; no damage.
     pub orphans: u64,

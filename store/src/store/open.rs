@@ -186,6 +186,13 @@ pub(super) fn open_folder(
     }
     .run(&manifest)?;
     refuse_cutting_what_was_closed(&manifest, end, &log)?;
+    if report.zeros_ahead > 0 {
+        let bytes = report.zeros_ahead;
+        tracing::info!(
+            bytes,
+            "the log ends with zeros: it was not closed, or they could not be cut off"
+        );
+    }
     let set_aside = core.tables_set_aside().into_iter();
     report.set_aside = set_aside.map(|(table, _)| table).collect();
     let last = report.checkpoint.unwrap_or(0);

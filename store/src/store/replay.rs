@@ -41,8 +41,8 @@ pub struct OpenReport {
     pub tables: usize,
     /// The unacknowledged end of the log that was cut off, if any.
     pub torn_tail: Option<TornTail>,
-    /// Bytes of zeros at the end of the log, which a store that was killed leaves there, and one that was
-    /// closed does not.
+    /// Bytes of zeros at the end of the log, which a store that was killed leaves there; one that was
+    /// closed does not, unless the disk refused to cut them off.
     pub zeros_ahead: u64,
     /// Tables that are set aside because a segment is damaged that rows of the log had to be
     /// compared with: see [`Store::health`](crate::Store::health).

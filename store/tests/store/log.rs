@@ -54,7 +54,7 @@ fn a_tail_torn_at_any_byte_loses_only_the_last_frame() {
 
 /// Zeros are written ahead of single rows, and are there after a kill, but not after a close.
 #[test]
-fn zeros_ahead_are_cut_off_and_not_reported() {
+fn zeros_ahead_are_cut_off_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let def = table("t", 2);
     let store = open(dir.path());

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Short,
     /// Like `Full`, but the log still finds space.
     FullBesideLog,
+    /// Files cannot be cut.
+    Uncut,
     /// An input or output error, whatever the operation.
     Broken,
     /// The folder may only be read: hits every change.
@@ -210,6 +212,7 @@ impl Kind {
         match self {
             Self::Full | Self::Short => op == Op::Grow,
             Self::FullBesideLog => op == Op::Grow && !of_log(path),
+            Self::Uncut => op == Op::Cut,
             Self::Broken => true,
             Self::ReadOnly => op != Op::Read,
         }
@@ -218,7 +221,7 @@ impl Kind {
     fn error(self) -> io::Error {
         io::Error::from(match self {
             Self::Full | Self::Short | Self::FullBesideLog => io::ErrorKind::StorageFull,
-            Self::Broken => io::ErrorKind::Other,
+            Self::Uncut | Self::Broken => io::ErrorKind::Other,
             Self::ReadOnly => io::ErrorKind::ReadOnlyFilesystem,
         })
     }

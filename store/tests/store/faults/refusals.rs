@@ -135,9 +135,9 @@ fn check_running(run: &Run, told: &Told, fault: Fault, what: &str) {
     }
     // Writing took place or it did not, and what was begun could be taken back.
     let full = matches!(fault.kind, Kind::Full | Kind::Short);
-    let wrote = |hit: &Hit| matches!(hit.op, Op::Grow | Op::Overwrite);
-    let grew = told.hit.iter().all(wrote);
-    if full || !fault.stays && grew {
+    let wrote = |hit: &Hit| matches!(hit.op, Op::Grow | Op::Overwrite | Op::Cut);
+    let wrote = told.hit.iter().all(wrote);
+    if full || !fault.stays && wrote {
         assert!(refused.is_none(), "{what}: {}", refused.unwrap());
         assert_eq!(store.health().failed, None, "{what}");
         store.meta_put("peers", b"k", b"v").unwrap();
@@ -235,6 +235,49 @@ fn whatever_the_disk_refuses_is_reported_and_loses_nothing() {
     }
     println!("{all} operations, {runs} runs, {reported} refusals reported");
     assert!(reported * 3 > runs);
+}
+
+/// Zeros that cannot be cut off refuse the write that wanted another file, and nothing else.
+#[test]
+fn zeros_that_cannot_be_cut_off_take_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = new_run(dir.path());
+    run.store = Some(open_on(&run.settings, &run.disk).unwrap());
+    let take = |run: &mut Run, step: &Step| run.take(step).map_err(|(error, _)| error);
+    let write = |id| Step::Write {
+        side: false,
+        change: Change::Upsert,
+        ids: vec![id],
+        late: false,
+    };
+    take(&mut run, &Step::Create).unwrap();
+    let uncut = Fault {
+        at: 0,
+        kind: Kind::Uncut,
+        stays: true,
+    };
+    run.disk.set_fault(Some(uncut));
+    let refused = (0..200).find_map(|id| take(&mut run, &write(id)).err());
+    let refused = refused.unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Io);
+    assert!(refused.to_string().contains("cut zeros off"), "{refused}");
+    assert_eq!(run.store().health().failed, None);
+    compare(run.store(), &run.model).unwrap();
+    run.disk.set_fault(None);
+    for id in 200..240 {
+        take(&mut run, &write(id)).unwrap();
+    }
+    run.disk.set_fault(Some(uncut));
+    run.store.take().unwrap().close().unwrap();
+    assert!(!run.disk.hit().is_empty());
+    run.disk.set_fault(None);
+    let store = open_on(&run.settings, &run.disk).unwrap();
+    assert!(store.report().zeros_ahead > 0 && store.report().torn_tail.is_none());
+    compare(&store, &run.model).unwrap();
+    store.close().unwrap();
+    let store = open_on(&run.settings, &run.disk).unwrap();
+    assert_eq!(store.report().zeros_ahead, 0);
+    compare(&store, &run.model).unwrap();
 }
 
 /// Whatever a load was refused, and whatever the failed syncs lost: the next one that is taken stays.
