@@ -26,11 +26,11 @@ pub(crate) async fn plan(
             (inner.clone(), lists.clone())
         }
         _ => {
-            lists.put_back(&mut statement);
+            lists.put_back(&mut statement)?;
             return state.statement_to_plan(statement).await;
         }
     };
-    lists.put_back(&mut statement);
+    lists.put_back(&mut statement)?;
     let mut planned = state.statement_to_plan(statement).await;
     for _ in 0..MAX_NAMES {
         let Err(error) = &planned else {
@@ -44,7 +44,7 @@ pub(crate) async fn plan(
             return planned;
         }
         let mut told = Statement::Statement(again.clone());
-        lists.clone().put_back(&mut told);
+        lists.clone().put_back(&mut told)?;
         planned = state.statement_to_plan(told).await;
     }
     planned

@@ -718,7 +718,7 @@ fn extend(state: &mut SessionState) -> Result<(), DataFusionError> {
 pub(crate) fn check_tables(parsed: &mut Statement) -> Result<(), Error> {
     let lists = HiddenLists::taken_from(parsed);
     let checked = check_names(parsed);
-    lists.put_back(parsed);
+    lists.put_back(parsed).map_err(error_from_datafusion)?;
     checked
 }
 

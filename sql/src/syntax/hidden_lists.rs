@@ -5,6 +5,8 @@
 //! planned. Invariant: only lists in the conditions of the outermost SELECTs are taken, which no walk copies, plans by itself
 //! or names a column by; where one was stands a literal that no text has.
 
+use datafusion::common::plan_err;
+use datafusion::error::Result;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Statement as SqlStatement, UnaryOperator, Value, ValueWithSpan,
@@ -36,15 +38,28 @@ impl HiddenLists {
         Self(taken)
     }
 
-    /// Puts them back into the statement, or into a copy of it.
-    pub(crate) fn put_back(mut self, statement: &mut Statement) {
+    /// Puts them back into the statement, or into a copy of it. Fails if the place of one is gone, or is there twice.
+    pub(crate) fn put_back(self, statement: &mut Statement) -> Result<()> {
         if self.0.is_empty() {
-            return;
+            return Ok(());
         }
+        let mut lists: Vec<Option<Vec<Expr>>> = self.0.into_iter().map(Some).collect();
+        let mut fit = true;
         for list in lists_of(statement) {
-            if let Some(taken) = number_of(list).and_then(|number| self.0.get_mut(number)) {
-                *list = std::mem::take(taken);
+            let Some(number) = number_of(list) else {
+                continue;
+            };
+            match lists.get_mut(number).and_then(Option::take) {
+                Some(taken) => *list = taken,
+                None => fit = false,
             }
+        }
+        match fit && lists.iter().all(Option::is_none) {
+            true => Ok(()),
+            false => plan_err!(
+                "a long list of values in IN has no place any more: put the values into VALUES, and write IN \
+                 (SELECT …)"
+            ),
         }
     }
 }
@@ -147,9 +162,9 @@ mod tests {
             assert_eq!(lists.0.len(), 3);
             assert!(statement.to_string().len() < 200, "{statement}");
             let mut copy = statement.clone();
-            lists.clone().put_back(&mut copy);
+            lists.clone().put_back(&mut copy).unwrap();
             assert_eq!(copy.to_string(), written.to_string());
-            lists.put_back(&mut statement);
+            lists.put_back(&mut statement).unwrap();
             assert_eq!(statement, written);
         }
         assert!(written.to_string().len() > 1000);
@@ -176,8 +191,30 @@ mod tests {
             let lists = HiddenLists::taken_from(&mut statement);
             assert!(lists.0.is_empty(), "{text}");
             assert_eq!(statement, written);
-            lists.put_back(&mut statement);
+            lists.put_back(&mut statement).unwrap();
             assert_eq!(statement, written);
         }
+    }
+
+    #[test]
+    fn a_place_that_is_gone_or_doubled_is_told() {
+        let text = format!("SELECT * FROM t WHERE a IN ({})", long(500));
+        let mut statement = parsed(&text);
+        let lists = HiddenLists::taken_from(&mut statement);
+        let gone = lists.clone().put_back(&mut parsed("SELECT * FROM t"));
+        assert!(gone.unwrap_err().to_string().contains("no place"));
+        let Some(SqlStatement::Query(query)) = sql_of(&mut statement) else {
+            panic!("a query");
+        };
+        for select in selects_of(&mut query.body) {
+            let condition = select.selection.clone().unwrap();
+            select.selection = Some(Expr::BinaryOp {
+                left: Box::new(condition.clone()),
+                op: BinaryOperator::Or,
+                right: Box::new(condition),
+            });
+        }
+        let doubled = lists.put_back(&mut statement);
+        assert!(doubled.unwrap_err().to_string().contains("no place"));
     }
 }

@@ -71,3 +71,48 @@ async fn a_long_list_finds_what_short_ones_find() {
     run(&engine, &changed).await;
     assert_eq!(value(&engine, "SELECT count(*) FROM t").await, "1199");
 }
+
+/// What a statement gets written out, before it is planned, leaves its lists as they are.
+#[tokio::test]
+async fn a_long_list_stays_whatever_else_is_written_out() {
+    let (engine, _dir) = engine_in_folder(2);
+    run(
+        &engine,
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, v INT);
+         CREATE TABLE u (k BIGINT PRIMARY KEY, w INT);
+         INSERT INTO t SELECT value, value % 7 FROM generate_series(1, 300);
+         INSERT INTO u SELECT value, value % 5 FROM generate_series(2, 300)",
+    )
+    .await;
+    let values: Vec<String> = (0..120).map(|n| (n * 3 - 20).to_string()).collect();
+    let long = format!("k IN ({})", values.join(", "));
+    let parts = values.chunks(40);
+    let parts: Vec<String> = parts
+        .map(|part| format!("k IN ({})", part.join(", ")))
+        .collect();
+    let short = format!("({})", parts.join(" OR "));
+    for query in [
+        "SELECT * FROM t WHERE {}",
+        "SELECT *, k + 1 AS v FROM t WHERE {}",
+        "SELECT *, k + 1 AS v FROM t WHERE {} UNION ALL SELECT *, k + 2 AS v FROM t WHERE NOT ({})",
+        "SELECT t FROM t WHERE {} AND v < 5",
+        "SELECT count(t.*) FROM t WHERE v < 5 AND ({} OR v = 1)",
+        "SELECT * FROM t NATURAL JOIN u WHERE {}",
+        "SELECT *, w + 1 AS v FROM t JOIN u USING (k) WHERE {}",
+        "SELECT * FROM t WHERE {} ORDER BY k LIMIT (SELECT count(*) / 2 FROM u WHERE {})",
+        "SELECT *, _version > 0 AS written FROM t WHERE {} AND _version > 0",
+        "SELECT k FROM t WHERE {} UNION ALL SELECT k FROM u WHERE {}",
+        "WITH s AS (SELECT * FROM t WHERE {}) SELECT * FROM s WHERE {} AND v IN (1, 2)",
+        "SELECT * FROM t WHERE EXISTS (SELECT 1 FROM u WHERE {} AND u.w = t.v) AND {}",
+    ] {
+        let mut found = rows(&engine, &query.replace("{}", &long)).await;
+        let mut expected = rows(&engine, &query.replace("{}", &short)).await;
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{query}");
+        assert!(!found.is_empty(), "{query}");
+    }
+    let explain = |condition: &str| format!("EXPLAIN SELECT * FROM t WHERE {condition}");
+    let plan = rows(&engine, &explain(&long)).await.concat().join(" ");
+    assert!(plan.contains("337"), "{plan}");
+}
